@@ -1,0 +1,43 @@
+//! The gate: what stands between a request and an API, as pure values and one decision.
+//!
+//! No I/O, clock, randomness, async or logging lives here: time, random bytes and the shared
+//! records are arguments. `filter` carries bytes between Envoy and this crate, `manager` answers
+//! the questions that this crate asks.
+//!
+//! In reading order:
+//! - [`wire`]: what filter and manager say to each other.
+//! - [`directory`]: which API a request means.
+//! - [`request`], [`credential`]: what a request is, what it presents, and how that is proven.
+//! - [`decide`]: the only place that says yes or no, and [`denial`]: every way to say no.
+//! - [`quota`]: leases, rates and the shared record they live in.
+#![no_std]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod credential;
+pub mod denial;
+pub mod id;
+pub mod quota;
+pub mod request;
+pub mod time;
+pub mod wire;

@@ -1,0 +1,2 @@
+//! keygate
+fn main() {}
