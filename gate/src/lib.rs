@@ -10,6 +10,7 @@
 //! - [`request`], [`credential`]: what a request is, what it presents, and how that is proven.
 //! - [`decide`]: the only place that says yes or no, and [`denial`]: every way to say no.
 //! - [`quota`]: leases, rates and the shared record they live in.
+//! - [`shared`]: what the workers of one process share, as a compare-and-swap.
 #![no_std]
 #![deny(
     clippy::unwrap_used,
@@ -39,5 +40,6 @@ pub mod denial;
 pub mod id;
 pub mod quota;
 pub mod request;
+pub mod shared;
 pub mod time;
 pub mod wire;
