@@ -1,11 +1,24 @@
 //! Every way to say no: code, status, title, message, in both formats.
+//!
+//! [`Denial`] is what was decided; [`Denial::respond`] is how it is told: as
+//! `application/problem+json` (RFC 9457), or with the statuses, texts and bodies of digiRunner
+//! for clients written against those. Codes are stable: `docs/denials.md` lists them.
 
-use alloc::string::String;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt::Write;
 
+use serde::Serialize;
+
+use crate::id::ClientId;
 use crate::request::CredentialKind;
-use crate::time::UnixMillis;
+use crate::time::{Interval, UnixMillis};
+use crate::wire::directory::DenialFormat;
 use crate::wire::exchange::MeterKind;
+
+mod digirunner;
 
 /// Why a request is refused. Being unable to decide is a denial too.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +80,10 @@ pub enum Denial {
         until: UnixMillis,
     },
     /// Outside its daily service time.
-    OutsideServiceTime,
+    OutsideServiceTime {
+        /// When it opens next, as far as the grant tells.
+        next: Option<Interval>,
+    },
     /// Not from one of its addresses.
     AddressNotAllowed {
         /// From where.
@@ -153,4 +169,428 @@ pub enum Denial {
     SignaturesThrottled,
     /// The gate itself failed.
     Internal,
+}
+
+/// What a refusal tells beside its reason.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    /// In whose format.
+    pub format: DenialFormat,
+    /// The path without its query.
+    pub path: &'a str,
+    /// The client, once it is proven, or as a Basic header claims it.
+    pub client: Option<&'a ClientId>,
+    /// The moment.
+    pub now: UnixMillis,
+    /// The client's zone, for printed dates.
+    pub utc_offset_min: i32,
+    /// The caller speaks gRPC.
+    pub grpc: bool,
+}
+
+/// A refusal, ready to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// HTTP status.
+    pub status: u16,
+    /// In lower case; `content-type` among them.
+    pub headers: Vec<(&'static str, String)>,
+    /// JSON.
+    pub body: String,
+    /// For callers that speak gRPC: a status instead of the body, which becomes the message.
+    pub grpc_status: Option<u32>,
+    /// The denial's code, for access logs and usage.
+    pub code: &'static str,
+}
+
+impl Denial {
+    /// Stable name, as documents, logs and reports use it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::PathAmbiguous => "path_ambiguous",
+            Self::ApiNotFound => "api_not_found",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::ApiDisabled => "api_disabled",
+            Self::CredentialMissing { .. } => "credential_missing",
+            Self::CredentialMalformed { .. } => "credential_malformed",
+            Self::CredentialDuplicated => "credential_duplicated",
+            Self::CredentialNotAccepted { .. } => "credential_not_accepted",
+            Self::CredentialUnknown { .. } => "credential_unknown",
+            Self::SignatureIncorrect { .. } => "signature_incorrect",
+            Self::ClientDisabled => "client_disabled",
+            Self::ClientLocked => "client_locked",
+            Self::ClientNotStarted { .. } => "client_not_started",
+            Self::ClientExpired { .. } => "client_expired",
+            Self::OutsideServiceTime { .. } => "outside_service_time",
+            Self::AddressNotAllowed { .. } => "address_not_allowed",
+            Self::CredentialInactive { .. } => "credential_inactive",
+            Self::CredentialNotEffective { .. } => "credential_not_effective",
+            Self::CredentialRevoked { .. } => "credential_revoked",
+            Self::CredentialExpired { .. } => "credential_expired",
+            Self::PermissionDenied { .. } => "permission_denied",
+            Self::AudienceDenied => "audience_denied",
+            Self::Overloaded => "overloaded",
+            Self::RateExceeded { .. } => "rate_exceeded",
+            Self::QuotaExhausted { .. } => "quota_exhausted",
+            Self::QuotaContended { .. } => "quota_contended",
+            Self::QuotaUnavailable { .. } => "quota_unavailable",
+            Self::Capacity => "capacity",
+            Self::LookupUnavailable => "lookup_unavailable",
+            Self::LookupsThrottled => "lookups_throttled",
+            Self::DirectoryUnavailable => "directory_unavailable",
+            Self::Stale => "stale",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::BodyNotSignable => "body_not_signable",
+            Self::SignaturesThrottled => "signatures_throttled",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The refusal as it goes to the caller.
+    pub fn respond(&self, circumstances: &Circumstances<'_>) -> Response {
+        let (status, body, media_type) = match circumstances.format {
+            DenialFormat::Problem => (self.status(), self.problem(circumstances), "application/problem+json"),
+            DenialFormat::Digirunner => {
+                let (status, body) = digirunner::body(self, circumstances);
+                (status, body, "application/json")
+            }
+        };
+        let mut headers =
+            vec![("content-type", media_type.to_string()), ("cache-control", "no-store".to_string())];
+        if status == 401 {
+            headers.push(("www-authenticate", self.challenge()));
+        }
+        if let Self::MethodNotAllowed { allow } = self {
+            headers.push(("allow", allow.join(", ")));
+        }
+        if let Some(seconds) = self.retry_after_s(circumstances.now) {
+            headers.push(("retry-after", seconds.to_string()));
+        }
+        let grpc_status = circumstances.grpc.then(|| grpc_status(status));
+        Response { status, headers, body, grpc_status, code: self.code() }
+    }
+
+    fn status(&self) -> u16 {
+        match self {
+            Self::PathAmbiguous | Self::CredentialDuplicated => 400,
+            Self::CredentialMissing { .. }
+            | Self::CredentialMalformed { .. }
+            | Self::CredentialNotAccepted { .. }
+            | Self::CredentialUnknown { .. }
+            | Self::SignatureIncorrect { .. }
+            | Self::CredentialInactive { .. }
+            | Self::CredentialNotEffective { .. }
+            | Self::CredentialRevoked { .. }
+            | Self::CredentialExpired { .. } => 401,
+            Self::ClientDisabled
+            | Self::ClientLocked
+            | Self::ClientNotStarted { .. }
+            | Self::ClientExpired { .. }
+            | Self::OutsideServiceTime { .. }
+            | Self::AddressNotAllowed { .. }
+            | Self::PermissionDenied { .. }
+            | Self::AudienceDenied
+            | Self::BodyNotSignable => 403,
+            Self::ApiNotFound => 404,
+            Self::MethodNotAllowed { .. } => 405,
+            Self::BodyTooLarge { .. } => 413,
+            Self::RateExceeded { .. }
+            | Self::QuotaExhausted { .. }
+            | Self::QuotaContended { .. }
+            | Self::LookupsThrottled
+            | Self::SignaturesThrottled => 429,
+            Self::Internal => 500,
+            Self::ApiDisabled
+            | Self::Overloaded
+            | Self::QuotaUnavailable { .. }
+            | Self::Capacity
+            | Self::LookupUnavailable
+            | Self::DirectoryUnavailable
+            | Self::Stale => 503,
+        }
+    }
+
+    fn title(&self) -> &'static str {
+        match self {
+            Self::PathAmbiguous => "The path could be read in two ways",
+            Self::ApiNotFound => "No such API",
+            Self::MethodNotAllowed { .. } => "Method not allowed",
+            Self::ApiDisabled => "The API is disabled",
+            Self::CredentialMissing { .. } => "A credential is needed",
+            Self::CredentialMalformed { .. } => "The credential is malformed",
+            Self::CredentialDuplicated => "More than one credential",
+            Self::CredentialNotAccepted { .. } => "This kind of credential is not accepted",
+            Self::CredentialUnknown { .. } => "The credential is not known",
+            Self::SignatureIncorrect { .. } => "The signature is incorrect",
+            Self::ClientDisabled => "The client is disabled",
+            Self::ClientLocked => "The client is locked",
+            Self::ClientNotStarted { .. } => "The client's start date has not come",
+            Self::ClientExpired { .. } => "The client has expired",
+            Self::OutsideServiceTime { .. } => "Outside the client's service time",
+            Self::AddressNotAllowed { .. } => "Not from one of the client's addresses",
+            Self::CredentialInactive { .. } => "The credential is switched off",
+            Self::CredentialNotEffective { .. } => "The credential is not yet effective",
+            Self::CredentialRevoked { .. } => "The credential was revoked",
+            Self::CredentialExpired { .. } => "The credential has expired",
+            Self::PermissionDenied { .. } => "The credential may not call this API",
+            Self::AudienceDenied => "Not open to this side",
+            Self::Overloaded => "Overloaded",
+            Self::RateExceeded { .. } => "Too many requests per second",
+            Self::QuotaExhausted { .. } => "The quota is used up",
+            Self::QuotaContended { .. } => "The last units of the quota are in use elsewhere",
+            Self::QuotaUnavailable { .. } => "The quota could not be checked in time",
+            Self::Capacity => "No room to count this client",
+            Self::LookupUnavailable => "The credential could not be looked up",
+            Self::LookupsThrottled => "Too many unknown credentials",
+            Self::DirectoryUnavailable => "Not ready",
+            Self::Stale => "Cut off for too long",
+            Self::BodyTooLarge { .. } => "The signed body is too large",
+            Self::BodyNotSignable => "This request cannot be signed",
+            Self::SignaturesThrottled => "Too many incorrect signatures",
+            Self::Internal => "Internal error",
+        }
+    }
+
+    fn detail(&self, client: &str) -> String {
+        match self {
+            Self::PathAmbiguous => {
+                "Send the path without dot segments, doubled or encoded slashes, \\ or ; and \
+                without broken escapes."
+                    .into()
+            }
+            Self::ApiNotFound => "No API is registered for this host and path.".into(),
+            Self::MethodNotAllowed { allow } => format!("This path answers {}.", allow.join(", ")),
+            Self::ApiDisabled => "An operator has switched this API off.".into(),
+            Self::CredentialMissing { accepts } => format!("This API accepts {}.", forms(accepts)),
+            Self::CredentialMalformed { kind } => match kind {
+                Some(kind) => format!("Expected {}.", form(*kind)),
+                None => "The Authorization header has no scheme that is known here.".into(),
+            },
+            Self::CredentialDuplicated => "Send one Authorization header, or one X-Api-Key header.".into(),
+            Self::CredentialNotAccepted { kind, accepts } => {
+                format!("{} is not accepted here; this API accepts {}.", name(*kind), forms(accepts))
+            }
+            Self::CredentialUnknown { kind: CredentialKind::Basic } => {
+                "The client id or the password is incorrect.".into()
+            }
+            Self::CredentialUnknown { kind } => format!("No such {}.", name(*kind)),
+            Self::SignatureIncorrect { .. } => {
+                "The signature fits neither the body as received nor its minified \
+                form. Compare the SHA-256 values with those of what you signed."
+                    .into()
+            }
+            Self::ClientDisabled => format!("Client {client} was disabled by an operator."),
+            Self::ClientLocked => format!("Client {client} is locked; an operator can unlock it."),
+            Self::ClientNotStarted { from } => format!("Client {client} starts at {from} UTC."),
+            Self::ClientExpired { until } => format!("Client {client} expired at {until} UTC."),
+            Self::OutsideServiceTime { next: Some(next) } => {
+                format!("Client {client} is served again from {} UTC.", next.from)
+            }
+            Self::OutsideServiceTime { next: None } => format!("Client {client} is not served at this time."),
+            Self::AddressNotAllowed { address } => {
+                format!("Client {client} may not call from {address}.")
+            }
+            Self::CredentialInactive { kind } => format!("This {} is switched off.", name(*kind)),
+            Self::CredentialNotEffective { kind, at } => {
+                format!("This {} can be used from {at} UTC.", name(*kind))
+            }
+            Self::CredentialRevoked { kind, at } => format!("This {} was revoked at {at} UTC.", name(*kind)),
+            Self::CredentialExpired { kind, at } => format!("This {} expired at {at} UTC.", name(*kind)),
+            Self::PermissionDenied { kind } => {
+                format!("This API is not among those that this {} may call.", name(*kind))
+            }
+            Self::AudienceDenied => {
+                "The client or the API is not open to the side this request came from.".into()
+            }
+            Self::Overloaded => "Requests of a better priority go first; try again.".into(),
+            Self::RateExceeded { tps } => format!("Client {client} may send {tps} requests per second."),
+            Self::QuotaExhausted { kind, limit, .. } => {
+                format!("All {limit} calls of {} are used.", meter(*kind))
+            }
+            Self::QuotaContended { kind } => {
+                format!("The last calls of {} are being collected; try again.", meter(*kind))
+            }
+            Self::QuotaUnavailable { kind } => {
+                format!("{} could not be checked; try again.", capitalised(meter(*kind)))
+            }
+            Self::Capacity => "Too many clients are active at once; try again.".into(),
+            Self::LookupUnavailable => "This credential is not known here and the manager does not answer; \
+                try again."
+                .into(),
+            Self::LookupsThrottled => "Too many requests with unknown credentials; try again later.".into(),
+            Self::DirectoryUnavailable => "The list of APIs has not arrived yet; try again.".into(),
+            Self::Stale => "The manager has not been reached for too long to decide safely.".into(),
+            Self::BodyTooLarge { max } => format!("A signed body may have {max} bytes."),
+            Self::BodyNotSignable => {
+                "A stream or upgrade has no body to sign: use another kind of credential.".into()
+            }
+            Self::SignaturesThrottled => "Too many bytes with incorrect signatures from this address.".into(),
+            Self::Internal => "The request was refused because it could not be decided.".into(),
+        }
+    }
+
+    fn problem(&self, circumstances: &Circumstances<'_>) -> String {
+        let client = circumstances.client.map_or("", ClientId::as_str);
+        let (received_sha256, minified_sha256) = match self {
+            Self::SignatureIncorrect { received_sha256, minified_sha256 } => {
+                (Some(hex(received_sha256)), Some(hex(minified_sha256)))
+            }
+            _ => (None, None),
+        };
+        json(&Problem {
+            r#type: format!("urn:keygate:denial:{}", self.code()),
+            title: self.title(),
+            status: self.status(),
+            detail: self.detail(client),
+            code: self.code(),
+            instance: circumstances.path,
+            received_sha256,
+            minified_sha256,
+        })
+    }
+
+    /// `WWW-Authenticate`: what would have done, or the scheme that failed.
+    fn challenge(&self) -> String {
+        let challenges: Vec<&str> = match self {
+            Self::CredentialMissing { accepts } | Self::CredentialNotAccepted { accepts, .. } => {
+                accepts.iter().map(|kind| challenge(*kind)).collect()
+            }
+            Self::CredentialUnknown { kind: CredentialKind::Bearer }
+            | Self::CredentialInactive { kind: CredentialKind::Bearer }
+            | Self::CredentialNotEffective { kind: CredentialKind::Bearer, .. }
+            | Self::CredentialRevoked { kind: CredentialKind::Bearer, .. }
+            | Self::CredentialExpired { kind: CredentialKind::Bearer, .. } => {
+                vec!["Bearer realm=\"keygate\", error=\"invalid_token\""]
+            }
+            Self::CredentialMalformed { kind: Some(kind) }
+            | Self::CredentialUnknown { kind }
+            | Self::CredentialInactive { kind }
+            | Self::CredentialNotEffective { kind, .. }
+            | Self::CredentialRevoked { kind, .. }
+            | Self::CredentialExpired { kind, .. } => vec![challenge(*kind)],
+            // A use count has 401 in the digirunner format alone.
+            Self::QuotaExhausted { kind: MeterKind::TokenUses, .. } => {
+                vec![challenge(CredentialKind::Bearer)]
+            }
+            _ => vec![challenge(CredentialKind::Dgrk)],
+        };
+        challenges.join(", ")
+    }
+
+    fn retry_after_s(&self, now: UnixMillis) -> Option<u64> {
+        match self {
+            Self::RateExceeded { .. }
+            | Self::QuotaContended { .. }
+            | Self::QuotaUnavailable { .. }
+            | Self::Overloaded
+            | Self::Capacity
+            | Self::LookupUnavailable
+            | Self::LookupsThrottled
+            | Self::DirectoryUnavailable
+            | Self::SignaturesThrottled => Some(1),
+            Self::Stale => Some(5),
+            Self::QuotaExhausted { retry_after_s, .. } => *retry_after_s,
+            Self::OutsideServiceTime { next } => {
+                next.map(|next| seconds_up(next.from.0.saturating_sub(now.0)))
+            }
+            Self::ClientNotStarted { from: at } | Self::CredentialNotEffective { at, .. } => {
+                Some(seconds_up(at.0.saturating_sub(now.0)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// RFC 9457. `received_sha256` and `minified_sha256` (lower-case hex) let a partner's developer
+/// find what differs from what was signed.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: String,
+    code: &'a str,
+    instance: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received_sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    minified_sha256: Option<String>,
+}
+
+fn json(value: &impl Serialize) -> String {
+    // Strings and numbers alone: nothing that could fail to serialise.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn seconds_up(millis: i64) -> u64 {
+    u64::try_from(millis).unwrap_or(0).div_ceil(1_000)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn name(kind: CredentialKind) -> &'static str {
+    match kind {
+        CredentialKind::Dgrk => "API key",
+        CredentialKind::XApiKey => "X-Api-Key",
+        CredentialKind::Bearer => "token",
+        CredentialKind::Basic => "Basic credential",
+    }
+}
+
+fn form(kind: CredentialKind) -> &'static str {
+    match kind {
+        CredentialKind::Dgrk => "`Authorization: DGRK <API key>.<signature>`",
+        CredentialKind::XApiKey => "`X-Api-Key: <key>`",
+        CredentialKind::Bearer => "`Authorization: Bearer <token>`",
+        CredentialKind::Basic => "`Authorization: Basic <base64 of id:password>`",
+    }
+}
+
+fn forms(kinds: &[CredentialKind]) -> String {
+    if kinds.is_empty() {
+        return "no credential at present".into();
+    }
+    kinds.iter().map(|kind| form(*kind)).collect::<Vec<_>>().join(" or ")
+}
+
+fn challenge(kind: CredentialKind) -> &'static str {
+    match kind {
+        CredentialKind::Dgrk => "DGRK realm=\"keygate\"",
+        CredentialKind::XApiKey => "X-Api-Key realm=\"keygate\"",
+        CredentialKind::Bearer => "Bearer realm=\"keygate\"",
+        CredentialKind::Basic => "Basic realm=\"keygate\", charset=\"UTF-8\"",
+    }
+}
+
+fn meter(kind: MeterKind) -> &'static str {
+    match kind {
+        MeterKind::ClientQuota => "the client's quota",
+        MeterKind::KeyUses => "this API key",
+        MeterKind::TokenUses => "this token",
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    characters
+        .next()
+        .map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + characters.as_str())
+}
+
+/// The gRPC status that says what an HTTP status says.
+fn grpc_status(status: u16) -> u32 {
+    match status {
+        400 => 3,        // INVALID_ARGUMENT
+        401 => 16,       // UNAUTHENTICATED
+        403 => 7,        // PERMISSION_DENIED
+        404 | 405 => 12, // UNIMPLEMENTED
+        413 | 429 => 8,  // RESOURCE_EXHAUSTED
+        503 => 14,       // UNAVAILABLE
+        _ => 13,         // INTERNAL
+    }
 }

@@ -35,8 +35,12 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod address;
 pub mod credential;
+pub mod decide;
 pub mod denial;
+pub mod directory;
+pub mod grant;
 pub mod id;
 pub mod quota;
 pub mod request;

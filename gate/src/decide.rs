@@ -1,0 +1,381 @@
+//! The only place that says yes or no.
+//!
+//! The order of the checks is part of the contract (`docs/denials.md`): **proof of the secret
+//! first**, so that nothing about a key's or a client's state is told to a caller who has not
+//! proven it; then the client, its dates and its addresses; then the credential; then what may
+//! be called and from where; then whether there is room. Rates and meters come last and are
+//! taken in one step ([`crate::quota`]), so that a refused call consumes nothing.
+
+use alloc::string::ToString;
+use core::net::IpAddr;
+
+use crate::denial::Denial;
+use crate::grant::HeldGrant;
+use crate::request::CredentialKind;
+use crate::time::UnixMillis;
+use crate::wire::directory::{ApiEntry, Audience};
+use crate::wire::exchange::{ClientStatus, Grant, Proof};
+
+/// Evidence that the caller holds the secret. Nothing but a check of the secret makes one.
+#[derive(Debug)]
+pub struct Proven(());
+
+impl Proven {
+    /// The credential was found by the hash of its secret, or the manager checked its password.
+    /// None for a grant that asks for a signature.
+    pub fn by_presentation(grant: &Grant) -> Option<Self> {
+        match grant.proof {
+            Proof::Presented => Some(Self(())),
+            Proof::Signature { .. } => None,
+        }
+    }
+}
+
+/// From which side a request comes, by the filter's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The internal listener, or an internal address.
+    Internal,
+    /// Everywhere else.
+    External,
+}
+
+impl Audience {
+    /// Whether requests from `origin` are meant.
+    pub fn includes(self, origin: Origin) -> bool {
+        match self {
+            Self::Both => true,
+            Self::Internal => origin == Origin::Internal,
+            Self::External => origin == Origin::External,
+        }
+    }
+}
+
+/// What is known of the call.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// What was presented.
+    pub kind: CredentialKind,
+    /// The caller's address; None when the host could not tell.
+    pub address: Option<IpAddr>,
+    /// From which side it comes.
+    pub origin: Origin,
+    /// Requests that this worker has in flight.
+    pub in_flight: u32,
+}
+
+/// Leave to take a unit of every limit and pass. Only [`decide`] gives one.
+#[derive(Debug)]
+pub struct Permit(());
+
+/// Whether `call` may use `api` under `grant`. Total and free of effects.
+pub fn decide(
+    _proven: Proven,
+    grant: &HeldGrant,
+    api: &ApiEntry,
+    call: &Call,
+    capacity: u32,
+    now: UnixMillis,
+) -> Result<Permit, Denial> {
+    client(&grant.wire, now)?;
+    if !grant.bindings.allow(call.address) {
+        let address = call.address.map(|address| address.to_string()).unwrap_or_default();
+        return Err(Denial::AddressNotAllowed { address });
+    }
+    credential(&grant.wire, call.kind, now)?;
+    if !grant.permits(api) {
+        return Err(Denial::PermissionDenied { kind: call.kind });
+    }
+    if !(grant.wire.audience.includes(call.origin) && api.audience.includes(call.origin)) {
+        return Err(Denial::AudienceDenied);
+    }
+    if !has_room(grant.wire.priority, call.in_flight, capacity) {
+        return Err(Denial::Overloaded);
+    }
+    Ok(Permit(()))
+}
+
+fn client(grant: &Grant, now: UnixMillis) -> Result<(), Denial> {
+    match grant.client_status {
+        ClientStatus::Active => {}
+        ClientStatus::Disabled => return Err(Denial::ClientDisabled),
+        ClientStatus::Locked => return Err(Denial::ClientLocked),
+    }
+    if let Some(validity) = grant.client_validity {
+        if now < validity.from {
+            return Err(Denial::ClientNotStarted { from: validity.from });
+        }
+        if validity.until < now {
+            return Err(Denial::ClientExpired { until: validity.until });
+        }
+    }
+    match &grant.service_time {
+        Some(intervals) if !intervals.iter().any(|interval| interval.contains(now)) => {
+            let next = intervals.iter().filter(|interval| now < interval.from).min_by_key(|i| i.from);
+            Err(Denial::OutsideServiceTime { next: next.copied() })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn credential(grant: &Grant, kind: CredentialKind, now: UnixMillis) -> Result<(), Denial> {
+    if !grant.active {
+        return Err(Denial::CredentialInactive { kind });
+    }
+    if let Some(at) = grant.effective_at.filter(|at| now < *at) {
+        return Err(Denial::CredentialNotEffective { kind, at });
+    }
+    if let Some(at) = grant.revoked_at.filter(|at| *at <= now) {
+        return Err(Denial::CredentialRevoked { kind, at });
+    }
+    if let Some(at) = grant.expires_at.filter(|at| *at < now) {
+        return Err(Denial::CredentialExpired { kind, at });
+    }
+    Ok(())
+}
+
+/// Class p is admitted while in-flight < capacity × (1 − p/20): the worst class leaves 45 % of
+/// the worker to better ones. Capacity 0 = no shedding.
+fn has_room(priority: u8, in_flight: u32, capacity: u32) -> bool {
+    let share = 20_u64.saturating_sub(u64::from(priority));
+    capacity == 0 || u64::from(in_flight) * 20 < u64::from(capacity) * share
+}
+
+/// Whether a request without any credential may pass: the API asks for none, and is open to
+/// this side.
+pub fn decide_open(api: &ApiEntry, origin: Origin) -> Result<Permit, Denial> {
+    if api.audience.includes(origin) { Ok(Permit(())) } else { Err(Denial::AudienceDenied) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Interval;
+    use crate::wire::directory::PathRule;
+    use crate::wire::exchange::Permission;
+    use alloc::string::String;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    const NOW: UnixMillis = UnixMillis(1_000_000);
+    const KIND: CredentialKind = CredentialKind::Dgrk;
+
+    fn interval(from: i64, until: i64) -> Interval {
+        Interval { from: UnixMillis(NOW.0 + from), until: UnixMillis(NOW.0 + until) }
+    }
+
+    fn at(offset: i64) -> Option<UnixMillis> {
+        Some(UnixMillis(NOW.0 + offset))
+    }
+
+    /// A grant that lets everything through.
+    fn grant() -> Grant {
+        Grant {
+            credential: "key_1".into(),
+            client: "acme".into(),
+            proof: Proof::Presented,
+            client_status: ClientStatus::Active,
+            client_validity: None,
+            service_time: None,
+            addresses: vec![],
+            bound: false,
+            active: true,
+            effective_at: None,
+            revoked_at: None,
+            expires_at: None,
+            permission: Permission::Apis { apis: vec!["orders".into()] },
+            audience: Audience::Both,
+            priority: 5,
+            tps: 0,
+            meters: vec![],
+            utc_offset_min: 0,
+            keep_s: 60,
+        }
+    }
+
+    fn api() -> ApiEntry {
+        ApiEntry {
+            uid: "orders".into(),
+            module: "shop".into(),
+            id: "orders".into(),
+            hosts: vec![],
+            methods: vec![],
+            path: PathRule::Exact("/orders".into()),
+            accepts: vec![KIND],
+            no_auth: false,
+            enabled: true,
+            audience: Audience::Both,
+            groups: vec!["retail".into(), "partners".into()],
+            unsigned_forms: false,
+        }
+    }
+
+    fn call() -> Call {
+        Call { kind: KIND, address: "192.0.2.1".parse().ok(), origin: Origin::External, in_flight: 0 }
+    }
+
+    fn check(what: &str, grant: Grant, api: ApiEntry, call: Call, denial: Option<Denial>) {
+        let held = HeldGrant::new(grant).unwrap();
+        let proven = Proven::by_presentation(&held.wire).unwrap();
+        assert_eq!(decide(proven, &held, &api, &call, 100, NOW).err(), denial, "{what}");
+    }
+
+    #[test]
+    fn a_signature_is_not_proven_by_presenting_a_key() {
+        let signed = Grant { proof: Proof::Signature { secrets: vec![] }, ..grant() };
+        assert!(Proven::by_presentation(&signed).is_none());
+    }
+
+    #[test]
+    fn states_and_dates_on_both_sides_of_each_edge() {
+        let disabled = Grant { client_status: ClientStatus::Disabled, ..grant() };
+        let locked = Grant { client_status: ClientStatus::Locked, ..grant() };
+        let valid = |from, until| Grant { client_validity: Some(interval(from, until)), ..grant() };
+        let served = |intervals: &[(i64, i64)]| Grant {
+            service_time: Some(intervals.iter().map(|(from, until)| interval(*from, *until)).collect()),
+            ..grant()
+        };
+        let effective = |offset| Grant { effective_at: at(offset), ..grant() };
+        let revoked = |offset| Grant { revoked_at: at(offset), ..grant() };
+        let expires = |offset| Grant { expires_at: at(offset), ..grant() };
+        let moment = |offset: i64| UnixMillis(NOW.0 + offset);
+        for (what, grant, denial) in [
+            ("everything open", grant(), None),
+            ("disabled", disabled, Some(Denial::ClientDisabled)),
+            ("locked", locked, Some(Denial::ClientLocked)),
+            ("first instant", valid(0, 9), None),
+            ("one before", valid(1, 9), Some(Denial::ClientNotStarted { from: moment(1) })),
+            ("last instant", valid(-9, 0), None),
+            ("one after", valid(-9, -1), Some(Denial::ClientExpired { until: moment(-1) })),
+            ("service, first instant", served(&[(-9, -5), (0, 5)]), None),
+            ("service, last instant", served(&[(-9, 0)]), None),
+            (
+                "between two services",
+                served(&[(-9, -1), (50, 60), (1, 5)]),
+                Some(Denial::OutsideServiceTime { next: Some(interval(1, 5)) }),
+            ),
+            ("no service ahead", served(&[(-9, -1)]), Some(Denial::OutsideServiceTime { next: None })),
+            ("inactive", Grant { active: false, ..grant() }, Some(Denial::CredentialInactive { kind: KIND })),
+            ("effective now", effective(0), None),
+            (
+                "effective next",
+                effective(1),
+                Some(Denial::CredentialNotEffective { kind: KIND, at: moment(1) }),
+            ),
+            ("revoked now", revoked(0), Some(Denial::CredentialRevoked { kind: KIND, at: moment(0) })),
+            ("revoked next", revoked(1), None),
+            ("expires now", expires(0), None),
+            ("expired", expires(-1), Some(Denial::CredentialExpired { kind: KIND, at: moment(-1) })),
+        ] {
+            check(what, grant, api(), call(), denial);
+        }
+    }
+
+    #[test]
+    fn addresses_permissions_and_audiences() {
+        let bound = |blocks: &[&str]| Grant {
+            addresses: blocks.iter().map(|block| String::from(*block)).collect(),
+            bound: true,
+            ..grant()
+        };
+        let groups = |groups: &[&str]| Grant {
+            permission: Permission::Groups { groups: groups.iter().map(|g| (*g).into()).collect() },
+            ..grant()
+        };
+        let elsewhere = Some(Denial::AddressNotAllowed { address: "192.0.2.1".into() });
+        let forbidden = Some(Denial::PermissionDenied { kind: KIND });
+        for (what, grant, denial) in [
+            ("inside its block", bound(&["198.51.100.1", "192.0.2.0/24"]), None),
+            ("outside its block", bound(&["192.0.2.2"]), elsewhere.clone()),
+            ("bound to a name that never resolved", bound(&[]), elsewhere),
+            ("no API", Grant { permission: Permission::Apis { apis: vec![] }, ..grant() }, forbidden.clone()),
+            ("one of its groups", groups(&["zoo", "partners"]), None),
+            ("none of its groups", groups(&["zoo"]), forbidden.clone()),
+            ("no group", groups(&[]), forbidden),
+        ] {
+            check(what, grant, api(), call(), denial);
+        }
+
+        use Audience::{Both, External, Internal};
+        let denied = Some(Denial::AudienceDenied);
+        for (client, api_audience, origin, denial) in [
+            (Both, Both, Origin::External, None),
+            (External, Both, Origin::External, None),
+            (Internal, Both, Origin::External, denied.clone()),
+            (Both, Internal, Origin::External, denied.clone()),
+            (Internal, Internal, Origin::Internal, None),
+            (External, Internal, Origin::Internal, denied),
+        ] {
+            let grant = Grant { audience: client, ..grant() };
+            let api = ApiEntry { audience: api_audience, ..api() };
+            check("audience", grant, api, Call { origin, ..call() }, denial);
+        }
+    }
+
+    #[test]
+    fn worse_priorities_are_shed_first() {
+        // Capacity 100: class p is admitted below 100 - 5p in flight.
+        for (priority, in_flight, admitted) in
+            [(0, 99, true), (0, 100, false), (5, 74, true), (5, 75, false), (9, 54, true), (9, 55, false)]
+        {
+            let denial = (!admitted).then_some(Denial::Overloaded);
+            check("room", Grant { priority, ..grant() }, api(), Call { in_flight, ..call() }, denial);
+        }
+        assert!(has_room(9, u32::MAX, 0), "capacity 0 sheds nothing");
+    }
+
+    #[test]
+    fn the_first_failing_check_is_told() {
+        // Each step mends what the step before was refused for.
+        let mut grant = Grant {
+            client_status: ClientStatus::Disabled,
+            client_validity: Some(interval(1, 2)),
+            addresses: vec!["198.51.100.1".into()],
+            active: false,
+            effective_at: at(1),
+            revoked_at: at(-1),
+            expires_at: at(-1),
+            permission: Permission::Apis { apis: vec![] },
+            audience: Audience::Internal,
+            priority: 9,
+            ..grant()
+        };
+        let call = Call { in_flight: 90, ..call() };
+        let mends: [fn(&mut Grant); 10] = [
+            |grant| grant.client_status = ClientStatus::Active,
+            |grant| grant.client_validity = None,
+            |grant| grant.addresses.clear(),
+            |grant| grant.active = true,
+            |grant| grant.effective_at = None,
+            |grant| grant.revoked_at = None,
+            |grant| grant.expires_at = None,
+            |grant| grant.permission = Permission::Apis { apis: vec!["orders".into()] },
+            |grant| grant.audience = Audience::Both,
+            |grant| grant.priority = 0,
+        ];
+        let codes: Vec<&str> = mends
+            .iter()
+            .map(|mend| {
+                let held = HeldGrant::new(grant.clone()).unwrap();
+                let proven = Proven::by_presentation(&held.wire).unwrap();
+                mend(&mut grant);
+                decide(proven, &held, &api(), &call, 100, NOW).unwrap_err().code()
+            })
+            .collect();
+        assert_eq!(
+            codes,
+            [
+                "client_disabled",
+                "client_not_started",
+                "address_not_allowed",
+                "credential_inactive",
+                "credential_not_effective",
+                "credential_revoked",
+                "credential_expired",
+                "permission_denied",
+                "audience_denied",
+                "overloaded",
+            ]
+        );
+    }
+}

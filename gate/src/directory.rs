@@ -1,0 +1,375 @@
+//! Which API a request means: validated, indexed APIs and settings; host, method and path
+//! matching.
+//!
+//! Paths are compared byte by byte, without decoding: what could be read in two ways never
+//! gets here ([`crate::request::guard_path`]). Matching is deterministic. Of the APIs whose
+//! host and path fit, the first whose methods fit is meant, in this order: a named host before
+//! any host; then, segment by segment, a literal before a parameter; then an exact or template
+//! path before a prefix, and a longer prefix before a shorter one.
+
+use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::denial::Denial;
+use crate::id::{ApiUid, Epoch, Revision};
+use crate::wire::directory::{ApiEntry, DirectoryAnswer, PathRule, Settings};
+
+/// Segments of a path at most, of a rule and of a request: matching visits each with every
+/// combination of literals and parameters that fits it.
+pub const MAX_SEGMENTS: usize = 64;
+
+/// The snapshot that every worker holds.
+#[derive(Debug)]
+pub struct Directory {
+    epoch: Epoch,
+    revision: Revision,
+    settings: Settings,
+    apis: BTreeMap<ApiUid, Rc<ApiEntry>>,
+    index: Index,
+}
+
+/// Why an answer of the manager cannot be taken. The directory held before stays as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DirectoryError {
+    /// A delta on another revision or epoch than the one held: fetch a snapshot.
+    NotOurDelta,
+    /// An API whose path no request could have.
+    UnusablePath {
+        /// Which.
+        api: ApiUid,
+        /// Its path.
+        path: String,
+    },
+}
+
+impl fmt::Display for DirectoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOurDelta => f.write_str("the delta is for another revision than the one held"),
+            Self::UnusablePath { api, path } => {
+                write!(f, "API {api} has the path `{path}`, which no request could have")
+            }
+        }
+    }
+}
+
+impl Directory {
+    /// Takes a snapshot.
+    pub fn from_snapshot(answer: DirectoryAnswer) -> Result<Self, DirectoryError> {
+        if answer.since.is_some() {
+            return Err(DirectoryError::NotOurDelta);
+        }
+        let apis = answer.apis.into_iter().map(|api| (api.uid.clone(), Rc::new(api))).collect();
+        let index = Index::build(&apis)?;
+        Ok(Self { epoch: answer.epoch, revision: answer.revision, settings: answer.settings, apis, index })
+    }
+
+    /// Takes a snapshot or a delta; on an error everything stays as it was.
+    pub fn apply(&mut self, answer: DirectoryAnswer) -> Result<(), DirectoryError> {
+        let Some(since) = answer.since else {
+            *self = Self::from_snapshot(answer)?;
+            return Ok(());
+        };
+        if since != self.revision || answer.epoch != self.epoch {
+            return Err(DirectoryError::NotOurDelta);
+        }
+        let mut apis = self.apis.clone();
+        for uid in &answer.removed {
+            apis.remove(uid);
+        }
+        apis.extend(answer.apis.into_iter().map(|api| (api.uid.clone(), Rc::new(api))));
+        self.index = Index::build(&apis)?;
+        self.apis = apis;
+        self.settings = answer.settings;
+        self.revision = answer.revision;
+        Ok(())
+    }
+
+    /// Life of the database it came from.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// What to ask for a delta on.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Settings of the installation.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Number of APIs.
+    pub fn len(&self) -> usize {
+        self.apis.len()
+    }
+
+    /// Whether no API is registered.
+    pub fn is_empty(&self) -> bool {
+        self.apis.is_empty()
+    }
+
+    /// The API that a request means.
+    ///
+    /// `host` is normalised by [`crate::request::normal_host`], `path` guarded and without its
+    /// query, `method` as received.
+    pub fn find(&self, host: &str, method: &str, path: &str) -> Result<&Rc<ApiEntry>, Denial> {
+        let mut search = Search { method, found: None, allow: Vec::new() };
+        let segments: Vec<&str> = segments(path).collect();
+        if segments.len() <= MAX_SEGMENTS {
+            for root in [self.index.hosts.get(host), Some(&self.index.any_host)].into_iter().flatten() {
+                search.descend(root, &segments);
+            }
+        }
+        match (search.found, search.allow) {
+            (Some(api), _) => Ok(api),
+            (None, allow) if allow.is_empty() => Err(Denial::ApiNotFound),
+            (None, mut allow) => {
+                allow.sort_unstable();
+                allow.dedup();
+                Err(Denial::MethodNotAllowed { allow: allow.into_iter().map(ToString::to_string).collect() })
+            }
+        }
+    }
+}
+
+/// `/a/b/` → `a`, `b`, and an empty one: a trailing slash is a difference.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.strip_prefix('/').unwrap_or(path).split('/')
+}
+
+/// One tree of segments for each named host, and one for the APIs of every host.
+#[derive(Debug, Default)]
+struct Index {
+    hosts: BTreeMap<String, Node>,
+    any_host: Node,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    literals: BTreeMap<String, Node>,
+    parameter: Option<alloc::boxed::Box<Node>>,
+    /// Exact and template paths that end here, in order of their uid.
+    ends: Vec<Rc<ApiEntry>>,
+    /// Prefixes that begin here.
+    prefixes: Vec<Rc<ApiEntry>>,
+}
+
+impl Index {
+    fn build(apis: &BTreeMap<ApiUid, Rc<ApiEntry>>) -> Result<Self, DirectoryError> {
+        let mut index = Self::default();
+        for api in apis.values() {
+            if api.hosts.is_empty() {
+                index.any_host.insert(api)?;
+            }
+            for host in &api.hosts {
+                index.hosts.entry(host.clone()).or_default().insert(api)?;
+            }
+        }
+        Ok(index)
+    }
+}
+
+impl Node {
+    fn insert(&mut self, api: &Rc<ApiEntry>) -> Result<(), DirectoryError> {
+        let (PathRule::Exact(path) | PathRule::Prefix(path) | PathRule::Template(path)) = &api.path;
+        let unusable = || DirectoryError::UnusablePath { api: api.uid.clone(), path: path.clone() };
+        let guarded = crate::request::guard_path(path.as_bytes()).map_err(|_| unusable())?;
+        if guarded != path.as_str() || segments(path).count() > MAX_SEGMENTS {
+            return Err(unusable());
+        }
+        let mut node = self;
+        // A prefix is written without its trailing slash inside: `/` is the prefix of everything.
+        let rule = if matches!(api.path, PathRule::Prefix(_)) { path.trim_end_matches('/') } else { path };
+        if !(rule.is_empty() && matches!(api.path, PathRule::Prefix(_))) {
+            for segment in segments(rule) {
+                let parameter = matches!(api.path, PathRule::Template(_))
+                    && segment.starts_with('{')
+                    && segment.ends_with('}');
+                node = if parameter {
+                    node.parameter.get_or_insert_default()
+                } else {
+                    node.literals.entry(segment.to_string()).or_default()
+                };
+            }
+        }
+        match api.path {
+            PathRule::Prefix(_) => node.prefixes.push(api.clone()),
+            PathRule::Exact(_) | PathRule::Template(_) => node.ends.push(api.clone()),
+        }
+        Ok(())
+    }
+}
+
+/// Collects the first API whose methods fit, and the methods of those whose path alone does.
+struct Search<'d, 'm> {
+    method: &'m str,
+    found: Option<&'d Rc<ApiEntry>>,
+    allow: Vec<&'d str>,
+}
+
+impl<'d> Search<'d, '_> {
+    fn descend(&mut self, node: &'d Node, rest: &[&str]) {
+        match rest.split_first() {
+            None => self.consider(&node.ends),
+            Some((segment, below)) => {
+                if let Some(child) = node.literals.get(*segment) {
+                    self.descend(child, below);
+                }
+                if let (None, Some(child), false) = (self.found, &node.parameter, segment.is_empty()) {
+                    self.descend(child, below);
+                }
+            }
+        }
+        self.consider(&node.prefixes);
+    }
+
+    fn consider(&mut self, apis: &'d [Rc<ApiEntry>]) {
+        if self.found.is_some() {
+            return;
+        }
+        let fits =
+            |api: &&Rc<ApiEntry>| api.methods.is_empty() || api.methods.iter().any(|m| m == self.method);
+        match apis.iter().find(fits) {
+            Some(api) => self.found = Some(api),
+            None => self.allow.extend(apis.iter().flat_map(|api| api.methods.iter().map(String::as_str))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::WIRE_VERSION;
+    use crate::wire::directory::Audience;
+    use alloc::vec;
+
+    fn api(uid: &str, hosts: &[&str], methods: &[&str], path: PathRule) -> ApiEntry {
+        ApiEntry {
+            uid: uid.into(),
+            module: "shop".into(),
+            id: uid.into(),
+            hosts: hosts.iter().map(ToString::to_string).collect(),
+            methods: methods.iter().map(ToString::to_string).collect(),
+            path,
+            accepts: vec![],
+            no_auth: false,
+            enabled: true,
+            audience: Audience::Both,
+            groups: vec![],
+            unsigned_forms: false,
+        }
+    }
+
+    fn snapshot(apis: Vec<ApiEntry>) -> DirectoryAnswer {
+        DirectoryAnswer {
+            version: WIRE_VERSION,
+            epoch: Epoch(1),
+            revision: Revision(7),
+            since: None,
+            settings: Settings::default(),
+            apis,
+            removed: vec![],
+        }
+    }
+
+    fn shop() -> Directory {
+        let exact = |p: &str| PathRule::Exact(p.into());
+        let prefix = |p: &str| PathRule::Prefix(p.into());
+        let template = |p: &str| PathRule::Template(p.into());
+        Directory::from_snapshot(snapshot(vec![
+            api("orders", &[], &["GET", "POST"], exact("/orders")),
+            api("order", &[], &["GET"], template("/orders/{id}")),
+            api("today", &[], &["GET"], exact("/orders/today")),
+            api("lines", &[], &["GET"], template("/orders/{id}/lines")),
+            api("below", &[], &["PUT"], prefix("/orders")),
+            api("deep", &[], &[], prefix("/orders/archive/")),
+            api("host", &["api.example.com"], &["GET"], exact("/orders")),
+            api("slash", &[], &["GET"], exact("/slash/")),
+        ]))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_most_specific_api_is_meant() {
+        let directory = shop();
+        for (host, method, path, meant) in [
+            ("", "GET", "/orders", Some("orders")),
+            ("", "POST", "/orders", Some("orders")),
+            ("", "PUT", "/orders", Some("below")),
+            ("", "GET", "/orders/7", Some("order")),
+            ("", "GET", "/orders/today", Some("today")),
+            ("", "PUT", "/orders/today", Some("below")),
+            ("", "GET", "/orders/7/lines", Some("lines")),
+            ("", "PUT", "/orders/7/lines/9", Some("below")),
+            ("", "GET", "/orders/archive/2020", Some("deep")),
+            ("", "GET", "/orders/archive", Some("deep")),
+            ("", "POST", "/orders/archive", Some("deep")),
+            ("", "GET", "/orders7", None),
+            ("", "GET", "/orders/", None),
+            ("", "PUT", "/orders/", Some("below")),
+            ("", "GET", "/slash/", Some("slash")),
+            ("", "GET", "/slash", None),
+            ("", "GET", "/ORDERS", None),
+            ("api.example.com", "GET", "/orders", Some("host")),
+            ("api.example.com", "POST", "/orders", Some("orders")),
+            ("", "get", "/orders", None),
+        ] {
+            let found = directory.find(host, method, path).ok().map(|api| api.uid.as_str());
+            assert_eq!(found, meant, "{method} {path} at {host:?}");
+        }
+    }
+
+    #[test]
+    fn another_method_is_told_from_another_path() {
+        let directory = shop();
+        assert_eq!(directory.find("", "GET", "/nothing").unwrap_err(), Denial::ApiNotFound);
+        assert_eq!(
+            directory.find("", "DELETE", "/orders").unwrap_err(),
+            Denial::MethodNotAllowed { allow: ["GET", "POST", "PUT"].map(String::from).to_vec() }
+        );
+    }
+
+    #[test]
+    fn the_prefix_of_everything_is_a_slash() {
+        let all =
+            Directory::from_snapshot(snapshot(vec![api("all", &[], &[], PathRule::Prefix("/".into()))]))
+                .unwrap();
+        for path in ["/", "/a", "/a/b/"] {
+            assert!(all.find("", "GET", path).is_ok(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_delta_applies_to_its_own_revision_alone() {
+        let mut directory = shop();
+        let delta = |since, epoch| DirectoryAnswer {
+            since: Some(Revision(since)),
+            revision: Revision(8),
+            epoch: Epoch(epoch),
+            removed: vec!["today".into()],
+            ..snapshot(vec![api("new", &[], &["GET"], PathRule::Exact("/new".into()))])
+        };
+        assert_eq!(directory.apply(delta(6, 1)), Err(DirectoryError::NotOurDelta));
+        assert_eq!(directory.apply(delta(7, 2)), Err(DirectoryError::NotOurDelta));
+        assert_eq!(directory.apply(delta(7, 1)), Ok(()));
+        assert_eq!(directory.revision(), Revision(8));
+        assert_eq!(directory.find("", "GET", "/orders/today").unwrap().uid.as_str(), "order");
+        assert!(directory.find("", "GET", "/new").is_ok());
+    }
+
+    #[test]
+    fn paths_no_request_could_have_are_refused_and_change_nothing() {
+        let mut directory = shop();
+        for path in ["orders", "/a//b", "/a/../b", "/a;b", "/a%2fb", "/a?b=c", ""] {
+            let answer = snapshot(vec![api("bad", &[], &[], PathRule::Exact(path.into()))]);
+            let refused = DirectoryError::UnusablePath { api: "bad".into(), path: path.into() };
+            assert_eq!(directory.apply(answer), Err(refused));
+        }
+        assert!(directory.find("", "GET", "/orders").is_ok());
+    }
+}
