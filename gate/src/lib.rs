@@ -42,6 +42,7 @@ pub mod denial;
 pub mod directory;
 pub mod grant;
 pub mod id;
+pub mod limit_fields;
 pub mod quota;
 pub mod request;
 pub mod shared;
