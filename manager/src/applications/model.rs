@@ -1,0 +1,492 @@
+//! The life of a form:
+//! `Draft → PendingOrder(level) → Approved | Rejected | Returned → …`, `Cancelled`.
+//!
+//! [`State::act`] is the only place that says which action leads where and who may take it.
+
+use gate::id::CredentialId;
+use gate::time::UnixMillis;
+use thiserror::Error;
+
+use super::form::Form;
+use super::number::FormNumber;
+
+/// Characters of a reviewer's or applicant's comment at most.
+pub const MAX_COMMENT_CHARS: usize = 500;
+
+/// A form with what happened to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Application {
+    /// Opaque, for addresses and tables.
+    pub id: String,
+    /// Drawn at the first submission.
+    pub number: Option<FormNumber>,
+    /// What it asks for.
+    pub form: Form,
+    /// The operator who filed it.
+    pub applicant: String,
+    /// Where it stands.
+    pub state: State,
+    /// Goes up with every action: what `If-Match` compares.
+    pub version: i64,
+    /// When it was first saved.
+    pub created_at: UnixMillis,
+    /// When it was submitted last; none while it never was.
+    pub submitted_at: Option<UnixMillis>,
+    /// When anything last happened to it.
+    pub updated_at: UnixMillis,
+}
+
+/// Where a form stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Saved, not submitted.
+    Draft,
+    /// Waits for a signature.
+    PendingOrder {
+        /// The level that signs next, from 1.
+        level: u32,
+        /// How many levels there were when it was submitted.
+        levels: u32,
+    },
+    /// Sent back to the applicant, who may edit and re-submit it.
+    Returned {
+        /// The level that returned it.
+        level: u32,
+        /// How many levels there were when it was submitted.
+        levels: u32,
+    },
+    /// Signed by every level.
+    Approved {
+        /// When the last level signed.
+        at: UnixMillis,
+        /// What became of what it asked for.
+        effect: Effect,
+    },
+    /// Refused for good.
+    Rejected {
+        /// When.
+        at: UnixMillis,
+        /// The level that refused it.
+        level: u32,
+    },
+    /// Withdrawn by the applicant for good.
+    Cancelled {
+        /// When.
+        at: UnixMillis,
+    },
+}
+
+/// What became of what an approved form asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The key was issued, changed or revoked.
+    Done {
+        /// When.
+        at: UnixMillis,
+        /// Which key.
+        key: CredentialId,
+    },
+    /// The change happens later; until then the key runs on its old settings.
+    Scheduled {
+        /// 00:00 of the effective date in the installation's zone.
+        due: UnixMillis,
+    },
+    /// Somebody stopped the scheduled change before it was due.
+    Stopped {
+        /// When.
+        at: UnixMillis,
+    },
+    /// The scheduled change could not be made when it was due.
+    Failed {
+        /// When.
+        at: UnixMillis,
+        /// Why, as the people who read the form are told.
+        reason: String,
+    },
+}
+
+/// What somebody may do with a form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// Replace the fields.
+    Edit,
+    /// Throw a draft away.
+    Delete,
+    /// Hand a draft in for review.
+    Submit,
+    /// Hand a returned form in again.
+    Resubmit,
+    /// Sign the level that waits.
+    Approve,
+    /// Send the form back to the applicant.
+    Return,
+    /// Refuse the form for good.
+    Reject,
+    /// Take the form back for good.
+    Withdraw,
+    /// Stop an approved change that is not yet due.
+    Stop,
+}
+
+/// Who acts, as far as the rules want to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Filed the form.
+    pub applicant: bool,
+    /// Has a role of the level that waits.
+    pub reviewer: bool,
+    /// May stop scheduled changes of others.
+    pub overseer: bool,
+    /// The installation lets applicants sign their own forms.
+    pub self_approval: bool,
+}
+
+/// Where an action leads.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The form is gone.
+    Gone,
+    /// The form stands there.
+    Stands(State),
+    /// The last level signed: what the form asks for is to be done now.
+    Effect(LastSignature),
+}
+
+/// Proof that every level has signed. Only [`State::act`] makes one, so that nothing is issued,
+/// changed or revoked without it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LastSignature {
+    at: UnixMillis,
+}
+
+impl Action {
+    /// Every action, in the order in which they are offered.
+    pub const ALL: [Self; 9] = [
+        Self::Edit,
+        Self::Delete,
+        Self::Submit,
+        Self::Resubmit,
+        Self::Approve,
+        Self::Return,
+        Self::Reject,
+        Self::Withdraw,
+        Self::Stop,
+    ];
+
+    /// As the API, the history and messages call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Edit => "edit",
+            Self::Delete => "delete",
+            Self::Submit => "submit",
+            Self::Resubmit => "resubmit",
+            Self::Approve => "approve",
+            Self::Return => "return",
+            Self::Reject => "reject",
+            Self::Withdraw => "withdraw",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+impl State {
+    /// What `action` by somebody of that `standing` leads to, or why it may not be.
+    ///
+    /// `flow_levels` is the number of levels the flow has now: what a form is submitted with.
+    pub fn act(
+        &self,
+        action: Action,
+        standing: Standing,
+        flow_levels: u32,
+        now: UnixMillis,
+    ) -> Result<Next, Refusal> {
+        use Next::{Effect as Last, Gone, Stands};
+        let refuse = || Err(Refusal::WrongState { action, state: self.name() });
+        let pending = |level| State::PendingOrder { level, levels: flow_levels };
+        match (self, action) {
+            (Self::Draft | Self::Returned { .. }, Action::Edit) => {
+                standing.must_be_applicant(action)?;
+                Ok(Stands(self.clone()))
+            }
+            (Self::Draft, Action::Delete) => standing.must_be_applicant(action).map(|()| Gone),
+            (Self::Draft, Action::Submit) | (Self::Returned { .. }, Action::Resubmit) => {
+                standing.must_be_applicant(action).map(|()| Stands(pending(1)))
+            }
+            (&Self::PendingOrder { level, levels }, Action::Approve) => {
+                standing.must_sign(level)?;
+                if level < levels {
+                    Ok(Stands(Self::PendingOrder { level: level + 1, levels }))
+                } else {
+                    Ok(Last(LastSignature { at: now }))
+                }
+            }
+            (&Self::PendingOrder { level, levels }, Action::Return) => {
+                standing.must_sign(level).map(|()| Stands(Self::Returned { level, levels }))
+            }
+            (&Self::PendingOrder { level, .. }, Action::Reject) => {
+                standing.must_sign(level).map(|()| Stands(Self::Rejected { at: now, level }))
+            }
+            (Self::Draft | Self::PendingOrder { .. } | Self::Returned { .. }, Action::Withdraw) => {
+                standing.must_be_applicant(action)?;
+                match *self {
+                    // A second level waits only because a reviewer of the first has signed.
+                    Self::PendingOrder { level, .. } if level > 1 => Err(Refusal::ReviewerActed { level }),
+                    _ => Ok(Stands(Self::Cancelled { at: now })),
+                }
+            }
+            (Self::Approved { at, effect: Effect::Scheduled { .. } }, Action::Stop) => {
+                standing.must_oversee()?;
+                Ok(Stands(Self::Approved { at: *at, effect: Effect::Stopped { at: now } }))
+            }
+            (
+                Self::Draft,
+                Action::Resubmit | Action::Approve | Action::Return | Action::Reject | Action::Stop,
+            )
+            | (Self::PendingOrder { .. }, Action::Edit | Action::Delete | Action::Submit)
+            | (Self::PendingOrder { .. }, Action::Resubmit | Action::Stop)
+            | (Self::Returned { .. }, Action::Delete | Action::Submit | Action::Approve)
+            | (Self::Returned { .. }, Action::Return | Action::Reject | Action::Stop)
+            | (Self::Approved { .. } | Self::Rejected { .. } | Self::Cancelled { .. }, _) => refuse(),
+        }
+    }
+
+    /// What somebody of that standing may do now.
+    pub fn actions(&self, standing: Standing) -> Vec<Action> {
+        let may = |action: &Action| self.act(*action, standing, 1, UnixMillis(0)).is_ok();
+        Action::ALL.into_iter().filter(may).collect()
+    }
+
+    /// As the API and the table call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::PendingOrder { .. } => "pending_order",
+            Self::Returned { .. } => "returned",
+            Self::Approved { .. } => "approved",
+            Self::Rejected { .. } => "rejected",
+            Self::Cancelled { .. } => "cancelled",
+        }
+    }
+
+    /// As people read it.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Draft => "Draft".to_owned(),
+            Self::PendingOrder { level, levels } => format!("Pending order (level {level} of {levels})"),
+            Self::Returned { level, .. } => format!("Returned by level {level}"),
+            Self::Approved { effect: Effect::Scheduled { .. }, .. } => "Approved, scheduled".to_owned(),
+            Self::Approved { effect: Effect::Stopped { .. }, .. } => "Approved, then stopped".to_owned(),
+            Self::Approved { effect: Effect::Failed { .. }, .. } => "Approved, but not applied".to_owned(),
+            Self::Approved { effect: Effect::Done { .. }, .. } => "Approved".to_owned(),
+            Self::Rejected { level, .. } => format!("Rejected by level {level}"),
+            Self::Cancelled { .. } => "Cancelled".to_owned(),
+        }
+    }
+
+    /// Whether nothing more can happen to it.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Draft | Self::PendingOrder { .. } | Self::Returned { .. } => false,
+            Self::Approved { effect, .. } => !matches!(effect, Effect::Scheduled { .. }),
+            Self::Rejected { .. } | Self::Cancelled { .. } => true,
+        }
+    }
+
+    /// Whether the form keeps other change and revoke forms away from its key.
+    pub fn holds_key(&self) -> bool {
+        !matches!(self, Self::Draft) && !self.is_final()
+    }
+}
+
+impl LastSignature {
+    /// The state of a form whose effect has been carried out or put off.
+    pub fn approved(self, effect: Effect) -> State {
+        State::Approved { at: self.at, effect }
+    }
+
+    /// When the last level signed.
+    pub fn at(&self) -> UnixMillis {
+        self.at
+    }
+}
+
+impl Standing {
+    fn must_be_applicant(self, action: Action) -> Result<(), Refusal> {
+        if self.applicant { Ok(()) } else { Err(Refusal::NotApplicant { action }) }
+    }
+
+    fn must_sign(self, level: u32) -> Result<(), Refusal> {
+        if !self.reviewer {
+            Err(Refusal::NotReviewer { level })
+        } else if self.applicant && !self.self_approval {
+            Err(Refusal::OwnForm)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn must_oversee(self) -> Result<(), Refusal> {
+        if self.applicant || self.overseer { Ok(()) } else { Err(Refusal::NotOverseer) }
+    }
+}
+
+/// Why an action may not be.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The form does not stand where the action begins.
+    #[error("cannot {} a form that is {state}", action.name())]
+    WrongState {
+        /// What was tried.
+        action: Action,
+        /// Where the form stands.
+        state: &'static str,
+    },
+    /// Only who filed the form may.
+    #[error("only the applicant can {} a form", action.name())]
+    NotApplicant {
+        /// What was tried.
+        action: Action,
+    },
+    /// No role of the level that waits.
+    #[error("level {level} waits for a signature, and none of your roles signs it")]
+    NotReviewer {
+        /// The level that waits.
+        level: u32,
+    },
+    /// The applicant has the role, but signs only forms of others.
+    #[error("applicants cannot review their own forms (setting `self_approval`)")]
+    OwnForm,
+    /// Neither the applicant nor somebody who administers keys.
+    #[error("only the applicant or an administrator of keys can stop a scheduled change")]
+    NotOverseer,
+    /// Too late to withdraw.
+    #[error("a reviewer has already signed, the form waits at level {level}: ask a reviewer to return it")]
+    ReviewerActed {
+        /// The level that waits.
+        level: u32,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Action::*;
+
+    const NOW: UnixMillis = UnixMillis(1_000);
+
+    fn pending(level: u32, levels: u32) -> State {
+        State::PendingOrder { level, levels }
+    }
+
+    fn approved(effect: Effect) -> State {
+        State::Approved { at: UnixMillis(1), effect }
+    }
+
+    fn actors() -> [(&'static str, Standing); 6] {
+        let nobody = Standing::default();
+        let reviewer = Standing { reviewer: true, ..nobody };
+        [
+            ("stranger", nobody),
+            ("applicant", Standing { applicant: true, ..nobody }),
+            ("reviewer", reviewer),
+            ("own reviewer", Standing { applicant: true, ..reviewer }),
+            ("own reviewer, allowed", Standing { applicant: true, self_approval: true, ..reviewer }),
+            ("overseer", Standing { overseer: true, ..nobody }),
+        ]
+    }
+
+    /// Every (state, action) with what it leads to for (stranger, applicant, reviewer, own
+    /// reviewer, own reviewer with self-approval, overseer):
+    /// `>` goes on, `a` not the applicant, `r` not a reviewer, `o` own form, `s` may not stop,
+    /// `l` too late. Pairs not listed are refused to all as the wrong state.
+    #[test]
+    fn every_state_action_and_actor() {
+        let scheduled = approved(Effect::Scheduled { due: UnixMillis(2_000) });
+        let done = approved(Effect::Done { at: NOW, key: "key_1".into() });
+        let stopped = approved(Effect::Stopped { at: NOW });
+        let failed = approved(Effect::Failed { at: NOW, reason: "the key was revoked".into() });
+        let rejected = State::Rejected { at: NOW, level: 1 };
+        let cancelled = State::Cancelled { at: NOW };
+        let returned = State::Returned { level: 2, levels: 2 };
+        let last = || Next::Effect(LastSignature { at: NOW });
+        let to = Next::Stands;
+        let own = "a>a>>a";
+        let sign = "rr>o>r";
+        let table = vec![
+            (State::Draft, Edit, own, to(State::Draft)),
+            (State::Draft, Delete, own, Next::Gone),
+            (State::Draft, Submit, own, to(pending(1, 3))),
+            (State::Draft, Withdraw, own, to(cancelled.clone())),
+            (pending(1, 2), Approve, sign, to(pending(2, 2))),
+            (pending(1, 2), Return, sign, to(State::Returned { level: 1, levels: 2 })),
+            (pending(1, 2), Reject, sign, to(rejected.clone())),
+            (pending(1, 2), Withdraw, own, to(cancelled.clone())),
+            (pending(2, 2), Approve, sign, last()),
+            (pending(2, 2), Return, sign, to(returned.clone())),
+            (pending(2, 2), Reject, sign, to(State::Rejected { at: NOW, level: 2 })),
+            (pending(2, 2), Withdraw, "alalla", last()),
+            (pending(1, 1), Approve, sign, last()),
+            (pending(1, 1), Return, sign, to(State::Returned { level: 1, levels: 1 })),
+            (pending(1, 1), Reject, sign, to(rejected.clone())),
+            (pending(1, 1), Withdraw, own, to(cancelled.clone())),
+            (returned.clone(), Edit, own, to(returned.clone())),
+            (returned.clone(), Resubmit, own, to(pending(1, 3))),
+            (returned.clone(), Withdraw, own, to(cancelled.clone())),
+            (scheduled.clone(), Stop, "s>s>>>", to(stopped.clone())),
+        ];
+        let states = [
+            State::Draft,
+            pending(1, 2),
+            pending(2, 2),
+            pending(1, 1),
+            returned,
+            scheduled,
+            done,
+            stopped,
+            failed,
+            rejected,
+            cancelled,
+        ];
+        for state in &states {
+            for action in Action::ALL {
+                let row = table.iter().find(|row| (&row.0, row.1) == (state, action));
+                for (place, (who, standing)) in actors().into_iter().enumerate() {
+                    // The time of a stopped change's approval stays; the rest happens now.
+                    let found = state.act(action, standing, 3, NOW);
+                    let told = row.map_or("wwwwww", |row| row.2).as_bytes()[place];
+                    let as_told = match (told, &found) {
+                        (b'>', Ok(next)) => row.is_some_and(|row| &row.3 == next),
+                        (b'a', Err(Refusal::NotApplicant { .. })) => true,
+                        (b'r', Err(Refusal::NotReviewer { .. })) => true,
+                        (b'o', Err(Refusal::OwnForm)) => true,
+                        (b's', Err(Refusal::NotOverseer)) => true,
+                        (b'l', Err(Refusal::ReviewerActed { level: 2 })) => true,
+                        (b'w', Err(Refusal::WrongState { .. })) => true,
+                        _ => false,
+                    };
+                    assert!(as_told, "{who} takes {action:?} on {state:?}: {found:?}");
+                    let offered = state.actions(standing).contains(&action);
+                    assert_eq!(offered, found.is_ok(), "{who} is offered {action:?} on {state:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_form_holds_its_key_from_submission_to_its_end() {
+        let holding = [
+            (State::Draft, false),
+            (pending(1, 1), true),
+            (State::Returned { level: 1, levels: 1 }, true),
+            (approved(Effect::Scheduled { due: NOW }), true),
+            (approved(Effect::Stopped { at: NOW }), false),
+            (approved(Effect::Done { at: NOW, key: "key_1".into() }), false),
+            (approved(Effect::Failed { at: NOW, reason: String::new() }), false),
+            (State::Rejected { at: NOW, level: 1 }, false),
+            (State::Cancelled { at: NOW }, false),
+        ];
+        for (state, holds) in holding {
+            assert_eq!(state.holds_key(), holds, "{state:?}");
+        }
+    }
+}
