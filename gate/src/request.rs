@@ -2,7 +2,6 @@
 //! how much of its body a signature covers.
 
 use alloc::borrow::Cow;
-use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -33,27 +32,25 @@ impl CredentialKind {
     }
 }
 
-/// What the gate reads of a request: bytes as they arrived.
+/// What the gate reads of a request: bytes as they arrived, where the host put them.
 #[derive(Clone, Debug, Default)]
-pub struct RequestHead {
+pub struct RequestHead<'h> {
     /// `:method`.
-    pub method: Vec<u8>,
+    pub method: &'h [u8],
     /// `:path` with its query, as received.
-    pub path: Vec<u8>,
+    pub path: &'h [u8],
     /// `:authority`.
-    pub host: Vec<u8>,
+    pub host: &'h [u8],
     /// All other headers in order, names in lower case; `:protocol` of an extended CONNECT too.
-    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
-    /// `source.address` as Envoy trusts it, `ip:port`.
-    pub source: String,
+    pub headers: Vec<(&'h [u8], &'h [u8])>,
     /// No body follows.
     pub end_of_stream: bool,
 }
 
-impl RequestHead {
+impl<'h> RequestHead<'h> {
     /// Values of the header `name` (lower case), in order.
-    pub fn values<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
-        self.headers.iter().filter(move |(n, _)| n == name.as_bytes()).map(|(_, value)| value.as_slice())
+    pub fn values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'h [u8]> + use<'s, 'h> {
+        self.headers.iter().filter(move |(n, _)| *n == name.as_bytes()).map(|(_, value)| *value)
     }
 
     fn has(&self, name: &str) -> bool {
@@ -134,7 +131,7 @@ pub enum CredentialHeader<'h> {
 ///
 /// An API that accepts no `Authorization` credential leaves that header to its back end. An
 /// empty `Authorization` is none (digiRunner's rule); two are never resolved by choosing one.
-pub fn credential_header<'h>(head: &'h RequestHead, api: &ApiEntry) -> Result<CredentialHeader<'h>, Denial> {
+pub fn credential_header<'h>(head: &RequestHead<'h>, api: &ApiEntry) -> Result<CredentialHeader<'h>, Denial> {
     let takes_authorization = api.accepts.iter().any(|kind| kind.in_authorization());
     if takes_authorization
         && let Some(value) = single(head, "authorization")?
@@ -148,7 +145,7 @@ pub fn credential_header<'h>(head: &'h RequestHead, api: &ApiEntry) -> Result<Cr
     }
 }
 
-fn single<'h>(head: &'h RequestHead, name: &'h str) -> Result<Option<&'h [u8]>, Denial> {
+fn single<'h>(head: &RequestHead<'h>, name: &str) -> Result<Option<&'h [u8]>, Denial> {
     let mut values = head.values(name);
     match (values.next(), values.next()) {
         (_, Some(_)) => Err(Denial::CredentialDuplicated),
@@ -174,7 +171,7 @@ pub enum SignedBody {
 /// The empty-string signature counts for requests without a body, and for form and multipart
 /// bodies only where the API is registered to accept them: otherwise a captured header of a
 /// GET, with a content type of one's choice, would carry any body.
-pub fn signed_body(head: &RequestHead, api: &ApiEntry) -> Result<SignedBody, Denial> {
+pub fn signed_body(head: &RequestHead<'_>, api: &ApiEntry) -> Result<SignedBody, Denial> {
     let content_type = head.values("content-type").next().unwrap_or_default();
     let media_type = content_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
     let is = |name: &str| media_type.eq_ignore_ascii_case(name.as_bytes());
@@ -205,12 +202,12 @@ fn charset(content_type: &[u8]) -> Option<&[u8]> {
 }
 
 /// A CORS preflight: it cannot carry a credential, and by setting needs none.
-pub fn is_cors_preflight(head: &RequestHead) -> bool {
+pub fn is_cors_preflight(head: &RequestHead<'_>) -> bool {
     head.method == b"OPTIONS" && head.has("origin") && head.has("access-control-request-method")
 }
 
 /// A gRPC request: its refusals are gRPC statuses.
-pub fn is_grpc(head: &RequestHead) -> bool {
+pub fn is_grpc(head: &RequestHead<'_>) -> bool {
     let content_type = head.values("content-type").next().unwrap_or_default();
     match content_type.strip_prefix(b"application/grpc") {
         Some(rest) => matches!(rest.first(), None | Some(b'+' | b';' | b' ')),
@@ -241,11 +238,11 @@ mod tests {
         }
     }
 
-    fn head(method: &str, headers: &[(&str, &str)]) -> RequestHead {
+    fn head<'h>(method: &'h str, headers: &[(&'h str, &'h str)]) -> RequestHead<'h> {
         RequestHead {
-            method: method.into(),
-            path: b"/orders".to_vec(),
-            headers: headers.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())).collect(),
+            method: method.as_bytes(),
+            path: b"/orders",
+            headers: headers.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect(),
             ..RequestHead::default()
         }
     }
