@@ -1,0 +1,457 @@
+//! The manager's half of the lease protocol: what one renewal does to the ledger.
+//!
+//! Pure: rows in, [`Effects`] out. The ledger reads the rows and writes the effects **in one
+//! transaction that holds the meter's row** (SQLite: `BEGIN IMMEDIATE`; PostgreSQL: `SELECT …
+//! FOR UPDATE`), with the conditions named at each effect; a condition that does not hold rolls
+//! back and asks again. The answer leaves only after the commit is durable.
+//!
+//! # When may units be credited?
+//! A lease's unspent units return to the counter if its holder *closed* it before it computed
+//! the number: then no request can spend them any more, and admitted ≤ debited stays true
+//! whenever the credit happens. Expiry has no part in this. It bounds staleness, and tells
+//! whether somebody may still give units back; **a return that comes after the expiry is credited
+//! like any other**, once, in the lease's own generation, as long as the stream is intact and
+//! nobody gave the units to others meanwhile ([`LeaseState::Reclaimed`]). What is never done is
+//! to credit a lease whose holder has *not* reported: it may have spent everything.
+
+use core::cmp;
+
+use crate::id::{Epoch, Generation, LeaseId, MeterId};
+use crate::time::UnixMillis;
+use crate::wire::exchange::{Renewal, RenewalOutcome};
+
+use super::holder::DRIFT_PER_MILLE;
+
+/// Life of a lease, unless the horizon is longer or the window ends before.
+pub const LEASE_TTL_MS: u64 = 60_000;
+/// How long after the holder's expiry a return may still be under way before others are told
+/// that nothing is left.
+pub const RETURN_GRACE_MS: u64 = 2_000;
+/// When a holder asks again while units are being recalled.
+pub const RECALL_RETRY_MS: u64 = 100;
+/// A meter is recalled at most once per this time.
+pub const RECALL_EVERY_MS: i64 = 500;
+/// One lease holds at most this share of the limit, unless the meter says otherwise.
+pub const LEASES_PER_LIMIT: u64 = 100;
+/// The longest lease horizon, in seconds: a day.
+pub const MAX_HORIZON_S: u32 = 86_400;
+/// How long the ledger keeps the row of a stream without open leases. A renewal that the
+/// network delays for longer than this could open a stream that nobody reads the answer of.
+pub const STREAM_KEEP_MS: i64 = 3_600_000;
+
+/// The ledger's row of one meter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeterRow {
+    /// Which.
+    pub meter: MeterId,
+    /// Units per generation.
+    pub limit: u64,
+    /// Units handed out in this generation and not credited back.
+    pub debited: u64,
+    /// The counter's present life.
+    pub generation: Generation,
+    /// First instant after the window of this generation; absent = a total.
+    pub window_ends_at: Option<UnixMillis>,
+    /// When holders were last told to give back.
+    pub recalled_at: Option<UnixMillis>,
+    /// Seconds of demand that one lease should last for, 1 to [`MAX_HORIZON_S`].
+    pub horizon_s: u32,
+    /// Units of one lease at most; absent = the limit's [`LEASES_PER_LIMIT`]th part.
+    pub max_lease: Option<u32>,
+}
+
+/// The ledger's row of one stream (holder, meter, rec).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamRow {
+    /// The last step taken.
+    pub seq: u64,
+    /// What it was answered.
+    pub answer: StoredAnswer,
+}
+
+/// An answer with instants instead of durations, so that a repeat counts them anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoredAnswer {
+    /// A lease.
+    Granted {
+        /// Its id.
+        lease: LeaseId,
+        /// Its generation.
+        generation: Generation,
+        /// Its units.
+        units: u32,
+        /// End of the life that the holder was told.
+        spend_until: UnixMillis,
+        /// End of its window; absent = a total.
+        window_ends_at: Option<UnixMillis>,
+        /// limit − debited after it.
+        remaining: u64,
+    },
+    /// See [`RenewalOutcome::Pending`].
+    Pending,
+    /// See [`RenewalOutcome::Exhausted`].
+    Exhausted {
+        /// End of the window; absent = a total.
+        window_ends_at: Option<UnixMillis>,
+    },
+    /// See [`RenewalOutcome::Closed`].
+    Closed,
+}
+
+/// The ledger's row of the lease that a renewal closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseRow {
+    /// Its id.
+    pub id: LeaseId,
+    /// The generation that it was debited in.
+    pub generation: Generation,
+    /// Its units.
+    pub units: u32,
+    /// From here on its holder certainly spends it no more.
+    pub expires_at: UnixMillis,
+    /// Whether it may still be given back.
+    pub state: LeaseState,
+}
+
+/// What has become of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseState {
+    /// Its holder has it, or had it when it crashed (then its units are withheld).
+    Open,
+    /// Its holder has given it back.
+    Closed,
+    /// An operator gave its units to others ([`reclaim`]); a return is refused.
+    Reclaimed,
+}
+
+/// What the ledger knows when a renewal comes in.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The manager's clock.
+    pub now: UnixMillis,
+    /// Life of the database.
+    pub epoch: Epoch,
+    /// The meter's row. No row: the answer is [`RenewalOutcome::Gone`] without asking here.
+    pub meter: &'a MeterRow,
+    /// End of the window that holds `now`, by the calendar of the meter's zone; absent = a total.
+    pub window_ends_at: Option<UnixMillis>,
+    /// The row of (holder, meter, rec), if there is one.
+    pub stream: Option<&'a StreamRow>,
+    /// The row of the renewal's `closed_lease`, if it belongs to **this stream**.
+    pub closed_lease: Option<&'a LeaseRow>,
+    /// **Other** holders with an open, unexpired lease of this meter and its present generation.
+    pub other_holders: u32,
+    /// An id for a lease, never used before.
+    pub new_lease: LeaseId,
+}
+
+/// What the holder is told, and what is written before it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// The answer.
+    pub outcome: RenewalOutcome,
+    /// Absent: nothing changes (a repeat, a refusal).
+    pub effects: Option<Effects>,
+}
+
+/// What one step writes, in this order, in one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effects {
+    /// A new generation begins: `debited` = 0, `recalled_at` = null. Condition: the row's
+    /// generation is the one before.
+    pub roll: Option<Roll>,
+    /// The lease that ends. Condition: it is open.
+    pub close: Option<Close>,
+    /// The lease that begins, of the row's generation. Its units are debited on condition
+    /// `debited + units <= limit`, in the same statement.
+    pub open: Option<Open>,
+    /// The stream's row, inserted at seq 1. Condition otherwise: its seq is the one before.
+    pub stream: StreamRow,
+    /// Set `recalled_at` and, once committed, announce `Subject::Recall`.
+    pub recall: bool,
+    /// Once committed, announce `Subject::Meter`: units came back after others may have been
+    /// told that nothing is left.
+    pub units_back: bool,
+}
+
+/// The counter's next life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roll {
+    /// Its number.
+    pub generation: Generation,
+    /// End of its window.
+    pub window_ends_at: UnixMillis,
+}
+
+/// The end of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// Which.
+    pub lease: LeaseId,
+    /// Units its holder did not spend, for the row.
+    pub unspent: u32,
+    /// Units to take off `debited`: `unspent`, or 0 where the lease's generation has passed.
+    pub credit: u32,
+}
+
+/// The beginning of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// Its id.
+    pub lease: LeaseId,
+    /// Its generation.
+    pub generation: Generation,
+    /// Its units, at least 1.
+    pub units: u32,
+    /// The manager's expiry: later than the holder's, whichever clock runs fast.
+    pub expires_at: UnixMillis,
+}
+
+/// Takes one step of a stream, or repeats the last, or refuses.
+pub fn renew(known: &Known<'_>, renewal: &Renewal) -> Decided {
+    let refused = Decided { outcome: RenewalOutcome::Refused, effects: None };
+    if renewal.epoch.is_some_and(|epoch| epoch != known.epoch) {
+        return refused;
+    }
+    let last = known.stream.map_or(0, |stream| stream.seq);
+    if let Some(stream) = known.stream.filter(|stream| stream.seq == renewal.seq) {
+        return Decided { outcome: stream.answer.at(known.now), effects: None };
+    }
+    if last.checked_add(1) != Some(renewal.seq) {
+        return refused;
+    }
+    let closed = match (renewal.closed_lease, known.closed_lease) {
+        (None, _) if renewal.unspent == 0 => None,
+        (Some(id), Some(row))
+            if row.id == id && row.state == LeaseState::Open && renewal.unspent <= row.units =>
+        {
+            Some(row)
+        }
+        _ => return refused,
+    };
+    step(known, renewal, closed)
+}
+
+fn step(known: &Known<'_>, renewal: &Renewal, closed: Option<&LeaseRow>) -> Decided {
+    let mut meter = known.meter.clone();
+    let roll = rolls(&meter, known.window_ends_at, known.now);
+    if let Some(roll) = roll {
+        meter.begin(roll);
+    }
+    let was_exhausted = meter.debited >= meter.limit;
+    let close = closed.map(|lease| {
+        let counts = lease.generation == meter.generation;
+        Close { lease: lease.id, unspent: renewal.unspent, credit: if counts { renewal.unspent } else { 0 } }
+    });
+    let credit = close.map_or(0, |close| u64::from(close.credit));
+    meter.debited = meter.debited.saturating_sub(credit);
+
+    // Leases of the generation before are no reason to wait for this one's units.
+    let others = if roll.is_some() { 0 } else { known.other_holders };
+    let is_exhausted = meter.debited >= meter.limit;
+    let (open, answer) = grant(known, renewal, &meter, others);
+    meter.debited = meter.debited.saturating_add(open.map_or(0, |open| u64::from(open.units)));
+
+    let came_late = closed.is_some_and(|lease| lease.expires_at <= known.now);
+    let recall_is_due =
+        meter.recalled_at.is_none_or(|at| known.now.0.saturating_sub(at.0) >= RECALL_EVERY_MS);
+    Decided {
+        outcome: answer.at(known.now),
+        effects: Some(Effects {
+            roll,
+            close,
+            open,
+            stream: StreamRow { seq: renewal.seq, answer },
+            recall: renewal.want > 0 && renewal.waiting && is_exhausted && others > 0 && recall_is_due,
+            units_back: credit > 0 && came_late && was_exhausted && meter.debited < meter.limit,
+        }),
+    }
+}
+
+/// What the meter, after the credit, has for this renewal.
+fn grant(
+    known: &Known<'_>,
+    renewal: &Renewal,
+    meter: &MeterRow,
+    others: u32,
+) -> (Option<Open>, StoredAnswer) {
+    if renewal.want == 0 {
+        return (None, StoredAnswer::Closed);
+    }
+    let units = grant_size(meter, renewal.want, others);
+    if units == 0 {
+        let exhausted = StoredAnswer::Exhausted { window_ends_at: meter.window_ends_at };
+        return (None, if others > 0 { StoredAnswer::Pending } else { exhausted });
+    }
+    let ttl_ms = lease_ttl_ms(meter, known.now);
+    if ttl_ms == 0 {
+        // The window's last millisecond: too short for a lease, and the next one has units.
+        return (None, StoredAnswer::Pending);
+    }
+    let later = ttl_ms.saturating_add(drift_of(ttl_ms)).saturating_add(RETURN_GRACE_MS);
+    let open = Open {
+        lease: known.new_lease,
+        generation: meter.generation,
+        units,
+        expires_at: after(known.now, later),
+    };
+    let answer = StoredAnswer::Granted {
+        lease: open.lease,
+        generation: open.generation,
+        units,
+        spend_until: after(known.now, ttl_ms),
+        window_ends_at: meter.window_ends_at,
+        remaining: meter.limit.saturating_sub(meter.debited).saturating_sub(u64::from(units)),
+    };
+    (Some(open), answer)
+}
+
+/// Units of the next lease; 0 = nothing is left.
+///
+/// What the horizon's demand wants, at most `max_lease`, at most an even share of half of what
+/// is left (so that shares shrink towards 1 and no node holds the last units alone).
+pub fn grant_size(meter: &MeterRow, want: u32, other_holders: u32) -> u32 {
+    let free = meter.limit.saturating_sub(meter.debited);
+    let share = free / (2 * (u64::from(other_holders) + 1));
+    let max_lease = meter.max_lease.map_or(meter.limit / LEASES_PER_LIMIT, u64::from);
+    let units = u64::from(want).min(cmp::max(1, max_lease)).min(cmp::max(1, share)).min(free);
+    u32::try_from(units).unwrap_or(u32::MAX)
+}
+
+/// How long a lease granted now may be spent: [`LEASE_TTL_MS`] or the horizon, whichever is
+/// longer, and never past its window, however slow the holder's clock.
+pub fn lease_ttl_ms(meter: &MeterRow, now: UnixMillis) -> u64 {
+    let horizon_ms = u64::from(meter.horizon_s.min(MAX_HORIZON_S)) * 1_000;
+    let ttl_ms = cmp::max(LEASE_TTL_MS, horizon_ms);
+    match left_until(meter.window_ends_at, now) {
+        Some(left) => ttl_ms.min(left.saturating_sub(drift_of(left))),
+        None => ttl_ms,
+    }
+}
+
+/// What a changed limit means to the holders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitChange {
+    /// Nothing.
+    Same,
+    /// Announce `Subject::Meter`: kept "exhausted" answers are stale.
+    Raised,
+    /// Announce `Subject::Recall`: what is held goes back, and what is above the new limit is
+    /// not handed out again.
+    Lowered,
+}
+
+impl MeterRow {
+    /// Sets another limit for this generation.
+    pub fn set_limit(&mut self, limit: u64) -> LimitChange {
+        let change = match limit.cmp(&self.limit) {
+            cmp::Ordering::Equal => LimitChange::Same,
+            cmp::Ordering::Greater => LimitChange::Raised,
+            cmp::Ordering::Less => LimitChange::Lowered,
+        };
+        self.limit = limit;
+        change
+    }
+
+    /// Begins another generation.
+    pub fn begin(&mut self, roll: Roll) {
+        self.generation = roll.generation;
+        self.window_ends_at = Some(roll.window_ends_at);
+        self.debited = 0;
+        self.recalled_at = None;
+    }
+
+    /// The row after a step: for a batch that takes several steps on one row, and for tests.
+    pub fn apply(&mut self, effects: &Effects, now: UnixMillis) {
+        if let Some(roll) = effects.roll {
+            self.begin(roll);
+        }
+        let credit = effects.close.map_or(0, |close| u64::from(close.credit));
+        let debit = effects.open.map_or(0, |open| u64::from(open.units));
+        self.debited = self.debited.saturating_sub(credit).saturating_add(debit);
+        if effects.recall {
+            self.recalled_at = Some(now);
+        }
+    }
+}
+
+/// The generation that begins at `now`, if the row's window has passed. A clock that was set
+/// back begins none.
+pub fn rolls(meter: &MeterRow, window_ends_at: Option<UnixMillis>, now: UnixMillis) -> Option<Roll> {
+    let (known, present) = (meter.window_ends_at?, window_ends_at?);
+    (known <= now && known < present).then(|| Roll {
+        generation: Generation(meter.generation.0.saturating_add(1)),
+        window_ends_at: present,
+    })
+}
+
+/// Why withheld units may not be given to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReclaimError {
+    /// Its holder may still spend it, until then.
+    NotExpired {
+        /// The manager's expiry.
+        until: UnixMillis,
+    },
+    /// It was given back, or reclaimed before.
+    NotOpen,
+    /// Its generation has passed: its units count nowhere.
+    GenerationPassed,
+    /// The meter has a window, which gives them back by itself.
+    NotATotal,
+}
+
+/// Gives the units of a lease whose holder never reported to others: **raises the limit** by
+/// them, for nobody knows whether they were spent. The caller marks the lease
+/// [`LeaseState::Reclaimed`] in the same transaction (condition: it is open).
+pub fn reclaim(meter: &MeterRow, lease: &LeaseRow, now: UnixMillis) -> Result<u64, ReclaimError> {
+    if lease.state != LeaseState::Open {
+        return Err(ReclaimError::NotOpen);
+    }
+    if meter.window_ends_at.is_some() {
+        return Err(ReclaimError::NotATotal);
+    }
+    if lease.generation != meter.generation {
+        return Err(ReclaimError::GenerationPassed);
+    }
+    if now < lease.expires_at {
+        return Err(ReclaimError::NotExpired { until: lease.expires_at });
+    }
+    Ok(meter.limit.saturating_add(u64::from(lease.units)))
+}
+
+impl StoredAnswer {
+    /// The answer with its durations counted from `now`, 0 where they are past.
+    pub fn at(&self, now: UnixMillis) -> RenewalOutcome {
+        match *self {
+            Self::Granted { lease, generation, units, spend_until, window_ends_at, remaining } => {
+                RenewalOutcome::Granted {
+                    lease,
+                    generation,
+                    units,
+                    ttl_ms: left_until(Some(spend_until), now).unwrap_or(0),
+                    window_left_ms: left_until(window_ends_at, now),
+                    remaining,
+                }
+            }
+            Self::Pending => RenewalOutcome::Pending { retry_ms: RECALL_RETRY_MS },
+            Self::Exhausted { window_ends_at } => {
+                RenewalOutcome::Exhausted { window_left_ms: left_until(window_ends_at, now) }
+            }
+            Self::Closed => RenewalOutcome::Closed,
+        }
+    }
+}
+
+fn left_until(end: Option<UnixMillis>, now: UnixMillis) -> Option<u64> {
+    end.map(|end| u64::try_from(end.0.saturating_sub(now.0)).unwrap_or(0))
+}
+
+fn after(now: UnixMillis, millis: u64) -> UnixMillis {
+    UnixMillis(now.0.saturating_add(i64::try_from(millis).unwrap_or(i64::MAX)))
+}
+
+/// What two clocks may differ by over `millis`, rounded up.
+fn drift_of(millis: u64) -> u64 {
+    millis.saturating_mul(DRIFT_PER_MILLE).div_ceil(1_000)
+}
