@@ -1,3 +1,75 @@
-//! manager
+//! The manager: control plane of Keygate. Operators describe clients, APIs, keys and limits
+//! here; gates ask it for what they do not hold.
+//!
+//! A capability is one folder: `mod.rs` (what it is for), `model.rs` (types and rules),
+//! `actions.rs` (one function per use case, one named transaction each), `store.rs` (SQL),
+//! `http.rs` (JSON), `tests.rs` (through the router, as actors, on both databases).
+//! Imports between capabilities go downwards only; see `ARCHITECTURE.md`.
+
+// What all capabilities stand on.
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod http;
+pub mod jobs;
+pub mod password;
+pub mod problem;
+pub mod serve;
+pub mod telemetry;
+pub mod vault;
+
+#[cfg(test)]
+pub mod testing;
+
+// The capabilities, sorted.
 pub mod applications;
 pub mod approvals;
+pub mod audit;
+pub mod operators;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+
+use app::App;
+
+/// The management API, without the gateway API.
+fn management() -> Router<App> {
+    Router::new().merge(audit::routes()).merge(operators::routes()).merge(serve::routes())
+}
+
+/// The gateway API: what filters call.
+fn gateway() -> Router<App> {
+    Router::new()
+}
+
+/// Everything on one port.
+pub fn router(app: App) -> Router {
+    finish(management().merge(gateway()), app)
+}
+
+/// The management API alone, where the gateway API has a port of its own.
+pub fn management_router(app: App) -> Router {
+    finish(management(), app)
+}
+
+/// The gateway API alone, with the probes.
+pub fn gateway_router(app: App) -> Router {
+    finish(gateway().merge(serve::routes()), app)
+}
+
+/// What every call goes through: request id, counters, body limit, problem documents for paths
+/// and methods that nobody serves.
+fn finish(routes: Router<App>, app: App) -> Router {
+    routes
+        .fallback(http::no_route)
+        .layer(DefaultBodyLimit::max(http::MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(app.clone(), http::observe))
+        .with_state(app)
+}
+
+/// The background jobs of every replica.
+pub fn start_jobs(jobs: &mut jobs::Jobs) {
+    operators::start_jobs(jobs);
+}

@@ -1,2 +1,103 @@
-//! keygate
-fn main() {}
+//! `keygate`: the manager's commands.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use manager::app::App;
+use manager::config::{self, Config};
+use manager::{audit, operators, serve, telemetry};
+
+/// Keygate's manager: clients, APIs, keys, forms and quotas.
+#[derive(Parser)]
+#[command(name = "keygate", version, about)]
+struct Arguments {
+    /// Settings file; without it `keygate.toml` where that exists, else defaults. Every setting
+    /// can also come from an environment variable KEYGATE_<SETTING>.
+    #[arg(long, global = true, env = "KEYGATE_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Verify the audit trail.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Look at the settings.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Bring the database's schema up to date, and end.
+    Migrate,
+    /// Create operators.
+    #[command(subcommand)]
+    Operator(operators::cli::Command),
+    /// Serve the management and the gateway API until SIGTERM or Ctrl-C.
+    Serve,
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Follow the chain of hashes from the first entry to the last.
+    Verify,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Check file and environment as `serve` would, and show what counts. Secrets are not shown.
+    Check,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keygate: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let config = load_config(arguments.config)?;
+    match arguments.command {
+        Command::Audit(AuditCommand::Verify) => {
+            let app = start(config).await?;
+            let entries =
+                audit::verify(&mut *app.db.snapshot().await?).await?.context("the audit trail is broken")?;
+            println!("the audit trail is whole: {entries} entries");
+        }
+        Command::Config(ConfigCommand::Check) => {
+            println!("{config:#?}\nthe settings are valid");
+        }
+        Command::Migrate => {
+            start(config).await?;
+            println!("the schema is up to date");
+        }
+        Command::Operator(command) => operators::cli::run(&start(config).await?, command).await?,
+        Command::Serve => serve::serve(start(config).await?).await?,
+    }
+    Ok(())
+}
+
+fn load_config(file: Option<PathBuf>) -> anyhow::Result<Config> {
+    let file = file.or_else(|| {
+        let default = PathBuf::from(config::DEFAULT_FILE);
+        default.exists().then_some(default)
+    });
+    let config = Config::load(file.as_deref(), |name| std::env::var(name).ok())?;
+    for variable in
+        config::unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
+    {
+        eprintln!("keygate: warning: environment variable {variable} names no setting and is ignored");
+    }
+    Ok(config)
+}
+
+async fn start(config: Config) -> anyhow::Result<App> {
+    telemetry::init(&config.log_filter, config.log_format)?;
+    Ok(App::start(config).await?)
+}

@@ -1,0 +1,56 @@
+//! What every handler and job is given: database, clock, randomness, vault, settings, counters.
+
+use std::sync::Arc;
+
+use gate::time::UnixMillis;
+
+use crate::clock::{Clock, Random};
+use crate::config::Config;
+use crate::db::{Db, DbError};
+use crate::telemetry::Metrics;
+use crate::vault::{Kek, Vault, VaultError};
+
+/// The running manager. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The database.
+    pub db: Db,
+    /// The only clock.
+    pub clock: Clock,
+    /// The only source of ids and secrets.
+    pub random: Random,
+    /// Secrets at rest.
+    pub vault: Vault,
+    /// The settings.
+    pub config: Arc<Config>,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+/// Why the manager cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The secrets.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+impl App {
+    /// Connects to everything that the settings name; the schema is brought up to date.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let (clock, random) = (Clock::System, Random::System);
+        let kek = Kek::load(&config, &random)?;
+        let metrics = Metrics::default();
+        let db = Db::connect_with(&config.database(), metrics.clone()).await?;
+        let vault = Vault::open_database(&db, &kek, &random, clock.now()).await?;
+        Ok(Self { db, clock, random, vault, config: Arc::new(config), metrics })
+    }
+
+    /// The present.
+    pub fn now(&self) -> UnixMillis {
+        self.clock.now()
+    }
+}

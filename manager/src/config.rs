@@ -1,0 +1,588 @@
+//! Settings: one TOML file, every setting overridable by an environment variable. The list
+//! below is the only place that names a setting, its default and its meaning; the page
+//! `docs/operations.md` is checked against it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use gate::wire::directory::{DenialFormat, Unregistered};
+use serde::Deserialize;
+
+use crate::db::DatabaseSettings;
+use crate::telemetry::LogFormat;
+
+/// Version of the file's format.
+pub const CONFIG_VERSION: i64 = 1;
+/// The file that is read when nothing names another and it exists.
+pub const DEFAULT_FILE: &str = "keygate.toml";
+/// What the environment variable of every setting begins with.
+pub const ENV_PREFIX: &str = "KEYGATE_";
+
+/// One line of the settings table.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its name in the file; the variable is `KEYGATE_` and the name in upper case.
+    pub name: &'static str,
+    /// What it means.
+    pub doc: &'static str,
+    /// Where a text must not be shown.
+    kind: Kind,
+}
+
+/// How a value is read from an environment variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Number,
+    Switch,
+}
+
+trait Value {
+    const KIND: Kind;
+}
+
+macro_rules! values {
+    ($kind:ident: $($type:ty),+) => { $(impl Value for $type { const KIND: Kind = Kind::$kind; })+ };
+}
+values!(Text: String, PathBuf, SocketAddr, LogFormat, Unregistered, DenialFormat);
+values!(Text: MailTransport, MailSecurity, CredentialRecipients, LockoutScope, Sensitive);
+values!(Number: u8, u16, u32, u64);
+values!(Switch: bool);
+impl<T: Value> Value for Option<T> {
+    const KIND: Kind = T::KIND;
+}
+
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr;)+) => {
+        /// Every setting, with its default where neither file nor environment names it.
+        #[derive(Clone, Debug, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Config {
+            /// Version of the file's format.
+            version: i64,
+            $($(#[doc = $doc])+ pub $name: $type,)+
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { version: CONFIG_VERSION, $($name: $default,)+ }
+            }
+        }
+
+        /// Every setting, in the order of the documentation.
+        pub const SETTINGS: &[Setting] = &[
+            $(Setting { name: stringify!($name), doc: concat!($($doc),+), kind: <$type as Value>::KIND },)+
+        ];
+    };
+}
+
+// One setting per line or two; each capability appends to its block.
+settings! {
+    // Listening.
+    /// Address and port of the management API.
+    listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080));
+    /// Address and port of the gateway API; absent: it is served on `listen` too.
+    gateway_listen: Option<SocketAddr> = None;
+    /// PEM file of the server's certificate chain; together with `tls_key`.
+    tls_cert: Option<PathBuf> = None;
+    /// PEM file of the certificate's private key.
+    tls_key: Option<PathBuf> = None;
+    /// Allows plain HTTP on an address other than loopback; logged at every start.
+    allow_plaintext: bool = false;
+    /// Where people and mails reach this installation; absent: derived from `listen`.
+    public_url: Option<String> = None;
+    /// Seconds that calls in flight get to end after the order to stop.
+    shutdown_grace_s: u64 = 10;
+
+    // Storage and secrets.
+    /// `sqlite:<file>` or `postgres://<user>:<password>@<host>/<database>`.
+    database_url: Sensitive = Sensitive("sqlite:keygate.db".into());
+    /// Database connections of this process at most.
+    database_connections: u32 = 8;
+    /// Milliseconds that SQLite waits for another process's write.
+    database_busy_timeout_ms: u64 = 5_000;
+    /// File of the key-encryption key; generated with mode 0600 when missing.
+    kek_file: PathBuf = PathBuf::from("keygate.kek");
+    /// The key-encryption key itself, 32 bytes in Base64; wins over `kek_file`.
+    kek: Option<Sensitive> = None;
+
+    // Logs.
+    /// Level (`info`) or list of `target=level`.
+    log_filter: String = "info,sqlx=warn".into();
+    /// `text` or `json`.
+    log_format: LogFormat = LogFormat::Text;
+
+    // The installation.
+    /// Name of the product in mails and pages.
+    product_name: String = "Keygate".into();
+    /// Time zone of forms, numbers and mails (IANA name).
+    time_zone: String = "UTC".into();
+
+    // Operators and clients.
+    /// Seconds for which a sign-in lasts.
+    session_ttl_s: u64 = 28_800;
+    /// Wrong passwords after which an account is locked; 0 = never.
+    lockout_attempts: u32 = 3;
+    /// What a lock closes: `password` (sign-in, token endpoint, Basic) or `all` credentials.
+    lockout_scope: LockoutScope = LockoutScope::Password;
+
+    // Forms.
+    /// An applicant may sign his own form.
+    allow_self_approval: bool = false;
+    /// Who gets issued credentials: `client`, `applicant` or `both`.
+    credential_recipients: CredentialRecipients = CredentialRecipients::Client;
+    /// Seconds between the approval and the mail with the credentials.
+    credential_mail_delay_s: u64 = 600;
+
+    // Mail.
+    /// `none` (mails wait, visibly), `file` or `smtp`.
+    mail_transport: MailTransport = MailTransport::None;
+    /// Sender of every mail.
+    mail_from: String = "keygate@localhost".into();
+    /// Directory of `mail_transport = "file"`; each mail is a file of mode 0600.
+    mail_file_dir: PathBuf = PathBuf::from("mails");
+    /// SMTP server.
+    smtp_host: Option<String> = None;
+    /// Its port.
+    smtp_port: u16 = 587;
+    /// `starttls`, `tls` or `none`.
+    smtp_security: MailSecurity = MailSecurity::Starttls;
+    /// SMTP user; absent: no authentication.
+    smtp_username: Option<String> = None;
+    /// SMTP password.
+    smtp_password: Option<Sensitive> = None;
+    /// Server that is asked when the first one fails; absent: none.
+    smtp_secondary_host: Option<String> = None;
+    /// Its port.
+    smtp_secondary_port: u16 = 587;
+    /// `starttls`, `tls` or `none`.
+    smtp_secondary_security: MailSecurity = MailSecurity::Starttls;
+    /// Its user.
+    smtp_secondary_username: Option<String> = None;
+    /// Its password.
+    smtp_secondary_password: Option<Sensitive> = None;
+
+    // What every gate obeys (goes out with the directory).
+    /// A request that matches no API: `refuse` or `pass`.
+    unregistered: Unregistered = Unregistered::Refuse;
+    /// Format of refusals: `problem` or `digirunner`.
+    denial_format: DenialFormat = DenialFormat::Problem;
+    /// Seconds for which a cut-off filter goes on with what it holds.
+    max_staleness_s: u32 = 60;
+    /// Milliseconds a request may wait for a unit of quota.
+    quota_wait_ms: u32 = 300;
+    /// Milliseconds a request may wait for its credential to be looked up.
+    lookup_wait_ms: u32 = 2_000;
+    /// Bytes of a body that is checked against its signature.
+    max_signed_body_bytes: u32 = 1 << 20;
+    /// Unauthenticated CORS preflights pass, uncounted.
+    cors_preflight: bool = true;
+    /// The credential header is removed before the request goes upstream.
+    strip_credential: bool = false;
+    /// Requests in flight that one worker takes; 0 = no shedding.
+    worker_capacity: u32 = 1_000;
+    /// Admitted answers carry `RateLimit` fields too.
+    ratelimit_on_success: bool = false;
+
+    // Leases.
+    /// Seconds of demand that one lease is meant to last for.
+    lease_horizon_s: u32 = 30;
+}
+
+/// See [`Config::mail_transport`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MailTransport {
+    /// Mails wait in the outbox.
+    None,
+    /// One file per mail.
+    File,
+    /// An SMTP server.
+    Smtp,
+}
+
+/// See [`Config::smtp_security`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MailSecurity {
+    /// Plain at first, then TLS; refused if the server does not offer it.
+    Starttls,
+    /// TLS from the first byte.
+    Tls,
+    /// No encryption.
+    None,
+}
+
+/// See [`Config::credential_recipients`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialRecipients {
+    /// The client's addresses.
+    Client,
+    /// The applicant's address.
+    Applicant,
+    /// Both.
+    Both,
+}
+
+/// See [`Config::lockout_scope`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LockoutScope {
+    /// Password credentials only.
+    Password,
+    /// All credentials of the client, as digiRunner does.
+    All,
+}
+
+/// A setting that is not to be shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Sensitive(String);
+
+impl Sensitive {
+    /// The value.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Sensitive {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl std::fmt::Debug for Sensitive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// What is wrong with the settings, and where.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {reason}", file.display())]
+    Unreadable {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The file says something that is not a setting.
+    #[error("{}:{line}: {reason}", file.display())]
+    File {
+        /// Which file.
+        file: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong and with which setting.
+        reason: String,
+    },
+    /// An environment variable has a value that its setting cannot take.
+    #[error("environment variable {variable}: {reason}")]
+    Environment {
+        /// Which one.
+        variable: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The settings contradict each other or cannot be obeyed.
+    #[error("setting {setting}: {reason}")]
+    Setting {
+        /// The one to change.
+        setting: &'static str,
+        /// Why, and to what.
+        reason: String,
+    },
+}
+
+impl Setting {
+    /// The environment variable that overrides it.
+    pub fn variable(&self) -> String {
+        format!("{ENV_PREFIX}{}", self.name.to_ascii_uppercase())
+    }
+}
+
+impl Config {
+    /// Reads the file (`None`: none, all defaults), then `environment` over it, and checks
+    /// the whole. An empty variable counts as absent.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let mut table = match file {
+            Some(file) => read_file(file)?,
+            None => toml::Table::new(),
+        };
+        for setting in SETTINGS {
+            let variable = setting.variable();
+            let Some(text) = environment(&variable).filter(|text| !text.is_empty()) else { continue };
+            let value = setting
+                .read(text)
+                .map_err(|reason| ConfigError::Environment { variable: variable.clone(), reason })?;
+            table.insert(setting.name.into(), value);
+            // One at a time, so that the message names the variable.
+            Self::deserialize(table.clone()).map_err(|error| ConfigError::Environment {
+                variable,
+                reason: error.message().trim().to_string(),
+            })?;
+        }
+        let config = Self::deserialize(table)
+            .map_err(|error| ConfigError::Setting { setting: "version", reason: error.message().into() })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Where the database is.
+    pub fn database(&self) -> DatabaseSettings {
+        DatabaseSettings {
+            url: self.database_url.reveal().into(),
+            max_connections: self.database_connections,
+            busy_timeout_ms: self.database_busy_timeout_ms,
+        }
+    }
+
+    /// The installation's zone.
+    pub fn zone(&self) -> jiff::tz::TimeZone {
+        jiff::tz::TimeZone::get(&self.time_zone).expect("checked when the settings were loaded")
+    }
+
+    /// Where people reach this installation, without a trailing slash.
+    pub fn base_url(&self) -> String {
+        match &self.public_url {
+            Some(url) => url.trim_end_matches('/').to_string(),
+            None => {
+                let scheme = if self.tls_cert.is_some() { "https" } else { "http" };
+                format!("{scheme}://{}", self.listen)
+            }
+        }
+    }
+
+    /// Addresses on which plain HTTP leaves the machine, though allowed: worth a warning.
+    pub fn plaintext_exposed(&self) -> Vec<SocketAddr> {
+        if self.tls_cert.is_some() {
+            return Vec::new();
+        }
+        let listeners = [Some(self.listen), self.gateway_listen];
+        listeners.into_iter().flatten().filter(|address| !address.ip().is_loopback()).collect()
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |setting, reason: String| Err(ConfigError::Setting { setting, reason });
+        if self.version != CONFIG_VERSION {
+            return wrong(
+                "version",
+                format!("is {}, this program reads version {CONFIG_VERSION}", self.version),
+            );
+        }
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(_), None) => {
+                return wrong("tls_key", "is missing beside tls_cert; set both or none".into());
+            }
+            (None, Some(_)) => {
+                return wrong("tls_cert", "is missing beside tls_key; set both or none".into());
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        if let Some(address) = self.plaintext_exposed().first()
+            && !self.allow_plaintext
+        {
+            let setting = if *address == self.listen { "listen" } else { "gateway_listen" };
+            return wrong(
+                setting,
+                format!(
+                    "{address} is not a loopback address and TLS is off: set tls_cert and tls_key, \
+                     or allow_plaintext = true where something in front ends TLS"
+                ),
+            );
+        }
+        if self.gateway_listen == Some(self.listen) && self.listen.port() != 0 {
+            return wrong("gateway_listen", "equals listen; leave it out to serve both on one port".into());
+        }
+        if jiff::tz::TimeZone::get(&self.time_zone).is_err() {
+            return wrong(
+                "time_zone",
+                format!("{:?} is no IANA time zone, e.g. Asia/Taipei", self.time_zone),
+            );
+        }
+        if self.mail_transport == MailTransport::Smtp && self.smtp_host.is_none() {
+            return wrong("smtp_host", "is needed by mail_transport = \"smtp\"".into());
+        }
+        for (setting, value, low, high) in [
+            ("database_connections", u64::from(self.database_connections), 1, 1_000),
+            ("session_ttl_s", self.session_ttl_s, 60, 31_536_000),
+            ("max_staleness_s", u64::from(self.max_staleness_s), 1, 86_400),
+            ("quota_wait_ms", u64::from(self.quota_wait_ms), 0, 10_000),
+            ("lookup_wait_ms", u64::from(self.lookup_wait_ms), 1, 30_000),
+            ("max_signed_body_bytes", u64::from(self.max_signed_body_bytes), 0, 64 << 20),
+            ("lease_horizon_s", u64::from(self.lease_horizon_s), 1, 86_400),
+            ("credential_mail_delay_s", self.credential_mail_delay_s, 0, 604_800),
+            ("shutdown_grace_s", self.shutdown_grace_s, 0, 600),
+        ] {
+            if value < low || value > high {
+                return wrong(setting, format!("is {value}, must be {low} to {high}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Variables that begin like ours and name no setting: most likely typing errors, but never
+/// refused, since container platforms invent such variables after a service's name.
+pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
+    // Read by other parts: the file's place, the filter's token, tests.
+    const OTHERS: &[&str] = &["KEYGATE_CONFIG", "KEYGATE_GATEWAY_TOKEN", "KEYGATE_PASSWORD"];
+    names
+        .filter(|name| name.starts_with(ENV_PREFIX) && !name.starts_with("KEYGATE_TEST_"))
+        .filter(|name| !OTHERS.contains(&name.as_str()))
+        .filter(|name| SETTINGS.iter().all(|setting| setting.variable() != *name))
+        .collect()
+}
+
+impl Setting {
+    fn read(&self, text: String) -> Result<toml::Value, String> {
+        match self.kind {
+            Kind::Text => Ok(toml::Value::String(text)),
+            Kind::Number => text
+                .trim()
+                .parse()
+                .map(toml::Value::Integer)
+                .map_err(|_| format!("{text:?} is no whole number")),
+            Kind::Switch => match text.trim() {
+                "true" | "1" => Ok(toml::Value::Boolean(true)),
+                "false" | "0" => Ok(toml::Value::Boolean(false)),
+                _ => Err(format!("{text:?} is neither true nor false")),
+            },
+        }
+    }
+}
+
+fn read_file(file: &Path) -> Result<toml::Table, ConfigError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| ConfigError::Unreadable { file: file.into(), reason: error.to_string() })?;
+    let at = |offset: usize| 1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
+    let wrong = |error: &toml::de::Error| ConfigError::File {
+        file: file.into(),
+        line: at(error.span().map_or(0, |span| span.start)),
+        reason: match error.span().and_then(|span| setting_at(&text, span.start)) {
+            Some(setting) if !error.message().contains(&format!("`{setting}`")) => {
+                format!("{setting}: {}", error.message().trim())
+            }
+            _ => error.message().trim().to_string(),
+        },
+    };
+    let table: toml::Table = toml::from_str(&text).map_err(|error| wrong(&error))?;
+    // Against the typed form here, where the error still knows its line.
+    toml::from_str::<Config>(&text).map_err(|error| wrong(&error))?;
+    if !table.contains_key("version") {
+        return Err(ConfigError::File {
+            file: file.into(),
+            line: 1,
+            reason: format!("version is missing: begin the file with `version = {CONFIG_VERSION}`"),
+        });
+    }
+    Ok(table)
+}
+
+/// The name to the left of the `=` on the line that holds `offset`.
+fn setting_at(text: &str, offset: usize) -> Option<&str> {
+    let begin = text.get(..offset)?.rfind('\n').map_or(0, |newline| newline + 1);
+    let name = text.get(begin..)?.split(['=', '\n']).next()?.trim();
+    (!name.is_empty()).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("keygate.toml");
+        std::fs::write(&file, text).expect("writable");
+        let read = |name: &str| environment.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_string());
+        Config::load(Some(&file), read)
+            .map_err(|error| error.to_string().replace(&format!("{}", dir.path().display()), ""))
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_the_file_over_defaults() {
+        let config = load(
+            "version = 1\nquota_wait_ms = 100\nproduct_name = \"A\"\n",
+            &[
+                ("KEYGATE_QUOTA_WAIT_MS", "200"),
+                ("KEYGATE_CORS_PREFLIGHT", "false"),
+                ("KEYGATE_MAIL_FROM", ""),
+            ],
+        )
+        .expect("valid");
+        assert_eq!((config.quota_wait_ms, config.cors_preflight), (200, false));
+        assert_eq!((config.product_name.as_str(), config.mail_from.as_str()), ("A", "keygate@localhost"));
+        assert!(load("", &[]).is_err(), "a file states its version");
+        assert!(Config::load(None, |_| None).is_ok(), "no file is needed");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        for (text, environment, message) in [
+            ("version = 1\n\nlisen = 1\n", &[][..], "/keygate.toml:3: unknown field `lisen`"),
+            ("version = 1\nlisten = \"here\"\n", &[], "/keygate.toml:2: listen: invalid socket address"),
+            ("version = 1\nquota_wait_ms = -1\n", &[], "/keygate.toml:2: quota_wait_ms: invalid value"),
+            ("version = 1\nquota_wait_ms\n", &[], "/keygate.toml:2: "),
+            ("quota_wait_ms = 1\n", &[], "/keygate.toml:1: version is missing"),
+            ("version = 2\n", &[], "setting version: is 2, this program reads version 1"),
+            (
+                "version = 1\n",
+                &[("KEYGATE_QUOTA_WAIT_MS", "x")],
+                "environment variable KEYGATE_QUOTA_WAIT_MS: \"x\" is no whole number",
+            ),
+            (
+                "version = 1\n",
+                &[("KEYGATE_DENIAL_FORMAT", "x")],
+                "environment variable KEYGATE_DENIAL_FORMAT: unknown variant `x`",
+            ),
+            (
+                "version = 1\n",
+                &[("KEYGATE_ALLOW_PLAINTEXT", "yes")],
+                "environment variable KEYGATE_ALLOW_PLAINTEXT: \"yes\" is neither",
+            ),
+            (
+                "version = 1\nlisten = \"0.0.0.0:80\"\n",
+                &[],
+                "setting listen: 0.0.0.0:80 is not a loopback address",
+            ),
+            (
+                "version = 1\ngateway_listen = \"0.0.0.0:81\"\n",
+                &[],
+                "setting gateway_listen: 0.0.0.0:81 is not",
+            ),
+            ("version = 1\ntls_cert = \"a\"\n", &[], "setting tls_key: is missing"),
+            ("version = 1\ntime_zone = \"Mars/Base\"\n", &[], "setting time_zone: \"Mars/Base\" is no IANA"),
+            ("version = 1\nmail_transport = \"smtp\"\n", &[], "setting smtp_host: is needed"),
+            ("version = 1\nlease_horizon_s = 0\n", &[], "setting lease_horizon_s: is 0, must be 1 to 86400"),
+        ] {
+            let error = load(text, environment).expect_err(message);
+            assert!(error.starts_with(message), "{error}\n   instead of {message}");
+        }
+    }
+
+    #[test]
+    fn plaintext_beyond_loopback_is_allowed_by_a_word() {
+        let config =
+            load("version = 1\nlisten = \"0.0.0.0:80\"\nallow_plaintext = true\n", &[]).expect("allowed");
+        assert_eq!(config.plaintext_exposed(), [SocketAddr::from(([0, 0, 0, 0], 80))]);
+    }
+
+    #[test]
+    fn secrets_among_the_settings_are_not_printed() {
+        let config = load("version = 1\nsmtp_password = \"hunter2\"\n", &[]).expect("valid");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn variables_that_name_nothing_are_noticed() {
+        let names = ["KEYGATE_LISTEN", "KEYGATE_LISEN", "KEYGATE_TEST_POSTGRES_URL", "PATH"];
+        assert_eq!(unknown_variables(names.into_iter().map(String::from)), ["KEYGATE_LISEN"]);
+    }
+}

@@ -1,0 +1,340 @@
+//! The database: one text of SQL for SQLite and PostgreSQL. This file alone begins writes.
+//!
+//! Columns are TEXT and BIGINT only (what the drivers share), times are UTC milliseconds.
+//! On SQLite there is one writing connection, so that writers queue here and not in the busy
+//! handler; each write begins IMMEDIATE, because a deferred one that has read first fails at once
+//! when another process has written meanwhile.
+
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sqlx::any::AnyPoolOptions;
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, Transaction};
+
+use crate::telemetry::{Metrics, Stopwatch};
+
+/// A connection, as the functions of a `store.rs` take it.
+pub type Conn = sqlx::AnyConnection;
+
+/// The longest wait for a free connection before a call is refused as busy.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub struct DatabaseSettings {
+    /// `sqlite:<path>` or `postgres://<user>[:<password>]@<host>[:<port>]/<database>`.
+    pub url: String,
+    /// Connections of this process at most.
+    pub max_connections: u32,
+    /// How long SQLite waits for another process's write.
+    pub busy_timeout_ms: u64,
+}
+
+/// Which database answers. The SQL is the same; ask only where it cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Embedded, one process.
+    Sqlite,
+    /// A server, shared by replicas.
+    Postgres,
+}
+
+/// Access to the database. Clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Db {
+    dialect: Dialect,
+    readers: AnyPool,
+    writers: AnyPool,
+    metrics: Metrics,
+}
+
+/// A connection to read with; see [`Db::read`] and [`Db::snapshot`].
+pub struct Read(Reading);
+
+enum Reading {
+    Statements(PoolConnection<Any>),
+    Snapshot(Transaction<'static, Any>),
+}
+
+/// A transaction that writes. Dropped without [`Write::commit`], it leaves nothing.
+pub struct Write {
+    transaction: Transaction<'static, Any>,
+    name: &'static str,
+    metrics: Metrics,
+    began: Stopwatch,
+}
+
+/// What can go wrong with the database.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// The database refused or could not be asked.
+    #[error("database: {0}")]
+    Sqlx(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("migrations: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A row that makes no sense: never replaced by a default.
+    #[error("inconsistent row in {table}.{column}: {row}")]
+    Inconsistency {
+        /// The table.
+        table: &'static str,
+        /// The column whose value is impossible.
+        column: &'static str,
+        /// The row's key.
+        row: String,
+    },
+    /// The setting cannot be used.
+    #[error("database_url: {0}")]
+    Url(String),
+}
+
+impl DbError {
+    /// Whether a unique index refused the write. `constraint` is its PostgreSQL name:
+    /// `<table>_pkey` for the primary key, else `<table>_<column>[_<column>]_key`. SQLite tells
+    /// table and columns instead, from which the same name follows.
+    pub fn violates(&self, constraint: &str) -> bool {
+        let Self::Sqlx(sqlx::Error::Database(error)) = self else { return false };
+        match error.constraint() {
+            Some(name) => name == constraint,
+            None => {
+                sqlite_constraint(error.code().as_deref(), error.message()).as_deref() == Some(constraint)
+            }
+        }
+    }
+
+    /// Whether the database is there but cannot take the call now.
+    pub fn is_busy(&self) -> bool {
+        match self {
+            Self::Sqlx(sqlx::Error::PoolTimedOut) => true,
+            // SQLITE_BUSY and its extended codes have 5 in the low byte; PostgreSQL: serialization
+            // failure, deadlock, too many connections.
+            Self::Sqlx(sqlx::Error::Database(error)) => match error.code().as_deref() {
+                Some("40001" | "40P01" | "53300") => true,
+                Some(code) => {
+                    error.constraint().is_none()
+                        && code.len() < 5
+                        && code.parse::<i64>().is_ok_and(|c| c & 0xff == 5)
+                }
+                None => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+impl Db {
+    /// Connects and brings the schema up to date.
+    pub async fn connect(settings: &DatabaseSettings) -> Result<Self, DbError> {
+        Self::connect_with(settings, Metrics::default()).await
+    }
+
+    /// [`Db::connect`], counting transactions in `metrics`.
+    pub async fn connect_with(settings: &DatabaseSettings, metrics: Metrics) -> Result<Self, DbError> {
+        sqlx::any::install_default_drivers();
+        let db = match scheme(&settings.url)? {
+            Dialect::Sqlite => Self::connect_sqlite(settings, metrics).await?,
+            Dialect::Postgres => Self::connect_postgres(settings, metrics).await?,
+        };
+        // A schema newer than this program is fine: migrations run while the old code serves.
+        sqlx::migrate!("./migrations").set_ignore_missing(true).run(&db.writers).await?;
+        Ok(db)
+    }
+
+    async fn connect_sqlite(settings: &DatabaseSettings, metrics: Metrics) -> Result<Self, DbError> {
+        let path = sqlite_path(&settings.url)?;
+        create_private(&path)
+            .map_err(|error| DbError::Url(format!("cannot create {}: {error}", path.display())))?;
+        let busy_ms = settings.busy_timeout_ms;
+        let options = move |max: u32| {
+            AnyPoolOptions::new().max_connections(max).acquire_timeout(ACQUIRE_TIMEOUT).after_connect(
+                move |conn, _| {
+                    Box::pin(async move {
+                        let pragmas = format!(
+                            "PRAGMA busy_timeout = {busy_ms}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+                        );
+                        conn.execute(AssertSqlSafe(pragmas)).await?;
+                        Ok(())
+                    })
+                },
+            )
+        };
+        let writers = options(1).connect(&settings.url).await?;
+        let readers = options(settings.max_connections.max(1)).connect(&settings.url).await?;
+        Ok(Self { dialect: Dialect::Sqlite, readers, writers, metrics })
+    }
+
+    async fn connect_postgres(settings: &DatabaseSettings, metrics: Metrics) -> Result<Self, DbError> {
+        let pool = AnyPoolOptions::new()
+            .max_connections(settings.max_connections.max(2))
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect(&settings.url)
+            .await?;
+        Ok(Self { dialect: Dialect::Postgres, readers: pool.clone(), writers: pool, metrics })
+    }
+
+    /// Which database answers.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// A connection whose statements each see what is committed when they run.
+    pub async fn read(&self) -> Result<Read, DbError> {
+        Ok(Read(Reading::Statements(self.readers.acquire().await?)))
+    }
+
+    /// A connection whose statements all see the same state.
+    pub async fn snapshot(&self) -> Result<Read, DbError> {
+        let begin = match self.dialect {
+            Dialect::Sqlite => "BEGIN DEFERRED",
+            Dialect::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        };
+        Ok(Read(Reading::Snapshot(self.readers.begin_with(begin).await?)))
+    }
+
+    /// Begins a write. `name` is `capability.action`: the metric label.
+    pub async fn write(&self, name: &'static str) -> Result<Write, DbError> {
+        let began = Stopwatch::start();
+        let begin = match self.dialect {
+            Dialect::Sqlite => "BEGIN IMMEDIATE",
+            Dialect::Postgres => "BEGIN",
+        };
+        let transaction = self.writers.begin_with(begin).await?;
+        Ok(Write { transaction, name, metrics: self.metrics.clone(), began })
+    }
+
+    /// Whether it answers.
+    pub async fn ping(&self) -> Result<(), DbError> {
+        let mut conn = self.read().await?;
+        sqlx::query("SELECT 1").execute(&mut *conn).await?;
+        Ok(())
+    }
+
+    /// Closes every connection; SQLite folds its log into the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writers.close().await;
+    }
+}
+
+impl Write {
+    /// Makes everything written since [`Db::write`] durable, or nothing.
+    pub async fn commit(self) -> Result<(), DbError> {
+        let Self { transaction, name, metrics, began } = self;
+        let result = transaction.commit().await;
+        let outcome = if result.is_ok() { "committed" } else { "failed" };
+        metrics.add("keygate_transactions_total", &[("name", name), ("outcome", outcome)], 1);
+        metrics.add("keygate_transaction_microseconds_total", &[("name", name)], began.elapsed_us());
+        Ok(result?)
+    }
+}
+
+impl Deref for Read {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        match &self.0 {
+            Reading::Statements(conn) => conn,
+            Reading::Snapshot(transaction) => transaction,
+        }
+    }
+}
+
+impl DerefMut for Read {
+    fn deref_mut(&mut self) -> &mut Conn {
+        match &mut self.0 {
+            Reading::Statements(conn) => conn,
+            Reading::Snapshot(transaction) => transaction,
+        }
+    }
+}
+
+impl Deref for Write {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Write {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.transaction
+    }
+}
+
+fn scheme(url: &str) -> Result<Dialect, DbError> {
+    match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("sqlite") => Ok(Dialect::Sqlite),
+        Some("postgres" | "postgresql") => Ok(Dialect::Postgres),
+        _ => Err(DbError::Url(
+            "must begin with `sqlite:` (a file, e.g. sqlite:keygate.db) or `postgres://` (a server)".into(),
+        )),
+    }
+}
+
+fn sqlite_path(url: &str) -> Result<PathBuf, DbError> {
+    let rest = url.strip_prefix("sqlite:").unwrap_or(url);
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    if rest.is_empty() || rest.contains(['?', '#', '%']) || rest.starts_with(':') {
+        return Err(DbError::Url(
+            "sqlite: wants the path of a file without `?`, `#` or `%`, e.g. sqlite:/var/lib/keygate/keygate.db"
+                .into(),
+        ));
+    }
+    Ok(PathBuf::from(rest))
+}
+
+/// Creates the file if it is missing, readable by its owner alone; SQLite gives its side files
+/// the same mode.
+fn create_private(path: &std::path::Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+/// The PostgreSQL name of the constraint that SQLite's message describes:
+/// `UNIQUE constraint failed: clients.name` → `clients_name_key`; 1555 is a primary key's code.
+fn sqlite_constraint(code: Option<&str>, message: &str) -> Option<String> {
+    let columns = message.split_once("UNIQUE constraint failed: ")?.1;
+    let mut table = "";
+    let mut name = String::new();
+    for column in columns.split(", ") {
+        let (of, column) = column.split_once('.')?;
+        table = of;
+        name.push('_');
+        name.push_str(column);
+    }
+    Some(if code == Some("1555") { format!("{table}_pkey") } else { format!("{table}{name}_key") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sqlite_messages_become_constraint_names() {
+        for (code, message, name) in [
+            ("2067", "UNIQUE constraint failed: clients.name", Some("clients_name_key")),
+            ("2067", "UNIQUE constraint failed: apis.module, apis.id", Some("apis_module_id_key")),
+            ("1555", "UNIQUE constraint failed: clients.id", Some("clients_pkey")),
+            ("1299", "NOT NULL constraint failed: clients.id", None),
+        ] {
+            assert_eq!(sqlite_constraint(Some(code), message).as_deref(), name, "{message}");
+        }
+    }
+
+    #[test]
+    fn unusable_urls_are_refused_with_the_form_that_works() {
+        for url in ["mysql://x", "keygate.db", "sqlite:", "sqlite::memory:", "sqlite:a?mode=ro"] {
+            let refused = scheme(url).and_then(|dialect| match dialect {
+                Dialect::Sqlite => sqlite_path(url).map(drop),
+                Dialect::Postgres => Ok(()),
+            });
+            assert!(refused.is_err_and(|e| e.to_string().contains("sqlite:")), "{url}");
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! What the HTTP side of every capability shares: extractors whose refusals are problem
+//! documents, pages, versions, request ids.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::problem::Problem;
+
+pub use crate::operators::{Actor, Permission};
+
+/// Bytes of a body of the management API at most (413 beyond).
+pub const MAX_BODY_BYTES: usize = 1 << 20;
+/// Items of a page when the caller names no `limit`.
+pub const DEFAULT_PAGE: u32 = 50;
+/// Items of a page at most.
+pub const MAX_PAGE: u32 = 200;
+/// Characters of a request id that is taken over from the caller at most.
+const MAX_REQUEST_ID: usize = 64;
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+tokio::task_local! {
+    static CURRENT_REQUEST: String;
+}
+
+/// A JSON body, or as an answer: JSON that no cache keeps.
+#[derive(Clone, Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        if !media_type.eq_ignore_ascii_case("application/json") {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "Unsupported media type",
+                "send the body as JSON with the header `Content-Type: application/json`",
+            )
+            .field("Content-Type"));
+        }
+        let body =
+            axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await.map_err(|_| too_large())?;
+        parse_json(&body).map(Self)
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => (
+                [
+                    (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+                    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+                ],
+                body,
+            )
+                .into_response(),
+            Err(error) => {
+                tracing::error!(%error, "An answer cannot be written as JSON");
+                Problem::internal().into_response()
+            }
+        }
+    }
+}
+
+/// A query string.
+#[derive(Clone, Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        axum::extract::Query::try_from_uri(&parts.uri).map(|query| Self(query.0)).map_err(|rejection| {
+            let detail = root_cause(&rejection);
+            let field = quoted_field(&detail).or_else(|| detail.split(':').next().map(str::to_string));
+            let problem = Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_query",
+                "The query string is invalid",
+                detail.clone(),
+            );
+            match field {
+                Some(field) => problem.field(field),
+                None => problem,
+            }
+        })
+    }
+}
+
+/// Variables of the path.
+#[derive(Clone, Debug)]
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        axum::extract::Path::from_request_parts(parts, state).await.map(|path| Self(path.0)).map_err(
+            |rejection| Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found", root_cause(&rejection)),
+        )
+    }
+}
+
+/// `If-Match: "<version>"`: the version that the caller has read. Absent or `*`: any.
+#[derive(Clone, Copy, Debug)]
+pub struct IfMatch(pub Option<i64>);
+
+impl IfMatch {
+    /// 412 unless the present version is the one the caller has read.
+    pub fn check(self, present: i64) -> Result<(), Problem> {
+        match self.0 {
+            Some(expected) if expected != present => Err(Problem::version_mismatch(expected, present)),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get(header::IF_MATCH) else { return Ok(Self(None)) };
+        let text = value.to_str().unwrap_or_default().trim();
+        if text == "*" {
+            return Ok(Self(None));
+        }
+        text.strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'))
+            .and_then(|version| version.parse().ok())
+            .map(|version| Self(Some(version)))
+            .ok_or_else(|| {
+                Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "invalid_header",
+                    "A header is invalid",
+                    "If-Match is a version as the ETag of an answer names it, e.g. \"3\" with its quotes",
+                )
+                .field("If-Match")
+            })
+    }
+}
+
+/// An answer with the version of what it shows, as its ETag.
+#[derive(Clone, Debug)]
+pub struct Versioned<T>(pub i64, pub T);
+
+impl<T: Serialize> IntoResponse for Versioned<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.1).into_response();
+        if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", self.0)) {
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        response
+    }
+}
+
+/// One page of a list. `next` goes into `?cursor=` of the next call; null: this was the last.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// At most `limit`.
+    pub items: Vec<T>,
+    /// Opaque.
+    pub next: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// A page from up to `limit + 1` rows; `key` is the sort key by which the next page begins.
+    pub fn new(mut items: Vec<T>, limit: i64, key: impl Fn(&T) -> String) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(0);
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = match items.last() {
+            Some(last) if more => Some(URL_SAFE_NO_PAD.encode(key(last))),
+            Some(_) | None => None,
+        };
+        Self { items, next }
+    }
+
+    /// The same page of something else.
+    pub fn map<U>(self, each: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(each).collect(), next: self.next }
+    }
+}
+
+/// `?limit=`, checked.
+pub fn page_limit(limit: Option<u32>) -> Result<i64, Problem> {
+    match limit.unwrap_or(DEFAULT_PAGE) {
+        limit @ 1..=MAX_PAGE => Ok(i64::from(limit)),
+        limit => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_query",
+            "The query string is invalid",
+            format!("limit is {limit}, must be 1 to {MAX_PAGE}"),
+        )
+        .field("limit")),
+    }
+}
+
+/// `?cursor=`: the sort key after which the page begins; the empty text is before all.
+pub fn page_cursor(cursor: Option<&str>) -> Result<String, Problem> {
+    let Some(cursor) = cursor else { return Ok(String::new()) };
+    URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|key| String::from_utf8(key).ok()).ok_or_else(|| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_query",
+            "The query string is invalid",
+            "cursor is not one of ours: take it from `next` of the page before, unchanged",
+        )
+        .field("cursor")
+    })
+}
+
+/// For a field of an update that may be absent (leave it), null (remove it) or a value:
+/// `#[serde(default, deserialize_with = "nullable")] field: Option<Option<T>>`.
+pub fn nullable<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// The id of the request that is being answered.
+pub fn request_id() -> Option<String> {
+    CURRENT_REQUEST.try_with(Clone::clone).ok()
+}
+
+/// Gives each request an id (the caller's own where it is short and plain), counts it and turns
+/// bare refusals of the router (405, 413 …) into problem documents.
+pub async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+    let id = request
+        .headers()
+        .get(&REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| !id.is_empty() && id.len() <= MAX_REQUEST_ID)
+        .filter(|id| id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)))
+        .map_or_else(|| app.random.id("rq"), str::to_string);
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "unmatched".to_string(), |path| path.as_str().to_string());
+    let mut response = CURRENT_REQUEST
+        .scope(id.clone(), async {
+            let response = next.run(request).await;
+            problem_of_bare(response)
+        })
+        .await;
+    app.metrics.add(
+        "keygate_http_requests_total",
+        &[("route", &route), ("status", response.status().as_str())],
+        1,
+    );
+    if let Ok(value) = HeaderValue::try_from(id) {
+        response.headers_mut().insert(&REQUEST_ID, value);
+    }
+    response
+}
+
+/// 404 of a path that nobody serves.
+pub async fn no_route(request: Request) -> Problem {
+    Problem::not_found(format!("no such path: {}", request.uri().path()))
+}
+
+fn problem_of_bare(response: Response) -> Response {
+    let bare = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    let problem = match response.status() {
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "Method not allowed",
+            "this path does not answer that method; the Allow header lists those it answers",
+        ),
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        _ => return response,
+    };
+    if !bare {
+        return response;
+    }
+    let allow = response.headers().get(header::ALLOW).cloned();
+    let mut response: Response<Body> = problem.into_response();
+    if let Some(allow) = allow {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+    response
+}
+
+fn too_large() -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body_too_large",
+        "Body too large",
+        format!("a body has {MAX_BODY_BYTES} bytes at most"),
+    )
+}
+
+fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let error = error.into_inner();
+        match error.classify() {
+            serde_json::error::Category::Data => {
+                let detail = error.to_string();
+                let field = match (path.as_str(), quoted_field(&detail)) {
+                    ("." | "", field) => field,
+                    (path, Some(field)) if !path.ends_with(&field) => Some(format!("{path}.{field}")),
+                    (path, _) => Some(path.to_string()),
+                };
+                let problem = Problem::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "invalid_body",
+                    "The body does not have the expected form",
+                    detail,
+                );
+                match field {
+                    Some(field) => problem.field(field),
+                    None => problem,
+                }
+            }
+            _ => not_json(&error),
+        }
+    })?;
+    deserializer.end().map_err(|error| not_json(&error))?;
+    Ok(value)
+}
+
+fn not_json(error: &serde_json::Error) -> Problem {
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "malformed_json",
+        "The body is not JSON",
+        format!("the body cannot be read as JSON: {error}"),
+    )
+}
+
+/// The name that serde puts in back quotes: ``unknown field `x` ``, ``missing field `x` ``.
+fn quoted_field(message: &str) -> Option<String> {
+    let at = ["unknown field `", "missing field `", "duplicate field `"]
+        .iter()
+        .find_map(|intro| message.find(intro).map(|at| at + intro.len()))?;
+    message.get(at..)?.split('`').next().map(str::to_string)
+}
+
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "read by serde alone")]
+    struct Order {
+        count: u32,
+        line: Option<Line>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "read by serde alone")]
+    struct Line {
+        text: String,
+    }
+
+    #[test]
+    fn a_wrong_body_names_its_field() {
+        for (body, status, field) in [
+            ("{\"count\":\"x\"}", 422, Some("count")),
+            ("{\"count\":-1}", 422, Some("count")),
+            ("{}", 422, Some("count")),
+            ("{\"count\":1,\"cuont\":1}", 422, Some("cuont")),
+            ("{\"count\":1,\"count\":1}", 422, Some("count")),
+            ("{\"count\":1,\"line\":{\"text\":7}}", 422, Some("line.text")),
+            ("{\"count\":1,\"line\":{}}", 422, Some("line.text")),
+            ("[]", 422, None),
+            ("{\"count\":1", 400, None),
+            ("{\"count\":1} x", 400, None),
+            ("", 400, None),
+            ("\u{feff}{}", 400, None),
+        ] {
+            let problem = parse_json::<Order>(body.as_bytes()).map(drop).expect_err(body);
+            assert_eq!(
+                (problem.status.as_u16(), problem.field.as_deref()),
+                (status, field),
+                "{body}: {problem:?}"
+            );
+        }
+        assert!(parse_json::<Order>(b"{\"count\":1,\"line\":null}").is_ok());
+    }
+
+    #[test]
+    fn pages_end_with_null_and_cursors_come_back() {
+        let page = Page::new(vec!["a", "b", "c"], 2, |item| item.to_string());
+        assert_eq!(page.items, ["a", "b"]);
+        assert_eq!(page_cursor(page.next.as_deref()).expect("ours"), "b");
+        assert!(Page::new(vec!["a", "b"], 2, |item| item.to_string()).next.is_none());
+        assert!(page_cursor(Some("!")).is_err());
+        assert!(page_limit(Some(0)).is_err() && page_limit(Some(MAX_PAGE + 1)).is_err());
+        assert_eq!(page_limit(Some(MAX_PAGE)).expect("the bound itself"), i64::from(MAX_PAGE));
+    }
+}

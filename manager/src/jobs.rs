@@ -1,0 +1,119 @@
+//! Background jobs: named, stoppable, one failure never ends them. With several replicas every
+//! replica runs every job; what a job takes it claims in the database.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::app::App;
+
+/// The running jobs of a process.
+pub struct Jobs {
+    app: App,
+    stop: watch::Sender<bool>,
+    running: Vec<(&'static str, JoinHandle<()>)>,
+}
+
+/// Tells a job that the process is about to end.
+#[derive(Clone, Debug)]
+pub struct Stop(watch::Receiver<bool>);
+
+impl Jobs {
+    /// No jobs yet.
+    pub fn new(app: App) -> Self {
+        Self { app, stop: watch::Sender::new(false), running: Vec::new() }
+    }
+
+    /// Runs `job` until it returns; it watches [`Stop`] itself.
+    pub fn spawn<F, Fut>(&mut self, name: &'static str, job: F)
+    where
+        F: FnOnce(App, Stop) -> Fut,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let work = job(self.app.clone(), Stop(self.stop.subscribe()));
+        self.running.push((name, tokio::spawn(work)));
+    }
+
+    /// Runs `step` again and again, `pause` apart. A failed step is logged and counted.
+    pub fn every<F, Fut>(&mut self, name: &'static str, pause: Duration, mut step: F)
+    where
+        F: FnMut(App) -> Fut + Send + 'static,
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        self.spawn(name, move |app, mut stop| async move {
+            loop {
+                let outcome = match step(app.clone()).await {
+                    Ok(()) => "done",
+                    Err(error) => {
+                        tracing::error!(job = name, "Job {name} failed and will be tried again: {error:#}");
+                        "failed"
+                    }
+                };
+                app.metrics.add("keygate_job_runs_total", &[("job", name), ("outcome", outcome)], 1);
+                if stop.within(pause).await {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Tells every job to stop and waits for them, `grace` at most.
+    pub async fn stop(self, grace: Duration) {
+        // No receiver left means that every job has ended by itself.
+        let _ = self.stop.send(true);
+        for (name, mut job) in self.running {
+            if tokio::time::timeout(grace, &mut job).await.is_err() {
+                tracing::warn!(job = name, "Job {name} did not stop in time and was cut off");
+                job.abort();
+            }
+        }
+    }
+}
+
+impl Stop {
+    /// Sleeps for `pause`, or until the process is about to end: then true.
+    pub async fn within(&mut self, pause: Duration) -> bool {
+        match tokio::time::timeout(pause, self.0.wait_for(|stop| *stop)).await {
+            Ok(_) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// Waits until the process is about to end.
+    pub async fn requested(&mut self) {
+        // An error means that the sender is gone: that is an end too.
+        let _ = self.0.wait_for(|stop| *stop).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[tokio::test]
+    async fn a_failing_step_does_not_end_a_job_and_stopping_does() {
+        let world = World::sqlite().await;
+        let runs = Arc::new(AtomicU32::new(0));
+        let mut jobs = Jobs::new(world.app.clone());
+        let counter = runs.clone();
+        jobs.every("test", Duration::from_millis(1), move |_| {
+            let n = counter.fetch_add(1, Ordering::Relaxed);
+            async move { if n == 0 { Err(anyhow::anyhow!("first")) } else { Ok(()) } }
+        });
+        while runs.load(Ordering::Relaxed) < 3 {
+            tokio::task::yield_now().await;
+        }
+        jobs.stop(Duration::from_secs(5)).await;
+        let after = runs.load(Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(runs.load(Ordering::Relaxed), after);
+        assert!(
+            world.app.metrics.render().contains("keygate_job_runs_total{job=\"test\",outcome=\"failed\"} 1")
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! Passwords: 6 to 128 characters, stored as argon2id. Hashing is slow on purpose, so it runs
+//! beside the async workers, a few at a time.
+
+use std::sync::LazyLock;
+
+use argon2::Argon2;
+use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use crate::clock::Random;
+
+/// Characters of a password at least.
+pub const MIN_CHARS: usize = 6;
+/// Characters of a password at most.
+pub const MAX_CHARS: usize = 128;
+/// Hashes that are computed at the same time: each takes 19 MiB and a core for tens of ms.
+const MAX_AT_ONCE: usize = 4;
+
+static TURNSTILE: Semaphore = Semaphore::const_new(MAX_AT_ONCE);
+
+/// Verified when there is no account, so that an unknown name takes as long as a wrong password.
+static NOBODY: LazyLock<String> = LazyLock::new(|| hash_now("nobody", b"0123456789abcdef"));
+
+/// A password in clear that satisfies the rules. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Zeroizing<String>);
+
+/// Why a text is no password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be {MIN_CHARS} to {MAX_CHARS} characters, has {chars}")]
+pub struct PasswordLength {
+    /// Characters it has.
+    pub chars: usize,
+}
+
+impl Password {
+    /// Checks the length.
+    pub fn parse(text: &str) -> Result<Self, PasswordLength> {
+        let chars = text.chars().count();
+        if !(MIN_CHARS..=MAX_CHARS).contains(&chars) {
+            return Err(PasswordLength { chars });
+        }
+        Ok(Self(Zeroizing::new(text.to_string())))
+    }
+
+    /// The argon2id hash, as PHC text.
+    pub async fn hash(&self, random: &Random) -> String {
+        let (clear, salt) = (self.0.clone(), random.bytes::<16>());
+        on_blocking_thread(move || hash_now(&clear, &salt)).await
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Whether `unverified` is the password of `hash`; as slow when there is no hash.
+pub async fn verify(unverified: &str, hash: Option<&str>) -> bool {
+    // What is too long is no password; hashing it would only cost time.
+    if unverified.chars().count() > MAX_CHARS {
+        return false;
+    }
+    let unverified = Zeroizing::new(unverified.to_string());
+    let hash = hash.map(str::to_string);
+    on_blocking_thread(move || {
+        let known = hash.is_some();
+        let text = hash.unwrap_or_else(|| NOBODY.clone());
+        match PasswordHash::new(&text) {
+            Ok(hash) => Argon2::default().verify_password(unverified.as_bytes(), &hash).is_ok() && known,
+            Err(error) => {
+                tracing::error!(%error, "A stored password hash cannot be read");
+                false
+            }
+        }
+    })
+    .await
+}
+
+/// A new password that nobody can guess, for an account whose owner shall change it.
+pub fn generate(random: &Random) -> Zeroizing<String> {
+    // The alphabet of ids reads well aloud; 26 of them are 130 bits.
+    let id = random.id("kg");
+    Zeroizing::new(id.trim_start_matches("kg_").to_string())
+}
+
+fn hash_now(clear: &str, salt: &[u8]) -> String {
+    let salt = SaltString::encode_b64(salt).expect("16 bytes are a salt");
+    Argon2::default()
+        .hash_password(clear.as_bytes(), &salt)
+        .expect("the default parameters are valid, and so is any password")
+        .to_string()
+}
+
+async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let _permit = TURNSTILE.acquire().await.expect("the turnstile is never closed");
+    tokio::task::spawn_blocking(work).await.expect("hashing does not panic")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn length_counts_characters_and_both_ends_are_inside() {
+        for (chars, fits) in [(5, false), (6, true), (128, true), (129, false)] {
+            assert_eq!(Password::parse(&"é".repeat(chars)).is_ok(), fits, "{chars}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hash_knows_its_password_alone() {
+        let password = Password::parse("secret-1").expect("long enough");
+        let hash = password.hash(&Random::System).await;
+        assert!(hash.starts_with("$argon2id$"));
+        assert!(verify("secret-1", Some(&hash)).await);
+        assert!(!verify("secret-2", Some(&hash)).await);
+        assert!(!verify("nobody", None).await);
+        assert!(!format!("{password:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,154 @@
+//! Refusals of the management API: `application/problem+json` (RFC 9457) that says what to do.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::db::DbError;
+
+/// A refusal. `code` is what programs compare, `detail` what people read.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Stable name, `snake_case`.
+    pub code: &'static str,
+    /// The code in words.
+    pub title: &'static str,
+    /// What is wrong with this very call, and what to do.
+    pub detail: String,
+    /// The field of the body, query or header that is wrong.
+    pub field: Option<String>,
+    /// When to try again.
+    pub retry_after_s: Option<u32>,
+}
+
+impl Problem {
+    /// A refusal without a field.
+    pub fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self { status, code, title, detail: detail.into(), field: None, retry_after_s: None }
+    }
+
+    /// 422: a field has a value that cannot be taken.
+    pub fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", "A field is invalid", detail)
+            .field(field)
+    }
+
+    /// 409: it collides with something that exists.
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, "Conflict with what exists", detail)
+    }
+
+    /// 404: `what` does not exist.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail)
+    }
+
+    /// 401: who is asking is not known.
+    pub fn unauthenticated(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Sign in first", detail)
+    }
+
+    /// 403: who is asking may not.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Not permitted", detail)
+    }
+
+    /// 412: the version named by `If-Match` is not the present one.
+    pub fn version_mismatch(expected: i64, present: i64) -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "version_mismatch",
+            "Changed meanwhile",
+            format!(
+                "If-Match names version {expected}, the present one is {present}: read it again and repeat"
+            ),
+        )
+        .field("If-Match")
+    }
+
+    /// Names the field that is wrong.
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+}
+
+impl From<DbError> for Problem {
+    fn from(error: DbError) -> Self {
+        if error.is_busy() {
+            tracing::warn!(%error, "The database is busy");
+            return Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "database_busy",
+                "Busy",
+                "the database cannot take this call now; nothing was changed, repeat it",
+            )
+            .retry_after(1);
+        }
+        tracing::error!(%error, "A call failed on the database");
+        Self::internal()
+    }
+}
+
+impl Problem {
+    /// 500: our fault; the log has the cause under the request id.
+    pub fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Internal error",
+            "the call failed on our side; the log has the cause under this request's id",
+        )
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut body = json!({
+            "type": format!("urn:keygate:problem:{}", self.code),
+            "title": self.title,
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "code": self.code,
+        });
+        if let Some(field) = self.field {
+            body["field"] = field.into();
+        }
+        if let Some(id) = crate::http::request_id() {
+            body["instance"] = format!("urn:keygate:request:{id}").into();
+        }
+        let mut response = (
+            self.status,
+            [
+                (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json")),
+                (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            ],
+            body.to_string(),
+        )
+            .into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"keygate\""));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

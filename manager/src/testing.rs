@@ -1,0 +1,292 @@
+//! The world of a test: a manager of its own on a database of its own, a clock that stands until
+//! it is moved, and actors that call through the router.
+//!
+//! ```ignore
+//! for world in World::both().await {
+//!     let admin = world.operator("ann", &["admin"]).await;
+//!     let made = admin.post("/api/v1/clients", json!({..})).await.expect(201);
+//! }
+//! ```
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, header};
+use gate::time::UnixMillis;
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection as _};
+use tower::ServiceExt as _;
+
+use crate::app::App;
+use crate::clock::{Clock, Random};
+use crate::config::Config;
+use crate::db::{Conn, DatabaseSettings, Db};
+use crate::operators::{self, Email, NewOperator, OperatorName, RoleName};
+use crate::telemetry::Metrics;
+use crate::vault::{Kek, Vault};
+
+/// A server on which tests may create databases.
+const POSTGRES_URL: &str = "KEYGATE_TEST_POSTGRES_URL";
+
+/// A manager, its clock and its database.
+pub struct World {
+    /// The manager.
+    pub app: App,
+    router: Router,
+    _database: Database,
+}
+
+/// Gone with the world.
+#[expect(dead_code, reason = "held for the sake of their Drop")]
+enum Database {
+    Sqlite(tempfile::TempDir),
+    Postgres(OwnDatabase),
+}
+
+struct OwnDatabase {
+    server: String,
+    name: String,
+}
+
+impl World {
+    /// 2026-01-15T00:00:00Z, a Thursday: where every test's clock stands at first.
+    pub const START: UnixMillis = UnixMillis(1_768_435_200_000);
+    /// Seed of ids, secrets and the key-encryption key.
+    pub const SEED: u64 = 7;
+
+    /// One world on each database.
+    pub async fn both() -> [Self; 2] {
+        Self::both_with(|_| {}).await
+    }
+
+    /// [`World::both`] with other settings.
+    pub async fn both_with(adjust: impl Fn(&mut Config)) -> [Self; 2] {
+        let (mut sqlite, mut postgres) = (Config::default(), Config::default());
+        adjust(&mut sqlite);
+        adjust(&mut postgres);
+        [Self::on_sqlite(sqlite).await, Self::on_postgres(postgres).await]
+    }
+
+    /// A world on SQLite alone, where the database makes no difference.
+    pub async fn sqlite() -> Self {
+        Self::on_sqlite(Config::default()).await
+    }
+
+    async fn on_sqlite(config: Config) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let url = format!("sqlite:{}", dir.path().join("keygate.db").display());
+        Self::start(config, url, Database::Sqlite(dir)).await
+    }
+
+    async fn on_postgres(config: Config) -> Self {
+        let server = std::env::var(POSTGRES_URL).unwrap_or_else(|_| {
+            panic!(
+                "{POSTGRES_URL} is not set: run `cargo xtask test`, which starts a PostgreSQL for the tests"
+            )
+        });
+        let name = Random::System.id("keygate_test");
+        let base = server.rsplit_once('/').expect("postgres://user@host:port/database").0;
+        let url = format!("{base}/{name}");
+        on_server(&server, format!("CREATE DATABASE {name}")).await;
+        Self::start(config, url, Database::Postgres(OwnDatabase { server, name })).await
+    }
+
+    async fn start(config: Config, url: String, database: Database) -> Self {
+        let (clock, metrics) = (Clock::manual(Self::START), Metrics::default());
+        let random = Random::seeded(Self::SEED);
+        let kek = Kek::generate(&Random::seeded(Self::SEED));
+        let settings = DatabaseSettings { url, max_connections: 4, busy_timeout_ms: 5_000 };
+        let db = Db::connect_with(&settings, metrics.clone()).await.expect("the database");
+        let vault = Vault::open_database(&db, &kek, &random, clock.now()).await.expect("the vault");
+        let app = App { db, clock, random, vault, config: Arc::new(config), metrics };
+        Self { router: crate::router(app.clone()), app, _database: database }
+    }
+
+    /// A new operator with these roles and the address `<name>@example.com`, signed in.
+    pub async fn operator(&self, name: &str, roles: &[&str]) -> Caller {
+        let new = NewOperator {
+            name: OperatorName::parse(name).expect("a name"),
+            display_name: String::new(),
+            email: Some(Email::parse(&format!("{name}@example.com")).expect("an address")),
+            password: None,
+            roles: roles.iter().map(|role| RoleName::parse(role).expect("a role")).collect(),
+        };
+        let operator = operators::create(&self.app, "test", new).await.expect("a new operator");
+        let token =
+            operators::issue_api_token(&self.app, "test", &operator.id, "test").await.expect("a token");
+        self.caller(Some(&token.text), &operator.id)
+    }
+
+    /// Somebody without any token.
+    pub fn anon(&self) -> Caller {
+        self.caller(None, "")
+    }
+
+    /// Somebody who presents `token` as Bearer.
+    pub fn bearer(&self, token: &str) -> Caller {
+        self.caller(Some(token), "")
+    }
+
+    /// Moves the clock on.
+    pub fn advance_ms(&self, millis: i64) {
+        self.app.clock.advance(millis);
+    }
+
+    /// Runs SQL as an intruder or a crash would, beside the manager.
+    pub async fn sql(&self, sql: &str) -> u64 {
+        let mut tx = self.app.db.write("test.sql").await.expect("a transaction");
+        let done = sqlx::query(AssertSqlSafe(sql.to_string())).execute(&mut *tx).await.expect("valid SQL");
+        tx.commit().await.expect("committed");
+        done.rows_affected()
+    }
+
+    fn caller(&self, token: Option<&str>, id: &str) -> Caller {
+        Caller { router: self.router.clone(), token: token.map(str::to_string), id: id.into() }
+    }
+}
+
+impl Drop for OwnDatabase {
+    fn drop(&mut self) {
+        let (server, sql) = (self.server.clone(), format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        let dropped = std::thread::spawn(move || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime")
+                .block_on(on_server(&server, sql));
+        });
+        // A database left behind is the server's to lose; the test's own result counts.
+        let _ = dropped.join();
+    }
+}
+
+async fn on_server(server: &str, sql: String) {
+    sqlx::any::install_default_drivers();
+    let mut conn = Conn::connect(server).await.unwrap_or_else(|error| panic!("{POSTGRES_URL}: {error}"));
+    sqlx::query(AssertSqlSafe(sql.clone()))
+        .execute(&mut conn)
+        .await
+        .unwrap_or_else(|error| panic!("{POSTGRES_URL}: {sql}: {error}"));
+    // It has done its work; how it ends does not matter.
+    let _ = conn.close().await;
+}
+
+/// Somebody who calls.
+#[derive(Clone)]
+pub struct Caller {
+    router: Router,
+    token: Option<String>,
+    /// The operator's id, where it is one.
+    pub id: String,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// The JSON body; null when there is none, a string when it is no JSON.
+    pub body: Value,
+}
+
+impl Caller {
+    /// GET.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[], None).await
+    }
+
+    /// POST.
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::POST, path, &[], Some(body)).await
+    }
+
+    /// PUT.
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::PUT, path, &[], Some(body)).await
+    }
+
+    /// PATCH.
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::PATCH, path, &[], Some(body)).await
+    }
+
+    /// DELETE.
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, &[], None).await
+    }
+
+    /// Any call with more headers; a body goes as JSON.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Answer {
+        let mut headers = headers.to_vec();
+        let body = match body {
+            Some(body) => {
+                headers.push(("content-type", "application/json"));
+                Body::from(body.to_string())
+            }
+            None => Body::empty(),
+        };
+        self.raw(method, path, &headers, body).await
+    }
+
+    /// A call whose body and content type are the test's own.
+    pub async fn raw(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Body) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body).expect("a valid request");
+        let response = self.router.clone().oneshot(request).await.expect("a router never fails");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.into_body().collect().await.expect("a whole body").to_bytes();
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes)
+                .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into())
+        };
+        Answer { status, headers, body }
+    }
+}
+
+impl Answer {
+    /// The body, if the status is the expected one.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{:#}", self.body);
+        self.body
+    }
+
+    /// The problem document, if it has this status and code.
+    #[track_caller]
+    pub fn problem(self, status: u16, code: &str) -> Value {
+        assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{:#}", self.body);
+        assert_eq!(self.headers[header::CONTENT_TYPE], "application/problem+json");
+        self.body
+    }
+
+    /// The problem document, if it is a refusal of that field.
+    #[track_caller]
+    pub fn refuses(self, field: &str) -> Value {
+        assert!((400..500).contains(&self.status), "{} {:#}", self.status, self.body);
+        assert_eq!(self.body["field"].as_str(), Some(field), "{:#}", self.body);
+        self.body
+    }
+
+    /// A header's text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
