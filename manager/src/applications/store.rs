@@ -376,7 +376,9 @@ pub async fn list(
         Scope::All => ("all", "", ""),
         Scope::Visible { operator, signable } => ("visible", operator.as_str(), signable.as_str()),
         Scope::Mine { operator } => ("mine", operator.as_str(), ""),
-        Scope::WaitingFor { operator, signable, own: true } => ("waiting", operator.as_str(), signable.as_str()),
+        Scope::WaitingFor { operator, signable, own: true } => {
+            ("waiting", operator.as_str(), signable.as_str())
+        }
         Scope::WaitingFor { operator, signable, own: false } => {
             ("waiting_others", operator.as_str(), signable.as_str())
         }
@@ -631,10 +633,11 @@ fn day(text: Option<String>, column: &'static str, id: &str) -> Result<Date, DbE
 
 fn optional_level(row: &AnyRow, table: &'static str, id: &str) -> Result<Option<u32>, DbError> {
     let level: Option<i64> = row.try_get("level")?;
-    level
-        .map(u32::try_from)
-        .transpose()
-        .map_err(|_| DbError::Inconsistency { table, column: "level", row: id.to_owned() })
+    level.map(u32::try_from).transpose().map_err(|_| DbError::Inconsistency {
+        table,
+        column: "level",
+        row: id.to_owned(),
+    })
 }
 
 fn senseless(column: &'static str, id: &str) -> DbError {

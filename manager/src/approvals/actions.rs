@@ -16,7 +16,9 @@ pub enum ApprovalError {
     #[error(transparent)]
     Fault(#[from] FlowFault),
     /// Somebody else has set the flow since the caller read it.
-    #[error("the flow for {kind} forms was changed meanwhile: it is at version {present}, not {seen}; read it again")]
+    #[error(
+        "the flow for {kind} forms was changed meanwhile: it is at version {present}, not {seen}; read it again"
+    )]
     Changed {
         /// Whose flow.
         kind: FormKind,
