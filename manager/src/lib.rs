@@ -26,7 +26,10 @@ pub mod testing;
 pub mod applications;
 pub mod approvals;
 pub mod audit;
+pub mod changes;
+pub mod gateways;
 pub mod operators;
+pub mod quotas;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -37,8 +40,8 @@ use app::App;
 /// The management API, without the gateway API.
 fn management() -> Router<App> {
     Router::new()
-        .merge(approvals::routes())
         .merge(audit::routes())
+        .merge(gateways::routes())
         .merge(operators::routes())
         .merge(serve::routes())
 }
