@@ -4,4 +4,3 @@
 pub mod form;
 pub mod model;
 pub mod number;
-pub mod store;
