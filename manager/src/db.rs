@@ -7,14 +7,11 @@
 
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, Transaction};
-use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
 
 use crate::telemetry::{Metrics, Stopwatch};
 
@@ -51,7 +48,6 @@ pub struct Db {
     readers: AnyPool,
     writers: AnyPool,
     metrics: Metrics,
-    commits: Arc<Notify>,
 }
 
 /// A connection to read with; see [`Db::read`] and [`Db::snapshot`].
@@ -67,7 +63,6 @@ pub struct Write {
     transaction: Transaction<'static, Any>,
     name: &'static str,
     metrics: Metrics,
-    commits: Arc<Notify>,
     began: Stopwatch,
 }
 
@@ -167,7 +162,7 @@ impl Db {
         };
         let writers = options(1).connect(&settings.url).await?;
         let readers = options(settings.max_connections.max(1)).connect(&settings.url).await?;
-        Ok(Self { dialect: Dialect::Sqlite, readers, writers, metrics, commits: Arc::default() })
+        Ok(Self { dialect: Dialect::Sqlite, readers, writers, metrics })
     }
 
     async fn connect_postgres(settings: &DatabaseSettings, metrics: Metrics) -> Result<Self, DbError> {
@@ -176,8 +171,7 @@ impl Db {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect(&settings.url)
             .await?;
-        let commits = Arc::default();
-        Ok(Self { dialect: Dialect::Postgres, readers: pool.clone(), writers: pool, metrics, commits })
+        Ok(Self { dialect: Dialect::Postgres, readers: pool.clone(), writers: pool, metrics })
     }
 
     /// Which database answers.
@@ -207,13 +201,7 @@ impl Db {
             Dialect::Postgres => "BEGIN",
         };
         let transaction = self.writers.begin_with(begin).await?;
-        let (metrics, commits) = (self.metrics.clone(), self.commits.clone());
-        Ok(Write { transaction, name, metrics, commits, began })
-    }
-
-    /// The next commit of this process: another process's is not heard of here.
-    pub fn committed(&self) -> Notified<'_> {
-        self.commits.notified()
+        Ok(Write { transaction, name, metrics: self.metrics.clone(), began })
     }
 
     /// Whether it answers.
@@ -233,9 +221,8 @@ impl Db {
 impl Write {
     /// Makes everything written since [`Db::write`] durable, or nothing.
     pub async fn commit(self) -> Result<(), DbError> {
-        let Self { transaction, name, metrics, commits, began } = self;
+        let Self { transaction, name, metrics, began } = self;
         let result = transaction.commit().await;
-        commits.notify_waiters();
         let outcome = if result.is_ok() { "committed" } else { "failed" };
         metrics.add("keygate_transactions_total", &[("name", name), ("outcome", outcome)], 1);
         metrics.add("keygate_transaction_microseconds_total", &[("name", name)], began.elapsed_us());

@@ -26,10 +26,7 @@ pub mod testing;
 pub mod applications;
 pub mod approvals;
 pub mod audit;
-pub mod changes;
-pub mod gateways;
 pub mod operators;
-pub mod quotas;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -39,11 +36,7 @@ use app::App;
 
 /// The management API, without the gateway API.
 fn management() -> Router<App> {
-    Router::new()
-        .merge(audit::routes())
-        .merge(gateways::routes())
-        .merge(operators::routes())
-        .merge(serve::routes())
+    Router::new().merge(audit::routes()).merge(operators::routes()).merge(serve::routes())
 }
 
 /// The gateway API: what filters call.

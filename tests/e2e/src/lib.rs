@@ -1,1 +1,53 @@
-//! tests/e2e
+//! The harness of the end-to-end tests and of the demo: a real Envoy with the shipped configuration
+//! and filter, a real manager, a real mail conversation, an upstream that echoes what it received.
+//!
+//! In reading order:
+//! - [`world`]: everything started and wired, one per test file.
+//! - [`client`], [`load`]: who calls.
+//! - [`envoy`], [`manager`], [`upstream`], [`smtp`], [`postgres`]: what is called.
+//! - [`api`]: the management API as an operator uses it.
+//! - [`faulty_proxy`]: loses, delays or holds back the manager's answers.
+//! - [`process`], [`provision`]: processes that die with us, and where their programs are.
+//!
+//! Everything listens on loopback, on free ports. Nothing here decides what is right: the tests do.
+
+pub mod api;
+pub mod client;
+pub mod envoy;
+pub mod faulty_proxy;
+pub mod load;
+pub mod manager;
+pub mod postgres;
+pub mod process;
+pub mod provision;
+pub mod smtp;
+pub mod upstream;
+pub mod wait;
+pub mod world;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+
+use anyhow::{Context, Result};
+use tokio::runtime::Runtime;
+
+/// One runtime for all tests of a process: servers started by one test serve the others too.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a process may start threads")
+});
+
+/// Runs a test's or a program's future to its end.
+pub fn run<T>(future: impl Future<Output = T>) -> T {
+    RUNTIME.block_on(future)
+}
+
+/// An address on loopback that nobody listened on a moment ago.
+pub fn free_address() -> Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("look for a free port")?;
+    listener.local_addr().context("look for a free port")
+}

@@ -1,0 +1,169 @@
+//! Envoy as a process, with the shipped `envoy/envoy.yaml`: only addresses and paths are replaced.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::client::{self, Answer, Call};
+use crate::process::Process;
+use crate::{provision, wait};
+
+/// How long it may take to be ready; compiling the filter is most of it.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// The environment variable through which the shipped configuration takes the gateway's token.
+pub const TOKEN_VARIABLE: &str = "KEYGATE_GATEWAY_TOKEN";
+
+/// What is replaced in the shipped configuration.
+#[derive(Clone, Debug)]
+pub struct Wiring {
+    /// Worker threads.
+    pub workers: u32,
+    /// The filter's file.
+    pub filter: PathBuf,
+    /// Where the API is.
+    pub upstream: SocketAddr,
+    /// Where the manager, or a proxy before it, is.
+    pub manager: SocketAddr,
+    /// The token that the manager gave for this gateway.
+    pub token: String,
+}
+
+/// A running Envoy.
+pub struct Envoy {
+    /// Where callers go.
+    pub address: SocketAddr,
+    /// Its admin interface.
+    pub admin: SocketAddr,
+    folder: PathBuf,
+    wiring: Wiring,
+    process: Option<Process>,
+}
+
+impl Envoy {
+    /// Renders the configuration into `folder`.
+    pub fn configure(folder: &Path, wiring: Wiring) -> Result<Self> {
+        std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        let envoy = Self {
+            address: crate::free_address()?,
+            admin: crate::free_address()?,
+            folder: folder.to_owned(),
+            wiring,
+            process: None,
+        };
+        let shipped = provision::root().join("envoy/envoy.yaml");
+        let shipped =
+            std::fs::read_to_string(&shipped).with_context(|| format!("read {}", shipped.display()))?;
+        std::fs::write(envoy.folder.join("envoy.yaml"), envoy.render(&shipped)?)
+            .context("write envoy.yaml")?;
+        Ok(envoy)
+    }
+
+    /// Each value stands exactly once in the shipped file; one that is gone is an error, so that
+    /// the tests cannot come to run on something else than what is shipped.
+    fn render(&self, shipped: &str) -> Result<String> {
+        let port = |address: SocketAddr| format!("port_value: {}", address.port());
+        let replacements = [
+            ("port_value: 10000".to_owned(), port(self.address)),
+            ("port_value: 9901".to_owned(), port(self.admin)),
+            ("port_value: 8081".to_owned(), port(self.wiring.upstream)),
+            ("port_value: 8080".to_owned(), port(self.wiring.manager)),
+            ("/etc/envoy/keygate.wasm".to_owned(), self.wiring.filter.display().to_string()),
+        ];
+        let mut rendered = shipped.to_owned();
+        for (from, to) in &replacements {
+            if shipped.matches(from.as_str()).count() != 1 {
+                bail!("envoy/envoy.yaml does not have `{from}` exactly once");
+            }
+            rendered = rendered.replacen(from.as_str(), to, 1);
+        }
+        // The shipped file listens for everybody; tests do not.
+        Ok(rendered.replace("address: 0.0.0.0", "address: 127.0.0.1"))
+    }
+
+    /// Starts it and waits until its listeners answer.
+    pub async fn start(&mut self) -> Result<()> {
+        self.launch()?;
+        let started = wait::now();
+        loop {
+            let process = self.process.as_mut().context("it was just started")?;
+            process.check()?;
+            let ready = client::http1(self.admin, &Call::get("/ready")).await;
+            if ready.is_ok_and(|answer| answer.status == 200) {
+                return Ok(());
+            }
+            if started.elapsed() > START_LIMIT {
+                bail!("Envoy is not ready after {} s:\n{}", START_LIMIT.as_secs(), process.log_tail());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Starts it without waiting for anything.
+    pub fn launch(&mut self) -> Result<()> {
+        let mut command = Command::new(provision::envoy()?);
+        command
+            .arg("--config-path")
+            .arg(self.folder.join("envoy.yaml"))
+            .args(["--concurrency", &self.wiring.workers.to_string()])
+            // Several of them run side by side.
+            .args(["--disable-hot-restart", "--log-level", "warning", "--component-log-level", "wasm:info"])
+            .env(TOKEN_VARIABLE, &self.wiring.token)
+            .current_dir(&self.folder);
+        self.process = Some(Process::spawn("Envoy", &mut command, &self.folder.join("envoy.log"))?);
+        Ok(())
+    }
+
+    /// Stops it as an operator would.
+    pub async fn stop(&mut self) -> Result<()> {
+        match self.process.take() {
+            Some(process) => process.stop().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Kills it as a crash would.
+    pub fn kill(&mut self) {
+        drop(self.process.take());
+    }
+
+    /// One call over HTTP/1.1 on a connection of its own.
+    pub async fn call(&self, call: &Call) -> Result<Answer> {
+        client::http1(self.address, call).await
+    }
+
+    /// All counters and gauges, by name.
+    pub async fn stats(&self) -> Result<BTreeMap<String, u64>> {
+        let answer = client::http1(self.admin, &Call::get("/stats?type=Counters")).await?;
+        let gauges = client::http1(self.admin, &Call::get("/stats?type=Gauges")).await?;
+        let text = answer.text() + "\n" + &gauges.text();
+        Ok(text
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?)))
+            .collect())
+    }
+
+    /// What the admin interface shows of the configuration.
+    pub async fn config_dump(&self) -> Result<String> {
+        Ok(client::http1(self.admin, &Call::get("/config_dump")).await?.text())
+    }
+
+    /// Resident memory in KiB.
+    pub fn rss_kib(&self) -> Result<u64> {
+        self.process.as_ref().context("Envoy does not run")?.rss_kib()
+    }
+
+    /// All that it has logged.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+
+    /// Its folder: configuration and log.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}

@@ -1,0 +1,128 @@
+//! The manager as a process: `keygate serve` with a configuration and a database of its own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::client::{self, Call};
+use crate::process::Process;
+use crate::{provision, wait};
+
+/// How long it may take to be ready: migrations, keys, first operator.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A manager that can be stopped and started again on the same port and database.
+pub struct Manager {
+    /// Where it listens, for operators and gateways alike.
+    pub address: SocketAddr,
+    folder: PathBuf,
+    process: Option<Process>,
+}
+
+impl Manager {
+    /// Writes `keygate.toml` into `folder`; `settings` are further lines of it.
+    pub fn configure(folder: &Path, settings: &[(&str, String)]) -> Result<Self> {
+        std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        let address = crate::free_address()?;
+        let mut file = format!("version = 1\nlisten = \"{address}\"\n");
+        for (name, value) in settings {
+            file.push_str(&format!("{name} = {value}\n"));
+        }
+        std::fs::write(folder.join("keygate.toml"), file).context("write keygate.toml")?;
+        Ok(Self { address, folder: folder.to_owned(), process: None })
+    }
+
+    /// A command of `keygate` in the manager's folder.
+    pub fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new(provision::keygate()?);
+        command.args(arguments).current_dir(&self.folder);
+        // The settings of whoever runs the tests are not ours.
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("KEYGATE_")) {
+                command.env_remove(name);
+            }
+        }
+        Ok(command)
+    }
+
+    /// Runs a command of `keygate` to its end and returns what it printed.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        self.run_with(arguments, "")
+    }
+
+    /// As [`Manager::run`], with `input` on standard input.
+    pub fn run_with(&self, arguments: &[&str], input: &str) -> Result<String> {
+        use std::io::Write;
+        use std::process::Stdio;
+        let mut command = self.command(arguments)?;
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("start keygate")?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes()).context("write to keygate")?;
+        }
+        let output = child.wait_with_output().context("wait for keygate")?;
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            bail!("`keygate {}` ended with {}:\n{printed}{said}", arguments.join(" "), output.status);
+        }
+        Ok(printed)
+    }
+
+    /// Starts it and waits until it is ready.
+    pub async fn start(&mut self) -> Result<()> {
+        let mut command = self.command(&["serve"])?;
+        let mut process = Process::spawn("keygate", &mut command, &self.folder.join("keygate.log"))?;
+        let started = wait::now();
+        loop {
+            process.check()?;
+            if client::http1(self.address, &Call::get("/readyz"))
+                .await
+                .is_ok_and(|answer| answer.status == 200)
+            {
+                break;
+            }
+            if started.elapsed() > START_LIMIT {
+                bail!("keygate is not ready after {} s:\n{}", START_LIMIT.as_secs(), process.log_tail());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Stops it as an operator would.
+    pub async fn stop(&mut self) -> Result<()> {
+        match self.process.take() {
+            Some(process) => process.stop().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Kills it as a crash would.
+    pub fn kill(&mut self) {
+        drop(self.process.take());
+    }
+
+    /// The running process.
+    pub fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+
+    /// All that it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("keygate.log")).unwrap_or_default()
+    }
+
+    /// Its folder: configuration, database, log.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}

@@ -1,0 +1,49 @@
+//! Where the programs are that the harness starts. `cargo xtask` obtains them and says so in the
+//! environment; run by hand, what it left below target/ is taken.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+/// Envoy 1.40.
+pub fn envoy() -> Result<PathBuf> {
+    find("KEYGATE_E2E_ENVOY", "tools/envoy-1.40/envoy/_bin/envoy")
+}
+
+/// The shipped filter.
+pub fn filter() -> Result<PathBuf> {
+    find("KEYGATE_E2E_FILTER", "keygate.wasm")
+}
+
+/// The filter's variant that traps when a request tells it to.
+pub fn trap_filter() -> Result<PathBuf> {
+    find("KEYGATE_E2E_TRAP_FILTER", "keygate-trap.wasm")
+}
+
+/// The manager's program.
+pub fn keygate() -> Result<PathBuf> {
+    find("KEYGATE_E2E_MANAGER", "debug/keygate")
+}
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn find(variable: &str, below_target: &str) -> Result<PathBuf> {
+    let file = match std::env::var_os(variable) {
+        Some(file) => PathBuf::from(file),
+        None => match std::env::var_os("CARGO_TARGET_DIR") {
+            Some(target) => root().join(target).join(below_target),
+            None => root().join("target").join(below_target),
+        },
+    };
+    if !file.exists() {
+        bail!(
+            "{} is not there: run `cargo xtask test --only wasm,end-to-end`, or name it with {variable}",
+            file.display()
+        );
+    }
+    // Processes run in folders of their own.
+    Ok(file.canonicalize()?)
+}

@@ -1,0 +1,32 @@
+//! Waiting for something to become true, bounded.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+/// How often a waiting test looks.
+const POLL: Duration = Duration::from_millis(10);
+
+/// The harness's own clock.
+#[expect(clippy::disallowed_methods, reason = "tests observe real processes in real time")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Looks until `look` finds something; after `limit` an error that says what did not come.
+pub async fn until<T, F>(what: &str, limit: Duration, mut look: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Option<T>>,
+{
+    let started = now();
+    loop {
+        if let Some(found) = look().await {
+            return Ok(found);
+        }
+        if started.elapsed() > limit {
+            bail!("{what} did not come within {} ms", limit.as_millis());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

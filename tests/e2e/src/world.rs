@@ -1,0 +1,184 @@
+//! A whole installation on loopback: upstream, mail catcher, manager, a proxy before it, Envoys.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::api::Operator;
+use crate::client::{Answer, Call};
+use crate::envoy::{Envoy, Wiring};
+use crate::faulty_proxy::FaultyProxy;
+use crate::manager::Manager;
+use crate::smtp::Catcher;
+use crate::upstream::Upstream;
+use crate::{postgres, provision, wait};
+
+/// How long Envoy may take to have heard of a change of the directory.
+const DIRECTORY_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where the manager keeps its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// The default.
+    Sqlite,
+    /// On the server of `cargo xtask test`.
+    Postgres,
+}
+
+/// What is to be started.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How many Envoys.
+    pub envoys: usize,
+    /// Worker threads of each.
+    pub workers: u32,
+    /// The filter; none: the shipped one.
+    pub filter: Option<PathBuf>,
+    /// Where the manager keeps its rows.
+    pub database: Database,
+    /// Further lines of `keygate.toml`: name and TOML value.
+    pub settings: Vec<(&'static str, String)>,
+    /// Whether the Envoys are started; otherwise the test does it.
+    pub start_envoys: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            envoys: 1,
+            workers: 2,
+            filter: None,
+            database: Database::Sqlite,
+            settings: Vec::new(),
+            start_envoys: true,
+        }
+    }
+}
+
+/// Everything, running.
+pub struct World {
+    /// Its files: configurations, database, logs. Kept until a world of the same name starts.
+    pub folder: PathBuf,
+    /// The API behind Envoy.
+    pub upstream: Upstream,
+    /// Where mails go.
+    pub mail: Catcher,
+    /// The control plane.
+    pub manager: Manager,
+    /// Between the Envoys and the manager.
+    pub proxy: FaultyProxy,
+    /// The gates.
+    pub envoys: Vec<Envoy>,
+    /// The first operator.
+    pub admin: Operator,
+}
+
+impl World {
+    /// Starts everything; `name` is unique among those that run at once.
+    pub async fn start(name: &str, plan: Plan) -> Result<Self> {
+        let folder = folder(name)?;
+        let upstream = Upstream::start().await?;
+        let mail = Catcher::start()?;
+
+        let mut settings = vec![
+            ("mail_transport", "\"smtp\"".to_owned()),
+            ("smtp_host", "\"127.0.0.1\"".to_owned()),
+            ("smtp_port", mail.address.port().to_string()),
+            ("smtp_security", "\"none\"".to_owned()),
+        ];
+        if plan.database == Database::Postgres {
+            settings.push(("database_url", format!("{:?}", postgres::create_database(name).await?)));
+        }
+        settings.extend(plan.settings.iter().cloned());
+        let mut manager = Manager::configure(&folder.join("manager"), &settings)?;
+        let printed =
+            manager.run(&["operator", "create", "root", "--role", "admin", "--token", "harness"])?;
+        let token = printed
+            .lines()
+            .find_map(|line| line.strip_prefix("token: "))
+            .with_context(|| format!("`keygate operator create` printed no token:\n{printed}"))?;
+        manager.start().await?;
+        let admin = Operator::with_token(manager.address, "root", token);
+        let proxy = FaultyProxy::start(manager.address).await?;
+
+        let mut envoys = Vec::new();
+        for number in 1..=plan.envoys {
+            let gateway = format!("edge-{number}");
+            let wiring = Wiring {
+                workers: plan.workers,
+                filter: plan.filter.clone().map_or_else(provision::filter, Ok)?,
+                upstream: upstream.address,
+                manager: proxy.address,
+                token: gateway_token(&manager, &gateway)?,
+            };
+            let mut envoy = Envoy::configure(&folder.join(&gateway), wiring)?;
+            if plan.start_envoys {
+                envoy.start().await?;
+            }
+            envoys.push(envoy);
+        }
+        Ok(Self { folder, upstream, mail, manager, proxy, envoys, admin })
+    }
+
+    /// The first Envoy.
+    pub fn envoy(&self) -> &Envoy {
+        self.envoys.first().expect("the plan has an Envoy")
+    }
+
+    /// One call to the first Envoy, over HTTP/1.1.
+    pub async fn call(&self, call: &Call) -> Result<Answer> {
+        self.envoy().call(call).await
+    }
+
+    /// Waits until all workers of all Envoys know an API that was just registered: until `call`
+    /// is no longer answered 404 `api_not_found` on many connections.
+    pub async fn until_known(&self, call: &Call) -> Result<()> {
+        for envoy in &self.envoys {
+            let mut known_in_a_row = 0;
+            let started = wait::now();
+            // Connections spread over the workers; that many in a row leave hardly one out.
+            while known_in_a_row < 16 {
+                let unknown = envoy.call(call).await?.code() == "api_not_found";
+                known_in_a_row = if unknown { 0 } else { known_in_a_row + 1 };
+                if started.elapsed() > DIRECTORY_LIMIT {
+                    bail!(
+                        "{} {} is not known to Envoy after {} ms",
+                        call.method,
+                        call.path,
+                        DIRECTORY_LIMIT.as_millis()
+                    );
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A token for one Envoy, as an operator gets it on the command line.
+fn gateway_token(manager: &Manager, name: &str) -> Result<String> {
+    let printed = manager.run(&["gateway", "add", name])?;
+    printed
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("token: "))
+        .map(|token| token.trim().to_owned())
+        .with_context(|| format!("`keygate gateway add` printed no token:\n{printed}"))
+}
+
+/// target/e2e/<name>, empty.
+fn folder(name: &str) -> Result<PathBuf> {
+    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(target) => provision::root().join(target),
+        None => provision::root().join("target"),
+    };
+    let folder = target.join("e2e").join(name);
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("empty {}", folder.display()));
+        }
+        Ok(()) | Err(_) => (),
+    }
+    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    Ok(folder.canonicalize()?)
+}
