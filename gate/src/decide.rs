@@ -9,6 +9,7 @@
 use alloc::string::ToString;
 use core::net::IpAddr;
 
+use crate::credential::dgrk;
 use crate::denial::Denial;
 use crate::grant::HeldGrant;
 use crate::request::CredentialKind;
@@ -27,6 +28,14 @@ impl Proven {
         match grant.proof {
             Proof::Presented => Some(Self(())),
             Proof::Signature { .. } => None,
+        }
+    }
+
+    /// A DGRK signature fitted one of the live secrets. None for any other verdict.
+    pub fn by_signature(verdict: &dgrk::Verdict) -> Option<Self> {
+        match verdict {
+            dgrk::Verdict::Verified(_) => Some(Self(())),
+            dgrk::Verdict::Incorrect { .. } => None,
         }
     }
 }

@@ -5,6 +5,7 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
+use crate::credential::dgrk::Charset;
 use crate::denial::Denial;
 use crate::wire::directory::ApiEntry;
 
@@ -158,11 +159,10 @@ fn single<'h>(head: &RequestHead<'h>, name: &str) -> Result<Option<&'h [u8]>, De
 pub enum SignedBody {
     /// Nothing: the empty string is signed.
     Empty,
-    /// All of it. `utf8: false`: the content type names another charset, and the bytes are
-    /// verified as received only.
+    /// All of it.
     Whole {
         /// Whether minified forms may be tried.
-        utf8: bool,
+        charset: Charset,
     },
 }
 
@@ -183,22 +183,7 @@ pub fn signed_body(head: &RequestHead<'_>, api: &ApiEntry) -> Result<SignedBody,
     if head.end_of_stream || (form && api.unsigned_forms) {
         return Ok(SignedBody::Empty);
     }
-    Ok(SignedBody::Whole { utf8: charset(content_type).is_none_or(is_utf8) })
-}
-
-fn is_utf8(charset: &[u8]) -> bool {
-    [&b"utf-8"[..], b"utf8", b"us-ascii"].iter().any(|name| charset.eq_ignore_ascii_case(name))
-}
-
-/// The `charset` parameter of a content type, without its quotes.
-fn charset(content_type: &[u8]) -> Option<&[u8]> {
-    content_type.split(|b| *b == b';').skip(1).find_map(|parameter| {
-        let mut parts = parameter.splitn(2, |b| *b == b'=');
-        let name = parts.next()?.trim_ascii();
-        let value = parts.next()?.trim_ascii();
-        let value = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value);
-        name.eq_ignore_ascii_case(b"charset").then_some(value)
-    })
+    Ok(SignedBody::Whole { charset: Charset::of_content_type(content_type) })
 }
 
 /// A CORS preflight: it cannot carry a credential, and by setting needs none.
@@ -373,7 +358,7 @@ mod tests {
         let multipart = [("content-type", "Multipart/Form-Data; boundary=x")];
         let latin = [("content-type", "text/plain; charset=\"ISO-8859-1\"")];
         let utf8 = [("content-type", "text/plain;charset=UTF-8")];
-        let whole = Ok(SignedBody::Whole { utf8: true });
+        let whole = Ok(SignedBody::Whole { charset: Charset::Utf8 });
         for (what, method, headers, end_of_stream, unsigned_forms, covered) in [
             ("no body", "GET", &[][..], true, false, Ok(SignedBody::Empty)),
             ("no body on POST", "POST", &json, true, false, Ok(SignedBody::Empty)),
@@ -383,7 +368,14 @@ mod tests {
             ("form, not registered", "POST", &form, false, false, whole.clone()),
             ("multipart, registered", "POST", &multipart, false, true, Ok(SignedBody::Empty)),
             ("multipart, not registered", "POST", &multipart, false, false, whole.clone()),
-            ("another charset", "PUT", &latin, false, false, Ok(SignedBody::Whole { utf8: false })),
+            (
+                "another charset",
+                "PUT",
+                &latin,
+                false,
+                false,
+                Ok(SignedBody::Whole { charset: Charset::Other }),
+            ),
             ("UTF-8 by name", "PUT", &utf8, false, false, whole),
             (
                 "gRPC",

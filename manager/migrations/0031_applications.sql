@@ -34,8 +34,9 @@ CREATE UNIQUE INDEX applications_number_key ON applications (number);
 -- One change or revoke form per key at a time.
 CREATE UNIQUE INDEX applications_open_key_key ON applications (open_key);
 CREATE INDEX applications_by_state ON applications (state, kind, level);
-CREATE INDEX applications_by_applicant ON applications (applicant, id);
-CREATE INDEX applications_by_client ON applications (client, id);
+CREATE INDEX applications_by_age ON applications (created_at, id);
+CREATE INDEX applications_by_applicant ON applications (applicant, created_at);
+CREATE INDEX applications_by_client ON applications (client, created_at);
 CREATE INDEX applications_by_due ON applications (effect, effect_at);
 
 -- The APIs that a form chooses; none on KR.

@@ -36,7 +36,12 @@ use app::App;
 
 /// The management API, without the gateway API.
 fn management() -> Router<App> {
-    Router::new().merge(audit::routes()).merge(operators::routes()).merge(serve::routes())
+    Router::new()
+        .merge(approvals::routes())
+        .merge(audit::routes())
+        .merge(gateways::routes())
+        .merge(operators::routes())
+        .merge(serve::routes())
 }
 
 /// The gateway API: what filters call.

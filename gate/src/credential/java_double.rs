@@ -239,6 +239,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::excessive_precision, reason = "the exact values show which is in the middle")]
     fn of_two_equally_close_the_even_one_is_written() {
         for (value, expected) in [
             (1_151_507_801_859_672.25, "1.1515078018596722E15"),

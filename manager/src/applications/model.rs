@@ -141,6 +141,30 @@ pub struct Standing {
     pub self_approval: bool,
 }
 
+/// One thing that happened to a form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The version of the form that it made.
+    pub version: i64,
+    /// When.
+    pub at: UnixMillis,
+    /// The operator who did it, or [`Step::BY_ITSELF`].
+    pub actor: String,
+    /// `save`, the name of an [`Action`], or `apply` and `fail` for a scheduled change.
+    pub action: String,
+    /// The level that signed, returned or refused.
+    pub level: Option<u32>,
+    /// What the actor said about it; empty = nothing.
+    pub comment: String,
+    /// The name of the state that the form stood in afterwards.
+    pub state: String,
+}
+
+impl Step {
+    /// The actor of what the manager did when it was due.
+    pub const BY_ITSELF: &str = "keygate";
+}
+
 /// Where an action leads.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
@@ -190,6 +214,9 @@ impl Action {
 }
 
 impl State {
+    /// The names of all states, see [`State::name`].
+    pub const NAMES: [&str; 6] = ["draft", "pending_order", "returned", "approved", "rejected", "cancelled"];
+
     /// What `action` by somebody of that `standing` leads to, or why it may not be.
     ///
     /// `flow_levels` is the number of levels the flow has now: what a form is submitted with.
@@ -354,7 +381,7 @@ pub enum Refusal {
         level: u32,
     },
     /// The applicant has the role, but signs only forms of others.
-    #[error("applicants cannot review their own forms (setting `self_approval`)")]
+    #[error("applicants cannot review their own forms (setting `allow_self_approval`)")]
     OwnForm,
     /// Neither the applicant nor somebody who administers keys.
     #[error("only the applicant or an administrator of keys can stop a scheduled change")]

@@ -1,5 +1,13 @@
 //! Approval flows: for each kind of form, which levels sign it and which roles a level has.
 
-pub mod model;
+mod actions;
+mod http;
+mod model;
+mod store;
+#[cfg(test)]
+mod tests;
 
-pub use model::{Flow, FlowFault, FormKind};
+pub use actions::{ApprovalError, configure};
+pub use http::routes;
+pub use model::{Flow, FlowFault, FormKind, MAX_LEVELS, Roles};
+pub use store::{KeptFlow, find};

@@ -3,7 +3,7 @@
 //! A submitted form keeps the number of levels it was submitted with; which roles sign a level is
 //! looked up at the moment of signing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use thiserror::Error;
@@ -79,6 +79,12 @@ impl Flow {
         }
         let parsed = (1u32..).zip(levels).map(|(level, roles)| roles_of_level(level, roles, known));
         Ok(Self { levels: parsed.collect::<Result<_, _>>()? })
+    }
+
+    /// A flow from what was kept of it; none unless the levels are 1, 2, 3 … without gaps.
+    pub fn of_kept(levels: BTreeMap<i64, Roles>) -> Option<Self> {
+        let in_order = (1..).zip(levels.keys()).all(|(expected, level)| expected == *level);
+        (in_order && !levels.is_empty()).then(|| Self { levels: levels.into_values().collect() })
     }
 
     /// How many levels there are; at least 1.

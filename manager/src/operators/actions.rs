@@ -192,6 +192,16 @@ pub async fn with_role(conn: &mut Conn, role: &str) -> Result<Vec<Operator>, DbE
     store::active_with_role(conn, role).await
 }
 
+/// The operator of that id, whatever its status.
+pub async fn find(conn: &mut Conn, id: &str) -> Result<Option<Operator>, DbError> {
+    store::by_id(conn, id).await
+}
+
+/// The names of all roles, sorted.
+pub async fn role_names(conn: &mut Conn) -> Result<Vec<String>, DbError> {
+    Ok(store::roles(conn).await?.into_iter().map(|role| role.name).collect())
+}
+
 pub(super) async fn update(
     app: &App,
     by: &str,

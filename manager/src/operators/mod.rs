@@ -10,7 +10,9 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{NewOperator, OperatorError, create, ensure_first, issue_api_token, with_role};
+pub use actions::{
+    NewOperator, OperatorError, create, ensure_first, find, issue_api_token, role_names, with_role,
+};
 pub use http::routes;
 pub use model::{Actor, Email, Operator, OperatorName, OperatorStatus, Permission, RoleName};
 

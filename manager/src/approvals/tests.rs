@@ -1,0 +1,77 @@
+//! Flows through the router, on both databases.
+
+use axum::http::Method;
+use serde_json::json;
+
+use crate::testing::World;
+
+#[tokio::test]
+async fn a_flow_is_set_read_and_set_anew() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let applicant = world.operator("arthur", &["applicant"]).await;
+
+        let none = applicant.get("/api/v1/approval-flows/KA").await.expect(200);
+        assert_eq!((&none["levels"], &none["version"]), (&json!([]), &json!(0)));
+
+        let two = json!({"levels": [["reviewer_1"], ["admin", "reviewer_2"]]});
+        let set = admin.put("/api/v1/approval-flows/KA", two.clone()).await;
+        assert_eq!(set.header("etag"), Some("\"1\""));
+        let set = set.expect(200);
+        assert_eq!(set["levels"], two["levels"]);
+        assert_eq!(set["updated_by"], json!(admin.id));
+
+        let one = json!({"levels": [["reviewer_2"]]});
+        let stale =
+            admin.send(Method::PUT, "/api/v1/approval-flows/KA", &[("if-match", "\"0\"")], Some(one.clone()));
+        stale.await.problem(412, "version_mismatch");
+        let fresh = admin.send(Method::PUT, "/api/v1/approval-flows/KA", &[("if-match", "\"1\"")], Some(one));
+        assert_eq!(fresh.await.expect(200)["version"], json!(2));
+
+        let all = applicant.get("/api/v1/approval-flows").await.expect(200);
+        let levels: Vec<_> = all["items"].as_array().expect("a list").iter().map(|f| &f["levels"]).collect();
+        assert_eq!(levels, [&json!([["reviewer_2"]]), &json!([]), &json!([])]);
+
+        let trail = admin.get("/api/v1/audit").await.expect(200);
+        assert_eq!(trail["items"][0]["action"], "approvals.configure");
+    }
+}
+
+#[tokio::test]
+async fn unusable_flows_are_refused_and_leave_the_old_one() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let path = "/api/v1/approval-flows/KR";
+        admin.put(path, json!({"levels": [["reviewer_1"]]})).await.expect(200);
+        for (body, field) in [
+            (json!({}), "levels"),
+            (json!({"levels": []}), "levels"),
+            (json!({"levels": [["reviewer_1"], []]}), "levels[1]"),
+            (json!({"levels": [["king"]]}), "levels[0]"),
+            (json!({"levels": [["reviewer_1", "reviewer_1"]]}), "levels[0]"),
+            (json!({"levels": vec![["reviewer_1"]; 10]}), "levels"),
+            (json!({"levels": [["reviewer_1"]], "level": 1}), "level"),
+        ] {
+            let refused = admin.put(path, body.clone()).await;
+            assert_eq!(refused.status, 422, "{body}");
+            refused.refuses(field);
+        }
+        let present = admin.get(path).await.expect(200);
+        assert_eq!((&present["levels"], &present["version"]), (&json!([["reviewer_1"]]), &json!(1)));
+    }
+}
+
+#[tokio::test]
+async fn flows_are_configured_by_permission_alone() {
+    for world in World::both().await {
+        let flow = json!({"levels": [["reviewer_1"]]});
+        for (who, role, reads) in [("rita", "reviewer_1", 200), ("arthur", "applicant", 200)] {
+            let caller = world.operator(who, &[role]).await;
+            caller.get("/api/v1/approval-flows/KA").await.expect(reads);
+            caller.put("/api/v1/approval-flows/KA", flow.clone()).await.problem(403, "forbidden");
+        }
+        world.anon().put("/api/v1/approval-flows/KA", flow.clone()).await.problem(401, "unauthenticated");
+        let admin = world.operator("ann", &["admin"]).await;
+        admin.put("/api/v1/approval-flows/ka", flow).await.problem(404, "not_found");
+    }
+}
