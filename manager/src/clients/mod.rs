@@ -1,0 +1,15 @@
+//! Clients: who calls. An application or partner with its identity, state, dates, addresses,
+//! quota, rate, priority and groups. Whatever of these a gateway holds is changed there within
+//! a second.
+
+mod actions;
+mod http;
+mod model;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use actions::{ClientError, PasswordCheck, check_password};
+pub use http::routes;
+pub use model::{Binding, Client, ClientName};
+pub use store::{by_id, groups_of};

@@ -1,0 +1,399 @@
+//! A client and its rules.
+
+use gate::address::Block;
+use gate::time::{Interval, UnixMillis};
+use gate::wire::directory::Audience;
+use gate::wire::exchange::ClientStatus;
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::SecurityLevel;
+use crate::operators::Email;
+use crate::quotas::{Limit, Period, Zone};
+
+/// Characters of a client id at most.
+pub const MAX_ID: usize = 40;
+/// Characters of a name or display name at most.
+pub const MAX_NAME: usize = 50;
+/// Characters of an application number at most.
+pub const MAX_APPLICATION_NUMBER: usize = 100;
+/// Characters of the note at most.
+pub const MAX_NOTE: usize = 50;
+/// Characters of the remark at most.
+pub const MAX_REMARK: usize = 300;
+/// Characters of all e-mail addresses with their commas at most.
+pub const MAX_EMAILS: usize = 500;
+/// Address bindings of one client at most: each call compares all of them.
+pub const MAX_BINDINGS: usize = 64;
+/// Characters of a binding's name at most.
+pub const MAX_BINDING_NAME: usize = 30;
+/// Groups of one client at most.
+pub const MAX_GROUPS: usize = 205;
+/// Requests per second and node of a new client.
+pub const DEFAULT_TPS: u32 = 10;
+/// Priority of a new client.
+pub const DEFAULT_PRIORITY: u8 = 5;
+/// Wrong passwords after which password credentials are closed.
+pub const DEFAULT_ALLOWED_ATTEMPTS: u32 = 3;
+/// For how long grants know the service times ahead.
+const SERVICE_HORIZON_DAYS: i64 = 2;
+
+/// A client as stored.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Its user name; never changes.
+    pub id: ClientName,
+    /// Its code.
+    pub name: ClientName,
+    /// For people.
+    pub display_name: String,
+    /// Of the application, if it has one.
+    pub application_number: Option<String>,
+    /// Whether its calls are let in.
+    pub status: ClientStatus,
+    /// From where it may call; none = from everywhere.
+    pub bindings: Vec<Binding>,
+    /// First and last day; None = always.
+    pub dates: Option<Dates>,
+    /// Hours of the day; None = all day.
+    pub service_time: Option<ServiceTime>,
+    /// Whose days and hours these are, and whose midnight turns the quota's window.
+    pub zone: Zone,
+    /// Calls per period; None = unlimited.
+    pub quota: Option<Quota>,
+    /// Requests per second and node; 0 = unlimited.
+    pub tps: u32,
+    /// 0 (best) to 9.
+    pub priority: u8,
+    /// From which side it may call.
+    pub audience: Audience,
+    /// Which groups it may be given.
+    pub security_level: SecurityLevel,
+    /// Group ids, sorted.
+    pub groups: Vec<String>,
+    /// Who owns it.
+    pub note: String,
+    /// Where its mails go.
+    pub emails: Vec<Email>,
+    /// For people.
+    pub remark: String,
+    /// Wrong passwords since the last right one.
+    pub failed_attempts: u32,
+    /// At so many, password credentials are closed.
+    pub allowed_attempts: u32,
+    /// When.
+    pub created_at: UnixMillis,
+    /// When.
+    pub updated_at: UnixMillis,
+    /// For `If-Match`.
+    pub version: i64,
+}
+
+/// A client id or name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct ClientName(String);
+
+impl ClientName {
+    /// Reads a client id: at most [`MAX_ID`] characters.
+    pub fn parse_id(text: &str) -> Result<Self, String> {
+        Self::parse(text, MAX_ID, b"_-=", "letters, digits, `_`, `-` and `=`")
+    }
+
+    /// Reads a client's name: at most [`MAX_NAME`] characters.
+    pub fn parse_name(text: &str) -> Result<Self, String> {
+        Self::parse(text, MAX_NAME, b"_-", "letters, digits, `_` and `-`")
+    }
+
+    fn parse(text: &str, max: usize, more: &[u8], allowed: &str) -> Result<Self, String> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || more.contains(&byte);
+        if text.is_empty() || text.len() > max || !text.bytes().all(fits) {
+            return Err(format!("must be 1 to {max} characters of {allowed}"));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An address, or a block of them, from which a client may call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Binding {
+    /// What people call it.
+    pub name: String,
+    /// IPv4, IPv6 or CIDR.
+    pub address: String,
+}
+
+impl Binding {
+    /// Checks name and address.
+    pub fn check(&self) -> Result<(), String> {
+        if self.name.is_empty() || self.name.chars().count() > MAX_BINDING_NAME {
+            return Err(format!("a binding's name must be 1 to {MAX_BINDING_NAME} characters"));
+        }
+        Block::parse(&self.address).map(drop).map_err(|error| error.to_string())
+    }
+}
+
+/// First and last day of a client, both whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dates {
+    /// First.
+    pub start: Date,
+    /// Last.
+    pub expiry: Date,
+}
+
+impl Dates {
+    /// Both or none, in order.
+    pub fn parse(start: Option<&str>, expiry: Option<&str>) -> Result<Option<Self>, (&'static str, String)> {
+        let date = |field, text: &str| {
+            text.parse().map_err(|_| (field, format!("{text:?} is no date such as 2026-07-14")))
+        };
+        match (start, expiry) {
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(("expiry_date", "start date and expiry date must both be filled in".into())),
+            (None, Some(_)) => Err(("start_date", "start date and expiry date must both be filled in".into())),
+            (Some(start), Some(expiry)) => {
+                let dates = Self { start: date("start_date", start)?, expiry: date("expiry_date", expiry)? };
+                if dates.expiry < dates.start {
+                    let reason = format!("{expiry} is before the start date {start}");
+                    return Err(("expiry_date", reason));
+                }
+                Ok(Some(dates))
+            }
+        }
+    }
+}
+
+/// Hours of the day in which a client is served, both minutes whole: until 18:00 includes
+/// 18:00:59.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceTime {
+    /// First minute.
+    pub from: Time,
+    /// Last minute.
+    pub until: Time,
+}
+
+impl ServiceTime {
+    /// Both or none, in order within the day.
+    pub fn parse(from: Option<&str>, until: Option<&str>) -> Result<Option<Self>, (&'static str, String)> {
+        let time = |field, text: &str| {
+            Time::strptime("%H:%M", text).map_err(|_| (field, format!("{text:?} is no time such as 08:30")))
+        };
+        match (from, until) {
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(("service_until", "start time and end time must both be filled in".into())),
+            (None, Some(_)) => Err(("service_from", "start time and end time must both be filled in".into())),
+            (Some(from), Some(until)) => {
+                let times = Self { from: time("service_from", from)?, until: time("service_until", until)? };
+                if times.until < times.from {
+                    return Err(("service_until", format!("{until} is before the start time {from}")));
+                }
+                Ok(Some(times))
+            }
+        }
+    }
+}
+
+/// Calls per period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// At least 1.
+    pub calls: u64,
+    /// When it begins again.
+    pub period: Period,
+}
+
+impl Client {
+    /// The instants of its first and last day.
+    pub fn validity(&self) -> Option<Interval> {
+        self.dates.map(|dates| Interval {
+            from: first_instant(dates.start, &self.time_zone()),
+            until: UnixMillis(first_instant(dates.expiry.tomorrow().unwrap_or(Date::MAX), &self.time_zone()).0 - 1),
+        })
+    }
+
+    /// The times at which it is served, from the present day over the next two, in order.
+    pub fn service_intervals(&self, now: UnixMillis) -> Option<Vec<Interval>> {
+        let times = self.service_time?;
+        let zone = self.time_zone();
+        let today = local(now, &zone).date();
+        let on = |day: Date| {
+            let from = instant(day.to_datetime(times.from), &zone);
+            // The whole last minute: up to one millisecond before the next.
+            let until = instant(day.to_datetime(times.until).checked_add(1.minute()).ok()?, &zone);
+            Some(Interval { from, until: UnixMillis(until.0 - 1) })
+        };
+        Some((0..=SERVICE_HORIZON_DAYS).filter_map(|ahead| on(today.checked_add(ahead.days()).ok()?)).collect())
+    }
+
+    /// The limit that the ledger holds for it; None = unlimited.
+    pub fn limit(&self) -> Option<Limit> {
+        self.quota.map(|quota| Limit { units: quota.calls, period: quota.period, zone: self.zone.clone() })
+    }
+
+    /// Whether password credentials are closed after too many wrong passwords.
+    pub fn password_locked(&self) -> bool {
+        self.failed_attempts >= self.allowed_attempts
+    }
+
+    fn time_zone(&self) -> TimeZone {
+        TimeZone::get(self.zone.name()).unwrap_or(TimeZone::UTC)
+    }
+}
+
+fn local(at: UnixMillis, zone: &TimeZone) -> DateTime {
+    Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone.clone()).datetime()
+}
+
+/// Where a change to summer time skips midnight, a day begins with its first instant.
+fn first_instant(day: Date, zone: &TimeZone) -> UnixMillis {
+    let begin = day.to_zoned(zone.clone()).and_then(|midnight| midnight.start_of_day());
+    UnixMillis(begin.map_or(i64::MAX, |begin| begin.timestamp().as_millisecond()))
+}
+
+/// A time that a change to summer time skips is the first instant after the gap.
+fn instant(at: DateTime, zone: &TimeZone) -> UnixMillis {
+    UnixMillis(at.to_zoned(zone.clone()).map_or(i64::MAX, |zoned| zoned.timestamp().as_millisecond()))
+}
+
+/// Splits and checks what was entered as `a@example.com, b@example.com`.
+pub fn parse_emails(text: &str) -> Result<Vec<Email>, String> {
+    if text.chars().count() > MAX_EMAILS {
+        return Err(format!("must be {MAX_EMAILS} characters at most in all"));
+    }
+    text.split(',').map(str::trim).filter(|address| !address.is_empty()).map(Email::parse).collect()
+}
+
+/// As stored and as the wire says it.
+pub fn status_text(status: ClientStatus) -> &'static str {
+    match status {
+        ClientStatus::Active => "active",
+        ClientStatus::Disabled => "disabled",
+        ClientStatus::Locked => "locked",
+    }
+}
+
+/// What [`status_text`] wrote.
+pub fn parse_status(text: &str) -> Option<ClientStatus> {
+    [ClientStatus::Active, ClientStatus::Disabled, ClientStatus::Locked]
+        .into_iter()
+        .find(|status| status_text(*status) == text)
+}
+
+/// As stored and as the wire says it.
+pub fn audience_text(audience: Audience) -> &'static str {
+    match audience {
+        Audience::Both => "both",
+        Audience::Internal => "internal",
+        Audience::External => "external",
+    }
+}
+
+/// What [`audience_text`] wrote.
+pub fn parse_audience(text: &str) -> Option<Audience> {
+    [Audience::Both, Audience::Internal, Audience::External]
+        .into_iter()
+        .find(|audience| audience_text(*audience) == text)
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    fn client(zone: &str) -> Client {
+        Client {
+            id: ClientName::parse_id("acme").expect("plain"),
+            name: ClientName::parse_name("acme").expect("plain"),
+            display_name: "Acme".into(),
+            application_number: None,
+            status: ClientStatus::Active,
+            bindings: vec![],
+            dates: Dates::parse(Some("2026-03-28"), Some("2026-03-29")).expect("in order"),
+            service_time: ServiceTime::parse(Some("01:30"), Some("18:00")).expect("in order"),
+            zone: Zone::parse(zone).expect("bundled"),
+            quota: None,
+            tps: DEFAULT_TPS,
+            priority: DEFAULT_PRIORITY,
+            audience: Audience::Both,
+            security_level: SecurityLevel::System,
+            groups: vec![],
+            note: "Ann".into(),
+            emails: vec![],
+            remark: String::new(),
+            failed_attempts: 0,
+            allowed_attempts: DEFAULT_ALLOWED_ATTEMPTS,
+            created_at: UnixMillis(0),
+            updated_at: UnixMillis(0),
+            version: 1,
+        }
+    }
+
+    #[test]
+    fn days_and_hours_are_the_zones_also_when_its_clock_changes() {
+        // Berlin goes from 02:00 to 03:00 on 2026-03-29.
+        let berlin = client("Europe/Berlin");
+        // 2026-03-27T23:00Z to 2026-03-29T21:59:59.999Z.
+        let days = Interval { from: UnixMillis(1_774_652_400_000), until: UnixMillis(1_774_821_599_999) };
+        assert_eq!(berlin.validity(), Some(days));
+        let noon = UnixMillis(1_774_695_600_000); // 2026-03-28T11:00Z
+        let served = berlin.service_intervals(noon).expect("hours");
+        let hours: Vec<_> = served.iter().map(|i| (i.until.0 + 1 - i.from.0) / 60_000).collect();
+        // 16 h 31 min, an hour less where it is skipped.
+        assert_eq!(hours, [991, 931, 991]);
+        assert_eq!(served[0].from, UnixMillis(1_774_657_800_000)); // 2026-03-28T00:30Z
+    }
+
+    #[test]
+    fn dates_and_hours_come_in_pairs_and_in_order() {
+        for (start, expiry, field) in [
+            (Some("2026-01-02"), Some("2026-01-01"), Some("expiry_date")),
+            (Some("2026-01-01"), Some("2026-01-01"), None),
+            (Some("2026-01-01"), None, Some("expiry_date")),
+            (None, Some("2026-01-01"), Some("start_date")),
+            (Some("01/01/2026"), Some("2026-01-01"), Some("start_date")),
+            (None, None, None),
+        ] {
+            assert_eq!(Dates::parse(start, expiry).err().map(|(field, _)| field), field);
+        }
+        for (from, until, field) in [
+            (Some("09:00"), Some("08:59"), Some("service_until")),
+            (Some("09:00"), Some("09:00"), None),
+            (Some("9"), Some("10:00"), Some("service_from")),
+            (Some("00:00"), Some("24:00"), Some("service_until")),
+            (None, Some("10:00"), Some("service_from")),
+        ] {
+            assert_eq!(ServiceTime::parse(from, until).err().map(|(field, _)| field), field);
+        }
+    }
+
+    #[test]
+    fn names_at_their_edges() {
+        for (text, name, id) in
+            [("Acme_1-x", true, true), ("YQ==", false, true), ("", false, false), ("a b", false, false), ("ü", false, false)]
+        {
+            assert_eq!(ClientName::parse_name(text).is_ok(), name, "{text}");
+            assert_eq!(ClientName::parse_id(text).is_ok(), id, "{text}");
+        }
+        assert!(ClientName::parse_id(&"a".repeat(MAX_ID)).is_ok());
+        assert!(ClientName::parse_id(&"a".repeat(MAX_ID + 1)).is_err());
+        assert!(ClientName::parse_name(&"a".repeat(MAX_NAME + 1)).is_err());
+    }
+
+    #[test]
+    fn addresses_are_split_at_commas() {
+        let read = |text| parse_emails(text).map(|emails| emails.len());
+        assert_eq!(read(""), Ok(0));
+        assert_eq!(read("a@example.com, b@example.com,"), Ok(2));
+        assert!(read("a@example.com; b@example.com").is_err());
+        assert!(read(&format!("{}@example.com", "a".repeat(MAX_EMAILS))).is_err());
+    }
+}

@@ -1,0 +1,378 @@
+//! Tables `clients`, `client_bindings` and `client_groups`.
+
+use gate::time::UnixMillis;
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+
+use super::model::{
+    self, Binding, Client, ClientName, Dates, Quota, ServiceTime, audience_text, parse_audience, parse_status,
+    status_text,
+};
+use crate::catalog::SecurityLevel;
+use crate::db::{Conn, DbError};
+use crate::operators::Email;
+use crate::quotas::{Period, Zone};
+
+const COLUMNS: &str = "id, name, display_name, application_number, failed_attempts, allowed_attempts, status,
+                start_date, expiry_date, service_from, service_until, time_zone, quota, quota_period, tps,
+                priority, audience, security_level, note, emails, remark, created_at, updated_at, version";
+
+/// What a list is asked for.
+pub(super) struct Filter<'a> {
+    /// Folded; must occur in id, names or application number, or be one of its groups.
+    pub keyword: Option<&'a str>,
+    /// `active`, `disabled` or `locked`.
+    pub status: Option<&'a str>,
+}
+
+pub(super) async fn insert(conn: &mut Conn, client: &Client, password_hash: &str) -> Result<(), DbError> {
+    let row = Row::from(client);
+    sqlx::query(
+        "-- clients.create
+         INSERT INTO clients (id, name, display_name, application_number, password_hash, failed_attempts,
+                              allowed_attempts, status, start_date, expiry_date, service_from, service_until,
+                              time_zone, quota, quota_period, tps, priority, audience, security_level, note,
+                              emails, remark, search, created_at, updated_at, version)
+         VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+                 $20, $21, $22, $23, $24, $25)",
+    )
+    .bind(client.id.as_str())
+    .bind(client.name.as_str())
+    .bind(&client.display_name)
+    .bind(client.application_number.as_deref())
+    .bind(password_hash)
+    .bind(i64::from(client.allowed_attempts))
+    .bind(status_text(client.status))
+    .bind(row.start_date)
+    .bind(row.expiry_date)
+    .bind(row.service_from)
+    .bind(row.service_until)
+    .bind(client.zone.name())
+    .bind(row.quota)
+    .bind(row.quota_period)
+    .bind(i64::from(client.tps))
+    .bind(i64::from(client.priority))
+    .bind(audience_text(client.audience))
+    .bind(client.security_level.as_str())
+    .bind(&client.note)
+    .bind(row.emails)
+    .bind(&client.remark)
+    .bind(row.search)
+    .bind(client.created_at.0)
+    .bind(client.updated_at.0)
+    .bind(client.version)
+    .execute(&mut *conn)
+    .await?;
+    replace_bindings(conn, client).await?;
+    replace_groups(conn, client).await
+}
+
+/// Saves what an update may change. False: another update came first.
+pub(super) async fn update(conn: &mut Conn, client: &Client, read_version: i64) -> Result<bool, DbError> {
+    let row = Row::from(client);
+    let done = sqlx::query(
+        "-- clients.update
+         UPDATE clients
+            SET name = $1, display_name = $2, application_number = $3, failed_attempts = $4,
+                allowed_attempts = $5, status = $6, start_date = $7, expiry_date = $8, service_from = $9,
+                service_until = $10, time_zone = $11, quota = $12, quota_period = $13, tps = $14,
+                priority = $15, audience = $16, security_level = $17, note = $18, emails = $19, remark = $20,
+                search = $21, updated_at = $22, version = $23
+          WHERE id = $24
+            AND version = $25",
+    )
+    .bind(client.name.as_str())
+    .bind(&client.display_name)
+    .bind(client.application_number.as_deref())
+    .bind(i64::from(client.failed_attempts))
+    .bind(i64::from(client.allowed_attempts))
+    .bind(status_text(client.status))
+    .bind(row.start_date)
+    .bind(row.expiry_date)
+    .bind(row.service_from)
+    .bind(row.service_until)
+    .bind(client.zone.name())
+    .bind(row.quota)
+    .bind(row.quota_period)
+    .bind(i64::from(client.tps))
+    .bind(i64::from(client.priority))
+    .bind(audience_text(client.audience))
+    .bind(client.security_level.as_str())
+    .bind(&client.note)
+    .bind(row.emails)
+    .bind(&client.remark)
+    .bind(row.search)
+    .bind(client.updated_at.0)
+    .bind(client.version)
+    .bind(client.id.as_str())
+    .bind(read_version)
+    .execute(&mut *conn)
+    .await?;
+    if done.rows_affected() != 1 {
+        return Ok(false);
+    }
+    replace_bindings(conn, client).await?;
+    replace_groups(conn, client).await?;
+    Ok(true)
+}
+
+pub(super) async fn set_password(conn: &mut Conn, id: &str, hash: &str) -> Result<(), DbError> {
+    sqlx::query(
+        "-- clients.set_password
+         UPDATE clients
+            SET password_hash = $1, failed_attempts = 0
+          WHERE id = $2",
+    )
+    .bind(hash)
+    .bind(id)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// One more wrong password; how many there are now.
+pub(super) async fn count_failure(conn: &mut Conn, id: &str) -> Result<Option<i64>, DbError> {
+    let row = sqlx::query(
+        "-- clients.count_failure
+         UPDATE clients
+            SET failed_attempts = failed_attempts + 1
+          WHERE id = $1
+      RETURNING failed_attempts",
+    )
+    .bind(id)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+/// The right password: the count begins again.
+pub(super) async fn reset_failures(conn: &mut Conn, id: &str) -> Result<(), DbError> {
+    sqlx::query(
+        "-- clients.reset_failures
+         UPDATE clients
+            SET failed_attempts = 0
+          WHERE id = $1
+            AND failed_attempts > 0",
+    )
+    .bind(id)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The client and the hash of its password.
+pub(super) async fn with_password_hash(conn: &mut Conn, id: &str) -> Result<Option<(Client, String)>, DbError> {
+    let row = sqlx::query(
+        "-- clients.password_hash
+         SELECT password_hash
+           FROM clients
+          WHERE id = $1",
+    )
+    .bind(id)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let hash = row.try_get("password_hash")?;
+    Ok(by_id(conn, id).await?.map(|client| (client, hash)))
+}
+
+/// The client with this id.
+pub async fn by_id(conn: &mut Conn, id: &str) -> Result<Option<Client>, DbError> {
+    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "-- clients.by_id
+         SELECT {COLUMNS}
+           FROM clients
+          WHERE id = $1"
+    )))
+    .bind(id)
+    .fetch_optional(&mut *conn)
+    .await?;
+    match row {
+        Some(row) => Ok(Some(load(conn, &row).await?)),
+        None => Ok(None),
+    }
+}
+
+/// Clients in order of their id, after `after`.
+pub(super) async fn list(
+    conn: &mut Conn,
+    filter: &Filter<'_>,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Client>, DbError> {
+    let pattern = filter.keyword.map(|keyword| format!("%{}%", escape(keyword)));
+    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "-- clients.list
+         SELECT {COLUMNS}
+           FROM clients
+          WHERE id > $1
+            AND ($2 IS NULL OR status = $2)
+            AND ($3 IS NULL OR search LIKE $3 ESCAPE '!'
+                 OR id IN (SELECT client_id FROM client_groups WHERE group_id = $4))
+          ORDER BY id
+          LIMIT $5"
+    )))
+    .bind(after)
+    .bind(filter.status)
+    .bind(pattern)
+    .bind(filter.keyword)
+    .bind(limit + 1)
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut clients = Vec::with_capacity(rows.len());
+    for row in &rows {
+        clients.push(load(conn, row).await?);
+    }
+    Ok(clients)
+}
+
+/// Ids of the client's groups, sorted.
+pub async fn groups_of(conn: &mut Conn, client: &str) -> Result<Vec<String>, DbError> {
+    let rows = sqlx::query(
+        "-- clients.groups_of
+         SELECT group_id
+           FROM client_groups
+          WHERE client_id = $1
+          ORDER BY group_id",
+    )
+    .bind(client)
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(|row| Ok(row.try_get("group_id")?)).collect()
+}
+
+async fn replace_bindings(conn: &mut Conn, client: &Client) -> Result<(), DbError> {
+    sqlx::query(
+        "-- clients.bindings
+         DELETE FROM client_bindings
+          WHERE client_id = $1",
+    )
+    .bind(client.id.as_str())
+    .execute(&mut *conn)
+    .await?;
+    for (position, binding) in (1_i64..).zip(&client.bindings) {
+        sqlx::query(
+            "-- clients.bindings
+             INSERT INTO client_bindings (client_id, position, name, address)
+             VALUES ($1, $2, $3, $4)",
+        )
+        .bind(client.id.as_str())
+        .bind(position)
+        .bind(&binding.name)
+        .bind(&binding.address)
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn replace_groups(conn: &mut Conn, client: &Client) -> Result<(), DbError> {
+    sqlx::query(
+        "-- clients.groups
+         DELETE FROM client_groups
+          WHERE client_id = $1",
+    )
+    .bind(client.id.as_str())
+    .execute(&mut *conn)
+    .await?;
+    for group in &client.groups {
+        sqlx::query(
+            "-- clients.groups
+             INSERT INTO client_groups (client_id, group_id)
+             VALUES ($1, $2)",
+        )
+        .bind(client.id.as_str())
+        .bind(group)
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+/// The columns whose form differs from the model's.
+struct Row {
+    start_date: Option<String>,
+    expiry_date: Option<String>,
+    service_from: Option<String>,
+    service_until: Option<String>,
+    quota: i64,
+    quota_period: &'static str,
+    emails: String,
+    search: String,
+}
+
+impl From<&Client> for Row {
+    fn from(client: &Client) -> Self {
+        let clock = |time: jiff::civil::Time| time.strftime("%H:%M").to_string();
+        let emails: Vec<&str> = client.emails.iter().map(Email::as_str).collect();
+        let number = client.application_number.as_deref().unwrap_or_default();
+        let search = [client.id.as_str(), client.name.as_str(), &client.display_name, number].join("\n");
+        Self {
+            start_date: client.dates.map(|dates| dates.start.to_string()),
+            expiry_date: client.dates.map(|dates| dates.expiry.to_string()),
+            service_from: client.service_time.map(|times| clock(times.from)),
+            service_until: client.service_time.map(|times| clock(times.until)),
+            quota: client.quota.and_then(|quota| i64::try_from(quota.calls).ok()).unwrap_or(0),
+            quota_period: client.quota.map_or(Period::Day, |quota| quota.period).as_str(),
+            emails: emails.join(","),
+            search: search.to_lowercase(),
+        }
+    }
+}
+
+async fn load(conn: &mut Conn, row: &AnyRow) -> Result<Client, DbError> {
+    let id: String = row.try_get("id")?;
+    let wrong = |column: &'static str| DbError::Inconsistency { table: "clients", column, row: id.clone() };
+    let text = |column: &'static str| -> Result<String, DbError> { Ok(row.try_get(column)?) };
+    let optional = |column: &'static str| -> Result<Option<String>, DbError> { Ok(row.try_get(column)?) };
+    let number = |column: &'static str| -> Result<i64, DbError> { Ok(row.try_get(column)?) };
+    let small = |column: &'static str| u32::try_from(number(column)?).map_err(|_| wrong(column));
+    let period = Period::parse(&text("quota_period")?).ok_or_else(|| wrong("quota_period"))?;
+    let calls = u64::try_from(number("quota")?).map_err(|_| wrong("quota"))?;
+    let dates = Dates::parse(optional("start_date")?.as_deref(), optional("expiry_date")?.as_deref());
+    let hours = ServiceTime::parse(optional("service_from")?.as_deref(), optional("service_until")?.as_deref());
+    Ok(Client {
+        name: ClientName::parse_name(&text("name")?).map_err(|_| wrong("name"))?,
+        display_name: text("display_name")?,
+        application_number: optional("application_number")?,
+        status: parse_status(&text("status")?).ok_or_else(|| wrong("status"))?,
+        bindings: bindings_of(conn, &id).await?,
+        dates: dates.map_err(|(column, _)| wrong(column))?,
+        service_time: hours.map_err(|(column, _)| wrong(column))?,
+        zone: Zone::parse(&text("time_zone")?).ok_or_else(|| wrong("time_zone"))?,
+        quota: (calls > 0).then_some(Quota { calls, period }),
+        tps: small("tps")?,
+        priority: u8::try_from(number("priority")?).map_err(|_| wrong("priority"))?,
+        audience: parse_audience(&text("audience")?).ok_or_else(|| wrong("audience"))?,
+        security_level: SecurityLevel::parse(&text("security_level")?).ok_or_else(|| wrong("security_level"))?,
+        groups: groups_of(conn, &id).await?,
+        note: text("note")?,
+        emails: model::parse_emails(&text("emails")?).map_err(|_| wrong("emails"))?,
+        remark: text("remark")?,
+        failed_attempts: small("failed_attempts")?,
+        allowed_attempts: small("allowed_attempts")?,
+        created_at: UnixMillis(number("created_at")?),
+        updated_at: UnixMillis(number("updated_at")?),
+        version: number("version")?,
+        id: ClientName::parse_id(&id).map_err(|_| wrong("id"))?,
+    })
+}
+
+async fn bindings_of(conn: &mut Conn, client: &str) -> Result<Vec<Binding>, DbError> {
+    let rows = sqlx::query(
+        "-- clients.bindings_of
+         SELECT name, address
+           FROM client_bindings
+          WHERE client_id = $1
+          ORDER BY position",
+    )
+    .bind(client)
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(|row| Ok(Binding { name: row.try_get("name")?, address: row.try_get("address")? })).collect()
+}
+
+/// The keyword as LIKE takes it literally.
+fn escape(keyword: &str) -> String {
+    keyword.replace('!', "!!").replace('%', "!%").replace('_', "!_")
+}
