@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use gate::time::UnixMillis;
 
+use crate::changes::Watch;
 use crate::clock::{Clock, Random};
 use crate::config::Config;
 use crate::db::{Db, DbError};
@@ -25,6 +26,8 @@ pub struct App {
     pub config: Arc<Config>,
     /// Counters.
     pub metrics: Metrics,
+    /// What long polls wait on.
+    pub watch: Watch,
 }
 
 /// Why the manager cannot start.
@@ -46,7 +49,8 @@ impl App {
         let metrics = Metrics::default();
         let db = Db::connect_with(&config.database(), metrics.clone()).await?;
         let vault = Vault::open_database(&db, &kek, &random, clock.now()).await?;
-        Ok(Self { db, clock, random, vault, config: Arc::new(config), metrics })
+        let config = Arc::new(config);
+        Ok(Self { db, clock, random, vault, config, metrics, watch: Watch::default() })
     }
 
     /// The present.

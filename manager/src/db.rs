@@ -7,11 +7,14 @@
 
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, Transaction};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::telemetry::{Metrics, Stopwatch};
 
@@ -48,6 +51,7 @@ pub struct Db {
     readers: AnyPool,
     writers: AnyPool,
     metrics: Metrics,
+    commits: Arc<Notify>,
 }
 
 /// A connection to read with; see [`Db::read`] and [`Db::snapshot`].
@@ -63,6 +67,7 @@ pub struct Write {
     transaction: Transaction<'static, Any>,
     name: &'static str,
     metrics: Metrics,
+    commits: Arc<Notify>,
     began: Stopwatch,
 }
 
@@ -162,7 +167,7 @@ impl Db {
         };
         let writers = options(1).connect(&settings.url).await?;
         let readers = options(settings.max_connections.max(1)).connect(&settings.url).await?;
-        Ok(Self { dialect: Dialect::Sqlite, readers, writers, metrics })
+        Ok(Self { dialect: Dialect::Sqlite, readers, writers, metrics, commits: Arc::default() })
     }
 
     async fn connect_postgres(settings: &DatabaseSettings, metrics: Metrics) -> Result<Self, DbError> {
@@ -171,7 +176,8 @@ impl Db {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect(&settings.url)
             .await?;
-        Ok(Self { dialect: Dialect::Postgres, readers: pool.clone(), writers: pool, metrics })
+        let commits = Arc::default();
+        Ok(Self { dialect: Dialect::Postgres, readers: pool.clone(), writers: pool, metrics, commits })
     }
 
     /// Which database answers.
@@ -201,7 +207,13 @@ impl Db {
             Dialect::Postgres => "BEGIN",
         };
         let transaction = self.writers.begin_with(begin).await?;
-        Ok(Write { transaction, name, metrics: self.metrics.clone(), began })
+        let (metrics, commits) = (self.metrics.clone(), self.commits.clone());
+        Ok(Write { transaction, name, metrics, commits, began })
+    }
+
+    /// The next commit of this process: another process's is not heard of here.
+    pub fn committed(&self) -> Notified<'_> {
+        self.commits.notified()
     }
 
     /// Whether it answers.
@@ -221,8 +233,9 @@ impl Db {
 impl Write {
     /// Makes everything written since [`Db::write`] durable, or nothing.
     pub async fn commit(self) -> Result<(), DbError> {
-        let Self { transaction, name, metrics, began } = self;
+        let Self { transaction, name, metrics, commits, began } = self;
         let result = transaction.commit().await;
+        commits.notify_waiters();
         let outcome = if result.is_ok() { "committed" } else { "failed" };
         metrics.add("keygate_transactions_total", &[("name", name), ("outcome", outcome)], 1);
         metrics.add("keygate_transaction_microseconds_total", &[("name", name)], began.elapsed_us());

@@ -26,7 +26,10 @@ pub mod testing;
 pub mod applications;
 pub mod approvals;
 pub mod audit;
+pub mod changes;
+pub mod gateways;
 pub mod operators;
+pub mod quotas;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;

@@ -20,6 +20,7 @@ use sqlx::{AssertSqlSafe, Connection as _};
 use tower::ServiceExt as _;
 
 use crate::app::App;
+use crate::changes::Watch;
 use crate::clock::{Clock, Random};
 use crate::config::Config;
 use crate::db::{Conn, DatabaseSettings, Db};
@@ -35,6 +36,7 @@ pub struct World {
     /// The manager.
     pub app: App,
     router: Router,
+    settings: DatabaseSettings,
     _database: Database,
 }
 
@@ -100,8 +102,9 @@ impl World {
         let settings = DatabaseSettings { url, max_connections: 4, busy_timeout_ms: 5_000 };
         let db = Db::connect_with(&settings, metrics.clone()).await.expect("the database");
         let vault = Vault::open_database(&db, &kek, &random, clock.now()).await.expect("the vault");
-        let app = App { db, clock, random, vault, config: Arc::new(config), metrics };
-        Self { router: crate::router(app.clone()), app, _database: database }
+        let config = Arc::new(config);
+        let app = App { db, clock, random, vault, config, metrics, watch: Watch::default() };
+        Self { router: crate::router(app.clone()), app, settings, _database: database }
     }
 
     /// A new operator with these roles and the address `<name>@example.com`, signed in.
@@ -127,6 +130,11 @@ impl World {
     /// Somebody who presents `token` as Bearer.
     pub fn bearer(&self, token: &str) -> Caller {
         self.caller(Some(token), "")
+    }
+
+    /// A second process on the same database: it shares nothing else with the first.
+    pub async fn another_process(&self) -> Db {
+        Db::connect(&self.settings).await.expect("the database")
     }
 
     /// Moves the clock on.

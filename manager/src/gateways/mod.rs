@@ -1,0 +1,16 @@
+//! Who may ask for grants and leases: gateways and their tokens, and what is known of the
+//! Envoys behind them.
+//!
+//! A gateway is added with [`add`], which shows its token once; the token opens `/gateway/v1`
+//! ([`FromGateway`]). Two tokens may be live, so that one can be exchanged without a gap.
+
+mod actions;
+mod http;
+mod model;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use actions::{GatewayError, Issued, Stranger, add, revoke, rotate, see};
+pub use http::{FromGateway, routes};
+pub use model::{Gateway, GatewayToken, MAX_LIVE_TOKENS, Sighting};

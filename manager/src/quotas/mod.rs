@@ -1,0 +1,15 @@
+//! Counted limits, exact over the whole fleet: meters, and the leases handed out from them.
+//!
+//! Owners (clients, keys, tokens) set a limit with [`set_limit`] in their own transaction;
+//! gateways take units with [`renew`]. What a renewal does is decided by `gate::quota::issuer`;
+//! here it is made durable, before it is told.
+
+mod ledger;
+mod model;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use ledger::{Outstanding, Step, announce, outstanding, renew};
+pub use model::{DEFAULT_HORIZON_S, Limit, MAX_LIMIT_UNITS, Meter, Period, Window, Zone};
+pub use store::{lift_limit, meter_of, reset, set_limit};

@@ -1,0 +1,182 @@
+//! Counted limits and their windows, as values.
+
+use gate::id::{Generation, MeterId};
+use gate::time::UnixMillis;
+use gate::wire::exchange::MeterKind;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan, Zoned};
+use std::fmt;
+
+/// The highest limit that can be set: exact in every JSON reader.
+pub const MAX_LIMIT_UNITS: u64 = 1 << 53;
+/// Seconds of demand that one lease should last for, when nothing else is set.
+pub const DEFAULT_HORIZON_S: u32 = 30;
+
+/// When a counter begins again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Period {
+    /// Never.
+    Total,
+    /// At 00:00.
+    Day,
+    /// On Monday at 00:00.
+    Week,
+    /// On the first of the month at 00:00.
+    Month,
+}
+
+impl Period {
+    /// As written in the database and in settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+        }
+    }
+
+    /// `none` is the word of the client's form for a quota that never begins again.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "total" | "none" => Some(Self::Total),
+            "day" => Some(Self::Day),
+            "week" => Some(Self::Week),
+            "month" => Some(Self::Month),
+            _ => None,
+        }
+    }
+}
+
+/// A time zone of the IANA database.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Zone(TimeZone);
+
+impl Zone {
+    /// UTC, for limits that have no window.
+    pub fn utc() -> Self {
+        Self(TimeZone::UTC)
+    }
+
+    /// `Asia/Taipei`; nothing when the database has no such name.
+    pub fn parse(name: &str) -> Option<Self> {
+        if name == "UTC" {
+            return Some(Self::utc());
+        }
+        TimeZone::get(name).ok().map(Self)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.0.iana_name().unwrap_or("UTC")
+    }
+
+    /// Minutes east of UTC at `at`.
+    pub fn offset_min(&self, at: UnixMillis) -> i32 {
+        let at = Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH);
+        self.0.to_offset(at).seconds() / 60
+    }
+}
+
+impl fmt::Debug for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A limit as its owner sets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Units per window; at most [`MAX_LIMIT_UNITS`] count.
+    pub units: u64,
+    /// When it begins again.
+    pub period: Period,
+    /// Whose midnight that is.
+    pub zone: Zone,
+}
+
+impl Limit {
+    /// So many, ever.
+    pub fn total(units: u64) -> Self {
+        Self { units, period: Period::Total, zone: Zone::utc() }
+    }
+}
+
+/// The time during which one generation counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// First instant.
+    pub start: UnixMillis,
+    /// First instant of the next window.
+    pub end: UnixMillis,
+}
+
+impl Window {
+    /// The window of `period` that contains `at`; none for a total.
+    pub fn containing(period: Period, zone: &Zone, at: UnixMillis) -> Option<Self> {
+        let local = Timestamp::from_millisecond(at.0).ok()?.to_zoned(zone.0.clone());
+        let today = midnight(&local)?;
+        let (start, end) = match period {
+            Period::Total => return None,
+            Period::Day => (today.clone(), today.checked_add(1.day()).ok()?),
+            Period::Week => {
+                let since_monday = i64::from(local.weekday().to_monday_zero_offset());
+                let monday = midnight(&local.checked_sub(since_monday.days()).ok()?)?;
+                (monday.clone(), monday.checked_add(1.week()).ok()?)
+            }
+            Period::Month => {
+                let first = midnight(&local.first_of_month().ok()?)?;
+                (first.clone(), first.checked_add(1.month()).ok()?)
+            }
+        };
+        // Where a change to summer time skips midnight, the day begins at its first instant.
+        let (start, end) = (start, midnight(&end)?);
+        Some(Self {
+            start: UnixMillis(start.timestamp().as_millisecond()),
+            end: UnixMillis(end.timestamp().as_millisecond()),
+        })
+    }
+}
+
+fn midnight(local: &Zoned) -> Option<Zoned> {
+    local.start_of_day().ok()
+}
+
+/// One counted limit as it stands on record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meter {
+    /// Its number.
+    pub id: MeterId,
+    /// Whose kind of limit.
+    pub kind: MeterKind,
+    /// Client id, key id or token id.
+    pub owner: String,
+    /// The limit in force.
+    pub limit: Limit,
+    /// Seconds of demand that one lease should last for.
+    pub horizon_s: u32,
+    /// Life of the counter.
+    pub generation: Generation,
+    /// When that life began and ends; none for a total.
+    pub window: Option<Window>,
+    /// Units handed out in this generation, net of what came back.
+    pub debited: u64,
+}
+
+impl Meter {
+    /// The meter as it is at `now`: a window that has ended gives way to the present one, with
+    /// a generation of its own and nothing debited.
+    pub fn at(mut self, now: UnixMillis) -> Self {
+        if self.window.is_some_and(|window| window.end <= now) {
+            self.window = Window::containing(self.limit.period, &self.limit.zone, now);
+            self.generation = Generation(self.generation.0 + 1);
+            self.debited = 0;
+        }
+        self
+    }
+
+    /// Units that can still be handed out.
+    pub fn remaining(&self) -> u64 {
+        self.limit.units.saturating_sub(self.debited)
+    }
+}
