@@ -1,0 +1,201 @@
+//! A mail's way from written to sent or given up, and when it is tried again.
+
+use gate::time::UnixMillis;
+use serde::Serialize;
+
+use super::render::{Language, Template};
+
+/// Attempts at one mail before it is given up. With [`retry_after_ms`]: about four hours.
+pub const MAX_ATTEMPTS: u32 = 12;
+/// The wait after the first failed attempt; it doubles from then on …
+const FIRST_RETRY_MS: i64 = 15_000;
+/// … up to this.
+const LONGEST_RETRY_MS: i64 = 3_600_000;
+/// How long one worker may be at one mail before another may take it. Longer than both servers'
+/// time-outs together ([`super::transport::ATTEMPT_TIMEOUT_S`]).
+pub const CLAIM_MS: i64 = 300_000;
+/// Characters of an error that are kept.
+pub const MAX_ERROR_CHARS: usize = 1_000;
+
+/// What a mail is about, so that the log can be searched by it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct About {
+    /// `key`, `x_api_key`, `application`, `client`, `test`.
+    pub kind: String,
+    /// Its id.
+    pub id: String,
+}
+
+impl About {
+    /// The `id` of that `kind`.
+    pub fn new(kind: &str, id: impl Into<String>) -> Self {
+        Self { kind: kind.into(), id: id.into() }
+    }
+}
+
+/// One mail to one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// `ml_…`.
+    pub id: String,
+    /// What prints it.
+    pub template: Template,
+    /// In which language.
+    pub language: Language,
+    /// To whom.
+    pub recipient: String,
+    /// About what.
+    pub about: About,
+    /// Secrets masked.
+    pub subject: String,
+    /// The plain text, secrets masked.
+    pub body_masked: String,
+    /// Where it stands.
+    pub state: MailState,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// Some attempt ended without the server's answer: it may have arrived more than once.
+    pub maybe_repeated: bool,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+    /// When it was written.
+    pub created_at: UnixMillis,
+}
+
+/// Where a mail stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailState {
+    /// For its time, for a transport, or for the next attempt.
+    Waiting {
+        /// Not before.
+        next_attempt_at: UnixMillis,
+    },
+    /// A worker is at it.
+    Sending {
+        /// If it has not said how it went by then, another may try.
+        claimed_until: UnixMillis,
+    },
+    /// A server accepted it, or it is in the folder.
+    Sent {
+        /// When.
+        sent_at: UnixMillis,
+        /// By what.
+        via: Via,
+    },
+    /// Given up: [`Mail::last_error`] says why.
+    Failed {
+        /// When.
+        failed_at: UnixMillis,
+    },
+}
+
+impl MailState {
+    /// As it stands in the table and in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting { .. } => "waiting",
+            Self::Sending { .. } => "sending",
+            Self::Sent { .. } => "sent",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// What took a mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// The first SMTP server.
+    Primary,
+    /// The second SMTP server.
+    Secondary,
+    /// A folder.
+    File,
+}
+
+impl Via {
+    /// As it stands in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Secondary => "secondary",
+            Self::File => "file",
+        }
+    }
+
+    /// The one of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Primary, Self::Secondary, Self::File].into_iter().find(|via| via.name() == name)
+    }
+}
+
+/// Why an attempt at a mail failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Nothing was handed over; another attempt may succeed.
+    #[error("{0}")]
+    Retry(String),
+    /// The server refused this mail for good (5xx after the greeting), or it cannot be written.
+    #[error("{0}")]
+    Refused(String),
+    /// The mail was handed over, and the answer never came: it may have been accepted.
+    #[error("the server's answer was lost, the mail may have arrived: {0}")]
+    AnswerLost(String),
+}
+
+/// What becomes of a mail after a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterFailure {
+    /// It waits for another attempt.
+    TryAgain {
+        /// Not before.
+        at: UnixMillis,
+    },
+    /// It is given up.
+    GiveUp,
+}
+
+/// The decision after attempt number `attempts` (from 1) has failed with `error`.
+pub fn after_failure(attempts: u32, error: &SendError, now: UnixMillis) -> AfterFailure {
+    match error {
+        SendError::Refused(_) => AfterFailure::GiveUp,
+        SendError::Retry(_) | SendError::AnswerLost(_) if attempts >= MAX_ATTEMPTS => AfterFailure::GiveUp,
+        SendError::Retry(_) | SendError::AnswerLost(_) => {
+            AfterFailure::TryAgain { at: UnixMillis(now.0.saturating_add(retry_after_ms(attempts))) }
+        }
+    }
+}
+
+/// 15 s, 30 s, 1 min … 1 h.
+fn retry_after_ms(attempts: u32) -> i64 {
+    let doublings = attempts.saturating_sub(1).min(20);
+    (FIRST_RETRY_MS << doublings).min(LONGEST_RETRY_MS)
+}
+
+/// At most [`MAX_ERROR_CHARS`] of it.
+pub fn shortened(error: &str) -> String {
+    error.chars().take(MAX_ERROR_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_grow_rarer_and_end() {
+        let retry = SendError::Retry("451".into());
+        let lost = SendError::AnswerLost("timeout".into());
+        let now = UnixMillis(1_000);
+        for (attempts, error, expected) in [
+            (1, &retry, AfterFailure::TryAgain { at: UnixMillis(16_000) }),
+            (2, &lost, AfterFailure::TryAgain { at: UnixMillis(31_000) }),
+            (9, &retry, AfterFailure::TryAgain { at: UnixMillis(3_601_000) }),
+            (MAX_ATTEMPTS - 1, &retry, AfterFailure::TryAgain { at: UnixMillis(3_601_000) }),
+            (MAX_ATTEMPTS, &retry, AfterFailure::GiveUp),
+            (MAX_ATTEMPTS, &lost, AfterFailure::GiveUp),
+            (1, &SendError::Refused("550".into()), AfterFailure::GiveUp),
+        ] {
+            assert_eq!(after_failure(attempts, error, now), expected, "{attempts} {error}");
+        }
+    }
+}
