@@ -59,7 +59,7 @@ macro_rules! settings {
         #[serde(default, deny_unknown_fields)]
         pub struct Config {
             /// Version of the file's format.
-            version: i64,
+            pub version: i64,
             $($(#[doc = $doc])+ pub $name: $type,)+
         }
 
@@ -161,6 +161,10 @@ settings! {
     smtp_secondary_username: Option<String> = None;
     /// Its password.
     smtp_secondary_password: Option<Sensitive> = None;
+    /// PEM file of a certificate authority that both servers may use besides the system's.
+    smtp_ca_file: Option<PathBuf> = None;
+    /// What is said in EHLO; absent: this machine's name.
+    smtp_hello_name: Option<String> = None;
 
     // What every gate obeys (goes out with the directory).
     /// A request that matches no API: `refuse` or `pass`.
@@ -407,9 +411,7 @@ impl Config {
                 format!("{:?} is no IANA time zone, e.g. Asia/Taipei", self.time_zone),
             );
         }
-        if self.mail_transport == MailTransport::Smtp && self.smtp_host.is_none() {
-            return wrong("smtp_host", "is needed by mail_transport = \"smtp\"".into());
-        }
+        crate::mail::MailSettings::of(self)?;
         for (setting, value, low, high) in [
             ("database_connections", u64::from(self.database_connections), 1, 1_000),
             ("session_ttl_s", self.session_ttl_s, 60, 31_536_000),

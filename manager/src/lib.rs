@@ -17,6 +17,7 @@ pub mod password;
 pub mod problem;
 pub mod serve;
 pub mod telemetry;
+pub mod validity;
 pub mod vault;
 
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub mod approvals;
 pub mod audit;
 pub mod changes;
 pub mod gateways;
+pub mod mail;
 pub mod operators;
 pub mod quotas;
 
@@ -43,6 +45,7 @@ fn management() -> Router<App> {
         .merge(approvals::routes())
         .merge(audit::routes())
         .merge(gateways::routes())
+        .merge(mail::routes())
         .merge(operators::routes())
         .merge(serve::routes())
 }
@@ -79,5 +82,6 @@ fn finish(routes: Router<App>, app: App) -> Router {
 
 /// The background jobs of every replica.
 pub fn start_jobs(jobs: &mut jobs::Jobs) {
+    mail::start_jobs(jobs);
     operators::start_jobs(jobs);
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use manager::app::App;
 use manager::config::{self, Config};
-use manager::{audit, operators, serve, telemetry};
+use manager::{audit, mail, operators, serve, telemetry};
 
 /// Keygate's manager: clients, APIs, keys, forms and quotas.
 #[derive(Parser)]
@@ -29,6 +29,9 @@ enum Command {
     /// Look at the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Try the mail settings.
+    #[command(subcommand)]
+    Mail(mail::cli::Command),
     /// Bring the database's schema up to date, and end.
     Migrate,
     /// Create operators.
@@ -73,6 +76,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Config(ConfigCommand::Check) => {
             println!("{config:#?}\nthe settings are valid");
         }
+        Command::Mail(command) => mail::cli::run(&start(config).await?, command).await?,
         Command::Migrate => {
             start(config).await?;
             println!("the schema is up to date");

@@ -5,8 +5,50 @@
 //! accepted the mail or it was given up; the log keeps subject and text with secrets masked.
 //! This capability knows no other one.
 
+mod actions;
+pub mod cli;
 pub mod contexts;
-pub mod model;
-pub mod render;
-pub mod settings;
-pub mod transport;
+mod http;
+mod model;
+mod render;
+mod settings;
+mod store;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use std::time::Duration;
+
+pub use actions::{Delivered, MailError, NewMail, deliver_due, enqueue, resend};
+pub use contexts::MailContext;
+pub use http::routes;
+pub use model::{About, Mail, MailState, SendError, Via};
+pub use render::{Language, Rendered, Template, render};
+pub use settings::{MailSettings, SmtpSettings};
+pub use transport::Transport;
+
+use crate::app::App;
+use crate::jobs::Jobs;
+
+/// How often the worker looks for mails that are due.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The worker that sends what is due.
+pub fn start_jobs(jobs: &mut Jobs) {
+    let opened: std::sync::Arc<std::sync::OnceLock<Transport>> = Default::default();
+    jobs.every("mail", LOOK_EVERY, move |app: App| {
+        let opened = opened.clone();
+        async move {
+            let transport = match opened.get() {
+                Some(transport) => transport,
+                // A folder or certificate that is not there yet may be there later.
+                None => {
+                    let transport = Transport::open(&app.config)?;
+                    opened.get_or_init(|| transport)
+                }
+            };
+            deliver_due(&app, transport).await?;
+            Ok(())
+        }
+    });
+}

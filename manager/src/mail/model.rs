@@ -11,8 +11,8 @@ pub const MAX_ATTEMPTS: u32 = 12;
 const FIRST_RETRY_MS: i64 = 15_000;
 /// … up to this.
 const LONGEST_RETRY_MS: i64 = 3_600_000;
-/// How long one worker may be at one mail before another may take it. Longer than both servers'
-/// time-outs together ([`super::transport::ATTEMPT_TIMEOUT_S`]).
+/// How long one worker may be at one mail before another may take it: longer than both servers'
+/// time-outs together.
 pub const CLAIM_MS: i64 = 300_000;
 /// Characters of an error that are kept.
 pub const MAX_ERROR_CHARS: usize = 1_000;
@@ -90,6 +90,9 @@ pub enum MailState {
 }
 
 impl MailState {
+    /// Every [`MailState::name`].
+    pub const NAMES: [&str; 4] = ["waiting", "sending", "sent", "failed"];
+
     /// As it stands in the table and in answers.
     pub fn name(self) -> &'static str {
         match self {
@@ -97,6 +100,14 @@ impl MailState {
             Self::Sending { .. } => "sending",
             Self::Sent { .. } => "sent",
             Self::Failed { .. } => "failed",
+        }
+    }
+
+    /// It may still be sent by itself.
+    pub fn is_pending(self) -> bool {
+        match self {
+            Self::Waiting { .. } | Self::Sending { .. } => true,
+            Self::Sent { .. } | Self::Failed { .. } => false,
         }
     }
 }

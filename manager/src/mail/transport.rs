@@ -21,9 +21,10 @@ use lettre::{Address, Message};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::model::{SendError, Via};
+use super::model::{CLAIM_MS, SendError, Via};
 use super::render::Rendered;
-use super::settings::{MailSettings, SettingError, SmtpSecurity, SmtpSettings, TransportKind};
+use super::settings::{MailSettings, SmtpSettings};
+use crate::config::{Config, ConfigError, MailSecurity, MailTransport};
 
 /// Greeting, TLS and sign-in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,10 +32,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const ENVELOPE_TIMEOUT: Duration = Duration::from_secs(30);
 /// From the mail's first byte to the server's answer.
 const DATA_TIMEOUT: Duration = Duration::from_secs(60);
-/// One attempt at both servers, at most.
-pub const ATTEMPT_TIMEOUT_S: u64 = 2 * (30 + 30 + 60);
+/// One attempt at both servers, at most. A claim lasts longer.
+const ATTEMPT_TIMEOUT_MS: i64 = 2 * (30 + 30 + 60) * 1_000;
+const _: () = assert!(CLAIM_MS > ATTEMPT_TIMEOUT_MS);
 
-/// By what mails go out, opened from [`MailSettings`].
+/// By what mails go out, opened from the settings.
 #[derive(Clone, Debug)]
 pub enum Transport {
     /// They wait.
@@ -62,7 +64,7 @@ pub enum Transport {
 pub struct SmtpServer {
     host: String,
     port: u16,
-    security: SmtpSecurity,
+    security: MailSecurity,
     tls: Option<TlsParameters>,
     credentials: Option<Credentials>,
     hello: ClientId,
@@ -89,40 +91,30 @@ pub struct Letter<'a> {
 
 impl Transport {
     /// Checks the settings, reads the files they name and makes the folder.
-    pub fn open(settings: &MailSettings) -> Result<Self, SettingError> {
-        settings.check()?;
-        let mistake = |setting: &str, mistake: String| SettingError { setting: setting.into(), mistake };
-        let from = || {
-            let from = settings.from.as_deref().unwrap_or_default();
-            from.parse::<Mailbox>().map_err(|error| mistake("mail.from", error.to_string()))
-        };
-        match (settings.transport, &settings.smtp, &settings.folder) {
-            (TransportKind::None, _, _) => Ok(Self::None),
-            (TransportKind::Smtp, Some(primary), _) => Ok(Self::Smtp {
-                from: from()?,
-                primary: Box::new(SmtpServer::open("mail.smtp", primary)?),
-                secondary: match &settings.secondary {
-                    Some(secondary) => Some(Box::new(SmtpServer::open("mail.secondary", secondary)?)),
-                    None => None,
-                },
+    pub fn open(config: &Config) -> Result<Self, ConfigError> {
+        match MailSettings::of(config)? {
+            MailSettings::None => Ok(Self::None),
+            MailSettings::Smtp { from, primary, secondary } => Ok(Self::Smtp {
+                from,
+                primary: Box::new(SmtpServer::open(primary)?),
+                secondary: secondary.map(SmtpServer::open).transpose()?.map(Box::new),
             }),
-            (TransportKind::File, _, Some(folder)) => {
-                create_private_folder(folder).map_err(|error| {
-                    mistake("mail.folder", format!("cannot make {}: {error}", folder.display()))
+            MailSettings::File { from, folder } => {
+                create_private_folder(&folder).map_err(|error| ConfigError::Setting {
+                    setting: "mail_file_dir",
+                    reason: format!("cannot make {}: {error}", folder.display()),
                 })?;
-                Ok(Self::File { from: from()?, folder: folder.clone() })
+                Ok(Self::File { from, folder })
             }
-            (TransportKind::Smtp, None, _) => Err(mistake("mail.smtp", "is missing".into())),
-            (TransportKind::File, _, None) => Err(mistake("mail.folder", "is missing".into())),
         }
     }
 
     /// Its kind.
-    pub fn kind(&self) -> TransportKind {
+    pub fn kind(&self) -> MailTransport {
         match self {
-            Self::None => TransportKind::None,
-            Self::Smtp { .. } => TransportKind::Smtp,
-            Self::File { .. } => TransportKind::File,
+            Self::None => MailTransport::None,
+            Self::Smtp { .. } => MailTransport::Smtp,
+            Self::File { .. } => MailTransport::File,
         }
     }
 
@@ -203,48 +195,32 @@ fn message(from: &Mailbox, letter: &Letter<'_>) -> Result<Message, SendError> {
 }
 
 impl SmtpServer {
-    fn open(section: &str, settings: &SmtpSettings) -> Result<Self, SettingError> {
-        let read = |setting: &str, path: &Path| {
-            std::fs::read_to_string(path).map_err(|error| SettingError {
-                setting: format!("{section}.{setting}"),
-                mistake: format!("cannot read {}: {error}", path.display()),
-            })
-        };
+    fn open(settings: SmtpSettings) -> Result<Self, ConfigError> {
+        let wrong = |reason: String| ConfigError::Setting { setting: "smtp_ca_file", reason };
         let tls = match settings.security {
-            SmtpSecurity::None => None,
-            SmtpSecurity::Starttls | SmtpSecurity::Tls => {
-                let unusable = |error: lettre::transport::smtp::Error| SettingError {
-                    setting: format!("{section}.ca_file"),
-                    mistake: error.to_string(),
-                };
+            MailSecurity::None => None,
+            MailSecurity::Starttls | MailSecurity::Tls => {
                 let mut tls = TlsParameters::builder(settings.host.clone());
                 if let Some(path) = &settings.ca_file {
-                    let pem = read("ca_file", path)?;
-                    tls = tls.add_root_certificate(Certificate::from_pem(pem.as_bytes()).map_err(unusable)?);
+                    let pem = std::fs::read(path)
+                        .map_err(|error| wrong(format!("cannot read {}: {error}", path.display())))?;
+                    let authority = Certificate::from_pem(&pem).map_err(|error| {
+                        wrong(format!("{} holds no certificate: {error}", path.display()))
+                    })?;
+                    tls = tls.add_root_certificate(authority);
                 }
-                Some(tls.build_rustls().map_err(unusable)?)
+                Some(tls.build_rustls().map_err(|error| wrong(error.to_string()))?)
             }
         };
-        let password = match (&settings.password, &settings.password_file) {
-            (Some(password), _) => Some(password.clone()),
-            (None, Some(path)) => {
-                Some(read("password_file", path)?.trim_end_matches(['\r', '\n']).to_owned())
-            }
-            (None, None) => None,
-        };
-        let credentials = settings
-            .username
-            .clone()
-            .zip(password)
-            .map(|(username, password)| Credentials::new(username, password));
-        let hello = settings.hello_name.clone().map_or_else(ClientId::default, ClientId::Domain);
         Ok(Self {
-            host: settings.host.clone(),
-            port: settings.port(),
+            host: settings.host,
+            port: settings.port,
             security: settings.security,
             tls,
-            credentials,
-            hello,
+            credentials: settings
+                .account
+                .map(|(username, password)| Credentials::new(username, password.reveal().into())),
+            hello: settings.hello_name.map_or_else(ClientId::default, ClientId::Domain),
         })
     }
 
@@ -286,14 +262,14 @@ impl SmtpServer {
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, lettre::transport::smtp::Error> {
         let wrapper = match self.security {
-            SmtpSecurity::Tls => self.tls.clone(),
-            SmtpSecurity::Starttls | SmtpSecurity::None => None,
+            MailSecurity::Tls => self.tls.clone(),
+            MailSecurity::Starttls | MailSecurity::None => None,
         };
         let address = (self.host.as_str(), self.port);
         let mut connection =
             AsyncSmtpConnection::connect_tokio1(address, Some(CONNECT_TIMEOUT), &self.hello, wrapper, None)
                 .await?;
-        if let (SmtpSecurity::Starttls, Some(tls)) = (self.security, &self.tls) {
+        if let (MailSecurity::Starttls, Some(tls)) = (self.security, &self.tls) {
             connection.starttls(tls.clone(), &self.hello).await?;
         }
         if let Some(credentials) = &self.credentials {

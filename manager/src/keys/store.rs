@@ -1,0 +1,362 @@
+//! The only writer of `keys`, `key_secrets` and `key_apis`.
+
+use std::collections::BTreeSet;
+
+use gate::id::{ApiUid, ClientId, CredentialId};
+use gate::time::{Interval, UnixMillis};
+use gate::wire::exchange::Secret;
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::model::{ApiKey, Key, KeyName, KeyState, Origin, SealedSecret, SecretKey, Terms, UseQuota};
+use crate::db::{Conn, DbError};
+use crate::vault::Vault;
+
+/// A key with its secrets opened: what a grant is made of.
+#[derive(Clone, Debug)]
+pub struct OpenedKey {
+    /// The key.
+    pub key: Key,
+    /// Its live secrets in clear, newest first.
+    pub secrets: Vec<Secret>,
+}
+
+const COLUMNS: &str = "id, client_id, api_key, alias, effective_at, expires_at, use_quota, state, revoked_at, \
+     origin, version, created_at, updated_at";
+
+/// The key that a request presents, with its secrets opened. The comparison minds the case.
+pub async fn find_by_api_key(
+    conn: &mut Conn,
+    vault: &Vault,
+    api_key: &str,
+) -> Result<Option<OpenedKey>, DbError> {
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "-- keys.find_by_api_key
+         SELECT {COLUMNS} FROM keys WHERE api_key = $1"
+    )))
+    .bind(api_key)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let key = complete(conn, &row).await?;
+    let secrets = open_secrets(vault, &key)?;
+    Ok(Some(OpenedKey { key, secrets }))
+}
+
+/// The live secrets of a key in clear, newest first.
+pub(super) fn open_secrets(vault: &Vault, key: &Key) -> Result<Vec<Secret>, DbError> {
+    key.secrets
+        .iter()
+        .map(|secret| {
+            let unusable = || DbError::Inconsistency {
+                table: "key_secrets",
+                column: "sealed",
+                row: secret.id.clone(),
+            };
+            let clear = vault.open(&purpose(&secret.id), &secret.sealed).map_err(|_| unusable())?;
+            let text = std::str::from_utf8(&clear).map_err(|_| unusable())?;
+            Ok(Secret { id: secret.id.clone(), text: text.into() })
+        })
+        .collect()
+}
+
+/// What a secret is sealed for.
+pub(super) fn purpose(secret_id: &str) -> String {
+    format!("keys.secret:{secret_id}")
+}
+
+/// The key of that id.
+pub async fn by_id(conn: &mut Conn, id: &CredentialId) -> Result<Option<Key>, DbError> {
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "-- keys.by_id
+         SELECT {COLUMNS} FROM keys WHERE id = $1"
+    )))
+    .bind(id.as_str())
+    .fetch_optional(&mut *conn)
+    .await?;
+    match row {
+        Some(row) => Ok(Some(complete(conn, &row).await?)),
+        None => Ok(None),
+    }
+}
+
+/// Up to `limit` keys after the id `after`, by id; of one client, or of all.
+pub async fn list(
+    conn: &mut Conn,
+    client: Option<&ClientId>,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Key>, DbError> {
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "-- keys.list
+         SELECT {COLUMNS}
+           FROM keys
+          WHERE id > $1
+            AND ($2 = '' OR client_id = $2)
+          ORDER BY id
+          LIMIT $3"
+    )))
+    .bind(after)
+    .bind(client.map_or("", ClientId::as_str))
+    .bind(limit)
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut keys = Vec::with_capacity(rows.len());
+    for row in &rows {
+        keys.push(complete(conn, row).await?);
+    }
+    Ok(keys)
+}
+
+pub(super) async fn insert(conn: &mut Conn, key: &Key) -> Result<(), DbError> {
+    sqlx::query(
+        "-- keys.insert
+         INSERT INTO keys (id, client_id, api_key, alias, effective_at, expires_at, use_quota, state, origin,
+                           version, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+    )
+    .bind(key.id.as_str())
+    .bind(key.client.as_str())
+    .bind(key.api_key.as_str())
+    .bind(key.name.as_str())
+    .bind(key.validity.from.0)
+    .bind(key.validity.until.0)
+    .bind(key.uses.as_number())
+    .bind(key.state.name())
+    .bind(key.origin.name())
+    .bind(key.version)
+    .bind(key.created_at.0)
+    .bind(key.updated_at.0)
+    .execute(&mut *conn)
+    .await?;
+    for secret in &key.secrets {
+        insert_secret(conn, &key.id, secret).await?;
+    }
+    insert_apis(conn, &key.id, &key.apis).await
+}
+
+pub(super) async fn insert_secret(
+    conn: &mut Conn,
+    key: &CredentialId,
+    secret: &SealedSecret,
+) -> Result<(), DbError> {
+    sqlx::query(
+        "-- keys.insert_secret
+         INSERT INTO key_secrets (id, key_id, sealed, created_at)
+         VALUES ($1, $2, $3, $4)",
+    )
+    .bind(&secret.id)
+    .bind(key.as_str())
+    .bind(&secret.sealed)
+    .bind(secret.created_at.0)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Whether there was such a secret.
+pub(super) async fn delete_secret(conn: &mut Conn, key: &CredentialId, secret: &str) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- keys.delete_secret
+         DELETE FROM key_secrets
+          WHERE key_id = $1 AND id = $2",
+    )
+    .bind(key.as_str())
+    .bind(secret)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Whether the key was there in that version and not revoked.
+pub(super) async fn set_terms(
+    conn: &mut Conn,
+    id: &CredentialId,
+    version: i64,
+    terms: &Terms,
+    now: UnixMillis,
+) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- keys.change
+         UPDATE keys
+            SET alias = $3, effective_at = $4, expires_at = $5, use_quota = $6, version = version + 1, updated_at = $7
+          WHERE id = $1 AND version = $2 AND state <> 'revoked'",
+    )
+    .bind(id.as_str())
+    .bind(version)
+    .bind(terms.name.as_str())
+    .bind(terms.validity.from.0)
+    .bind(terms.validity.until.0)
+    .bind(terms.uses.as_number())
+    .bind(now.0)
+    .execute(&mut *conn)
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query(
+        "-- keys.change.apis
+         DELETE FROM key_apis WHERE key_id = $1",
+    )
+    .bind(id.as_str())
+    .execute(&mut *conn)
+    .await?;
+    insert_apis(conn, id, &terms.apis).await?;
+    Ok(true)
+}
+
+/// Whether the key was there in that version and not revoked.
+pub(super) async fn revoke(
+    conn: &mut Conn,
+    id: &CredentialId,
+    version: i64,
+    now: UnixMillis,
+) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- keys.revoke
+         UPDATE keys
+            SET state = 'revoked', revoked_at = $3, version = version + 1, updated_at = $3
+          WHERE id = $1 AND version = $2 AND state <> 'revoked'",
+    )
+    .bind(id.as_str())
+    .bind(version)
+    .bind(now.0)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Notes a change of something that hangs on the key. Whether it was there in that version.
+pub(super) async fn touch(
+    conn: &mut Conn,
+    id: &CredentialId,
+    version: i64,
+    now: UnixMillis,
+) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- keys.touch
+         UPDATE keys
+            SET version = version + 1, updated_at = $3
+          WHERE id = $1 AND version = $2 AND state <> 'revoked'",
+    )
+    .bind(id.as_str())
+    .bind(version)
+    .bind(now.0)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Notes that a gateway admitted a request signed with that secret at `at`.
+pub async fn note_secret_used(conn: &mut Conn, secret: &str, at: UnixMillis) -> Result<(), DbError> {
+    sqlx::query(
+        "-- keys.note_secret_used
+         UPDATE key_secrets
+            SET last_used_at = $2
+          WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
+    )
+    .bind(secret)
+    .bind(at.0)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn insert_apis(conn: &mut Conn, key: &CredentialId, apis: &BTreeSet<ApiUid>) -> Result<(), DbError> {
+    for api in apis {
+        sqlx::query(
+            "-- keys.insert_api
+             INSERT INTO key_apis (key_id, api_uid)
+             VALUES ($1, $2)",
+        )
+        .bind(key.as_str())
+        .bind(api.as_str())
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+/// The key of `row` with what hangs on it.
+async fn complete(conn: &mut Conn, row: &AnyRow) -> Result<Key, DbError> {
+    let id: String = row.try_get("id")?;
+    let inconsistent =
+        |column: &'static str| DbError::Inconsistency { table: "keys", column, row: id.clone() };
+    let api_key: String = row.try_get("api_key")?;
+    let name: String = row.try_get("alias")?;
+    let state: String = row.try_get("state")?;
+    let revoked_at: Option<i64> = row.try_get("revoked_at")?;
+    let state = match (state.as_str(), revoked_at) {
+        ("active", None) => KeyState::Active,
+        ("inactive", None) => KeyState::Inactive,
+        ("revoked", Some(at)) => KeyState::Revoked { revoked_at: UnixMillis(at) },
+        _ => return Err(inconsistent("state")),
+    };
+    let origin: String = row.try_get("origin")?;
+    let origin = [Origin::Issued, Origin::Imported]
+        .into_iter()
+        .find(|known| known.name() == origin)
+        .ok_or_else(|| inconsistent("origin"))?;
+    let id = CredentialId(id.clone());
+    Ok(Key {
+        client: ClientId(row.try_get("client_id")?),
+        api_key: ApiKey::parse(&api_key).map_err(|_| inconsistent("api_key"))?,
+        secrets: secrets_of(conn, &id).await?,
+        name: KeyName::parse(&name).map_err(|_| inconsistent("alias"))?,
+        validity: Interval {
+            from: UnixMillis(row.try_get("effective_at")?),
+            until: UnixMillis(row.try_get("expires_at")?),
+        },
+        uses: UseQuota::parse(row.try_get("use_quota")?).map_err(|_| inconsistent("use_quota"))?,
+        apis: apis_of(conn, &id).await?,
+        state,
+        origin,
+        version: row.try_get("version")?,
+        created_at: UnixMillis(row.try_get("created_at")?),
+        updated_at: UnixMillis(row.try_get("updated_at")?),
+        id,
+    })
+}
+
+async fn secrets_of(conn: &mut Conn, key: &CredentialId) -> Result<Vec<SealedSecret>, DbError> {
+    sqlx::query(
+        "-- keys.secrets_of
+         SELECT id, sealed, created_at, last_used_at
+           FROM key_secrets
+          WHERE key_id = $1
+          ORDER BY created_at DESC, id DESC",
+    )
+    .bind(key.as_str())
+    .fetch_all(conn)
+    .await?
+    .iter()
+    .map(|row| {
+        let last_used_at: Option<i64> = row.try_get("last_used_at")?;
+        Ok(SealedSecret {
+            id: row.try_get("id")?,
+            sealed: row.try_get("sealed")?,
+            created_at: UnixMillis(row.try_get("created_at")?),
+            last_used_at: last_used_at.map(UnixMillis),
+        })
+    })
+    .collect()
+}
+
+async fn apis_of(conn: &mut Conn, key: &CredentialId) -> Result<BTreeSet<ApiUid>, DbError> {
+    sqlx::query(
+        "-- keys.apis_of
+         SELECT api_uid FROM key_apis WHERE key_id = $1",
+    )
+    .bind(key.as_str())
+    .fetch_all(conn)
+    .await?
+    .iter()
+    .map(|row| Ok(ApiUid(row.try_get(0)?)))
+    .collect()
+}
+
+/// A secret, sealed for its row.
+pub(super) fn sealed(vault: &Vault, id: String, secret: &SecretKey, now: UnixMillis) -> SealedSecret {
+    let sealed = vault.seal(&purpose(&id), secret.reveal().as_bytes());
+    SealedSecret { id, sealed, created_at: now, last_used_at: None }
+}
