@@ -109,6 +109,11 @@ impl DbError {
         }
     }
 
+    /// Whether a foreign key refused the write: what is to go is still referred to.
+    pub fn violates_reference(&self) -> bool {
+        matches!(self, Self::Sqlx(sqlx::Error::Database(error)) if error.is_foreign_key_violation())
+    }
+
     /// Whether the database is there but cannot take the call now.
     pub fn is_busy(&self) -> bool {
         match self {
@@ -275,6 +280,19 @@ impl DerefMut for Write {
     fn deref_mut(&mut self) -> &mut Conn {
         &mut self.transaction
     }
+}
+
+/// `$<from>, $<from + 1>, …`: `count` parameters for an `IN (…)`.
+pub fn placeholders(from: usize, count: usize) -> String {
+    (from..from + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
+}
+
+/// What a folded column is compared with by `LIKE … ESCAPE '\\'` to contain `keyword`; everything
+/// when there is none.
+pub fn like_pattern(keyword: Option<&str>) -> String {
+    let folded = keyword.unwrap_or_default().trim().to_lowercase();
+    let escaped = folded.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%{escaped}%")
 }
 
 fn scheme(url: &str) -> Result<Dialect, DbError> {

@@ -27,6 +27,7 @@ pub mod testing;
 pub mod applications;
 pub mod approvals;
 pub mod audit;
+pub mod catalog;
 pub mod changes;
 pub mod gateways;
 pub mod mail;
@@ -44,6 +45,7 @@ fn management() -> Router<App> {
     Router::new()
         .merge(approvals::routes())
         .merge(audit::routes())
+        .merge(catalog::routes())
         .merge(gateways::routes())
         .merge(mail::routes())
         .merge(operators::routes())
