@@ -8,8 +8,8 @@ use gate::wire::directory::{Audience, PathRule};
 use serde_json::json;
 
 use super::model::{
-    Api, ApiName, ApiSource, Group, MAX_API_NAME, MAX_DESCRIPTION, MAX_GROUP_APIS, MAX_GROUP_NAME, SecurityLevel,
-    check_path, parse_group_name, parse_hosts, parse_methods, parse_text,
+    Api, ApiName, ApiSource, Group, MAX_API_NAME, MAX_DESCRIPTION, MAX_GROUP_APIS, MAX_GROUP_NAME,
+    SecurityLevel, check_path, parse_group_name, parse_hosts, parse_methods, parse_text,
 };
 use super::store::{self, ApiFilter, Rival};
 use crate::app::App;
@@ -167,7 +167,8 @@ pub(super) async fn update_api(
     if let Some(rival) = store::rival(&mut tx, &api).await? {
         return Err(CatalogError::SamePlace { title: api.title(), rival });
     }
-    let saved = store::update_api(&mut tx, &api, read_version).await.map_err(|error| collision(error, &api))?;
+    let saved =
+        store::update_api(&mut tx, &api, read_version).await.map_err(|error| collision(error, &api))?;
     if !saved {
         return Err(CatalogError::Version { expected: read_version, present: read_version + 1 });
     }
@@ -230,7 +231,8 @@ pub(super) async fn create_group(app: &App, by: &str, fields: GroupFields) -> Re
     if !group.apis.is_empty() {
         directory_changed(&mut tx, &group.apis, now).await?;
     }
-    record(&mut tx, by, "catalog.create_group", format!("group:{}", group.id), group_detail(&group), now).await?;
+    record(&mut tx, by, "catalog.create_group", format!("group:{}", group.id), group_detail(&group), now)
+        .await?;
     tx.commit().await?;
     Ok(group)
 }
@@ -266,7 +268,8 @@ pub(super) async fn update_group(
     if !touched.is_empty() {
         directory_changed(&mut tx, &touched, now).await?;
     }
-    record(&mut tx, by, "catalog.update_group", format!("group:{}", group.id), group_detail(&group), now).await?;
+    record(&mut tx, by, "catalog.update_group", format!("group:{}", group.id), group_detail(&group), now)
+        .await?;
     tx.commit().await?;
     Ok(group)
 }
@@ -281,13 +284,14 @@ pub(super) async fn delete_group(
     let mut tx = app.db.write("catalog.delete_group").await?;
     let group = load_group(&mut tx, id).await?;
     require_version(expected, group.version)?;
-    store::delete_group(&mut tx, &group.id).await.map_err(|error| {
-        if error.violates_reference() { CatalogError::GroupInUse } else { error.into() }
-    })?;
+    store::delete_group(&mut tx, &group.id)
+        .await
+        .map_err(|error| if error.violates_reference() { CatalogError::GroupInUse } else { error.into() })?;
     if !group.apis.is_empty() {
         directory_changed(&mut tx, &group.apis, now).await?;
     }
-    record(&mut tx, by, "catalog.delete_group", format!("group:{}", group.id), group_detail(&group), now).await?;
+    record(&mut tx, by, "catalog.delete_group", format!("group:{}", group.id), group_detail(&group), now)
+        .await?;
     tx.commit().await?;
     Ok(())
 }
@@ -337,7 +341,8 @@ fn apply(api: &mut Api, fields: ApiFields) -> Result<(), CatalogError> {
         return Err(CatalogError::Invalid { field: "accepts", reason });
     }
     if !api.no_auth && api.accepts.is_empty() {
-        let reason = "must name a credential (dgrk, x_api_key, bearer, basic), or no_auth must be true".into();
+        let reason =
+            "must name a credential (dgrk, x_api_key, bearer, basic), or no_auth must be true".into();
         return Err(CatalogError::Invalid { field: "accepts", reason });
     }
     Ok(())

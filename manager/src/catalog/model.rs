@@ -284,8 +284,10 @@ pub(super) fn path_key(rule: &PathRule) -> String {
         PathRule::Exact(path) => format!("exact {path}"),
         PathRule::Prefix(path) => format!("prefix {}", path.trim_end_matches('/')),
         PathRule::Template(path) => {
-            let segments: Vec<_> =
-                path.split('/').map(|segment| if segment.starts_with('{') { "{}" } else { segment }).collect();
+            let segments: Vec<_> = path
+                .split('/')
+                .map(|segment| if segment.starts_with('{') { "{}" } else { segment })
+                .collect();
             format!("template {}", segments.join("/"))
         }
     }
@@ -304,7 +306,9 @@ pub fn parse_hosts(hosts: &[String]) -> Result<Vec<String>, String> {
 
 fn parse_host(text: &str) -> Result<String, String> {
     let expected = || {
-        format!("{text:?} is no host: write a name or an address without scheme, port and path, e.g. api.example.com")
+        format!(
+            "{text:?} is no host: write a name or an address without scheme, port and path, e.g. api.example.com"
+        )
     };
     // An IPv6 address may come in brackets, as in a URL, or without.
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
@@ -334,7 +338,10 @@ pub fn parse_methods(methods: &[String]) -> Result<Vec<String>, String> {
     let mut upper = Vec::with_capacity(methods.len());
     for method in methods {
         let text = method.to_ascii_uppercase();
-        if text.is_empty() || text.len() > 32 || !text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
+        if text.is_empty()
+            || text.len() > 32
+            || !text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
+        {
             return Err(format!("{method:?} is no HTTP method, e.g. GET"));
         }
         upper.push(text);
@@ -384,7 +391,12 @@ mod unit {
     fn levels_are_ordered_with_a_on_top() {
         use SecurityLevel::{A, B, C, D, System};
         for (client, group, may) in [
-            (A, A, true), (A, System, true), (B, A, false), (C, D, true), (D, C, false), (System, D, false),
+            (A, A, true),
+            (A, System, true),
+            (B, A, false),
+            (C, D, true),
+            (D, C, false),
+            (System, D, false),
             (System, System, true),
         ] {
             assert_eq!(client.covers(group), may, "{client:?} {group:?}");
