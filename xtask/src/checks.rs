@@ -182,7 +182,7 @@ fn test(package: &str, environment: &[(&str, String)]) -> Result<()> {
 fn gate_on_wasm() -> Result<()> {
     let runner = tools::wasm_test_runner()?;
     let mut command: Command = wasm::find(None)?.cargo("test");
-    command.args(["--quiet", "--package", "gate", "--lib", "--tests", "--target-dir"]);
+    command.args(["--package", "gate", "--lib", "--tests", "--target-dir"]);
     command.arg(process::target().join("wasm-tests"));
     process::run(command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner).current_dir(root()))
 }

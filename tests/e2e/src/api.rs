@@ -34,6 +34,11 @@ impl Operator {
         Self { manager, name: name.to_owned(), token: token.to_owned() }
     }
 
+    /// For showing it in an installation that is thrown away.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// Any call.
     pub async fn call(&self, call: Call) -> Result<Answer> {
         client::http1(self.manager, &self.signed_in(call)).await

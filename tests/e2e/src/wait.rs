@@ -30,3 +30,10 @@ where
         tokio::time::sleep(POLL).await;
     }
 }
+
+/// The day it is in UTC, moved by `days`, as forms write it.
+#[expect(clippy::disallowed_methods, reason = "real processes live on a real day")]
+pub fn day(days: i64) -> String {
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    today.saturating_add(jiff::Span::new().days(days)).to_string()
+}

@@ -70,7 +70,7 @@ fn contains(bytes: &[u8], needle: &str) -> bool {
 }
 
 /// The header that makes the variant for tests trap (filter/src, feature `trap`).
-const TRAP: &str = "x-test-trap";
+const TRAP: &str = "x-keygate-test-trap";
 
 #[test]
 fn the_shipped_filter_cannot_be_told_to_trap() {
