@@ -216,8 +216,7 @@ pub fn buffer(kind: BufferKind, start: usize, size: usize) -> Result<Vec<u8>, St
 pub fn property(path: &[u8]) -> Result<Vec<u8>, Status> {
     let mut out = Returned::none();
     // SAFETY: the slice is read within the call, both pointers are to live variables.
-    let status =
-        unsafe { abi::proxy_get_property(path.as_ptr(), path.len(), &mut out.data, &mut out.size) };
+    let status = unsafe { abi::proxy_get_property(path.as_ptr(), path.len(), &mut out.data, &mut out.size) };
     ok(status).map(|()| out.take())
 }
 
@@ -242,9 +241,7 @@ pub fn shared_data(key: &[u8]) -> Result<(Vec<u8>, u32), Status> {
 /// that does not exist the host inserts whatever the number: see `shared.rs`.)
 pub fn set_shared_data(key: &[u8], value: &[u8], cas: u32) -> Result<(), Status> {
     // SAFETY: the host reads both slices within the call.
-    ok(unsafe {
-        abi::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas)
-    })
+    ok(unsafe { abi::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
 }
 
 /// Registers the queue `name` for this root context and gives its number.
@@ -432,7 +429,7 @@ macro_rules! foreign {
 
             $(
                 #[cfg(not(target_arch = "wasm32"))]
-                #[expect(clippy::too_many_arguments, unfulfilled_lint_expectations, reason = "the host's signature")]
+                #[allow(clippy::too_many_arguments, reason = "the host's signature, of some")]
                 pub unsafe fn $name($(_: $type),*) -> u32 {
                     12
                 }
@@ -510,7 +507,9 @@ mod tests {
 
     #[test]
     fn a_block_that_is_none_ends_early() {
-        for block in [vec![], vec![9], vec![0xff; 4], vec![0xff; 64], vec![1, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]] {
+        for block in
+            [vec![], vec![9], vec![0xff; 4], vec![0xff; 64], vec![1, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]]
+        {
             assert_eq!(Pairs { block }.iter().count(), 0);
         }
     }

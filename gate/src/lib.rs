@@ -40,6 +40,7 @@ pub mod credential;
 pub mod decide;
 pub mod denial;
 pub mod directory;
+pub mod gate;
 pub mod grant;
 pub mod id;
 pub mod limit_fields;

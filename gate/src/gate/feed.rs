@@ -70,7 +70,8 @@ pub struct FeedState {
 }
 
 impl FeedState {
-    const NEW: Self = Self {
+    /// Before the first answer.
+    pub const NEW: Self = Self {
         epoch: Epoch(0),
         revision: Revision(0),
         next_batch: 0,
@@ -208,6 +209,9 @@ pub fn read_batches<S: Shared + ?Sized>(
             Err(_) => return Changes::Reset,
         }
         at = at.max(Revision(until));
+    }
+    if at < state.revision {
+        return Changes::Reset;
     }
     Changes::Since(changes)
 }

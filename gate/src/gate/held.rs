@@ -366,7 +366,7 @@ mod tests {
     }
 
     fn credential(id: &str, n: u8) -> Subject {
-        let hex = super::super::presented::to_hex(&[n; 32]);
+        let hex = crate::credential::Fingerprint([n; 32]).to_hex();
         Subject::Credential { credential: id.into(), fingerprint: Fingerprint::XApiKey(hex) }
     }
 

@@ -43,8 +43,12 @@ impl Usage {
         result: &'static str,
         count: u64,
     ) {
-        let mut row =
-            Row { credential: credential.cloned(), secret: secret.map(String::from), api: api.cloned(), result };
+        let mut row = Row {
+            credential: credential.cloned(),
+            secret: secret.map(String::from),
+            api: api.cloned(),
+            result,
+        };
         if self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&row) {
             row = Row { credential: None, secret: None, api: None, result };
         }

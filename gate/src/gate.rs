@@ -1,0 +1,768 @@
+//! The gate of one worker VM: a state machine without I/O.
+//!
+//! Whoever drives it (the filter in Envoy, the simulation) passes in what happened, with the
+//! time and the shared records as arguments, and carries out what comes back:
+//!
+//! - [`Gate::handle_request`], [`Gate::handle_body`]: what to do with a stream ([`Step`]);
+//! - [`Gate::handle_answer`], [`Gate::handle_tick`], [`Gate::handle_wake`], [`Gate::handle_end`]:
+//!   the rest of the world;
+//! - [`Gate::poll`], after each of them, until it is empty: calls to send, VMs to wake, streams
+//!   to decide again ([`Effect`]).
+//!
+//! A stream that waits holds nothing. When what it waited for is there, or will not come, it is
+//! decided again from the start, so that a decision never mixes two moments.
+
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::rc::Rc;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::address::Block;
+use crate::credential::dgrk::{Match, Scratch, VerifyingKey};
+use crate::decide::Origin;
+use crate::denial::Response;
+use crate::directory::Directory;
+use crate::grant::HeldGrant;
+use crate::id::{Epoch, HolderId, MeterId};
+use crate::shared::{Shared, Write, update};
+use crate::time::{MonoMillis, Now};
+use crate::wire::directory::{ApiEntry, Settings};
+use crate::wire::exchange::Permission;
+
+pub mod budget;
+mod decision;
+mod exchange;
+pub mod feed;
+pub mod held;
+mod lead;
+mod presented;
+mod random;
+mod ratelimit;
+pub mod slots;
+pub mod usage;
+
+use budget::Budget;
+use exchange::{Exchange, Lookup};
+use feed::{FeedState, Keys};
+use held::{Cache, History, Unknowns};
+use presented::CacheKey;
+use random::Random;
+use usage::Usage;
+
+/// Version of everything that this crate keeps in shared records: part of their keys, so that a
+/// hot-swapped filter never reads what another version wrote.
+pub const SHARED_LAYOUT: u32 = 1;
+/// How often the gate wants [`Gate::handle_tick`].
+pub const TICK_MS: u32 = 100;
+/// How long a request waits for the first directory.
+pub const DIRECTORY_WAIT_MS: u64 = 5_000;
+/// Requests that wait for the directory, and again for unknown credentials, at most.
+pub const MAX_WAITING: usize = 4_096;
+/// Requests that wait for units of one meter at most.
+pub const MAX_WAITING_FOR_UNITS: usize = 64;
+/// Look-ups per second and source address that found nobody; then 429 for what is not known.
+pub const FAILED_LOOKUPS_PER_S: u64 = 128;
+/// Bytes with wrong signatures per second and source address; then 429 for DGRK.
+pub const FAILED_BYTES_PER_S: u64 = 16 << 20;
+/// Grants held by default.
+pub const DEFAULT_CACHE_ENTRIES: usize = 10_000;
+
+/// One request, by the number that the host gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u32);
+
+/// One call to the manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// What the gate asks of its host while it decides.
+pub trait Host: Shared {
+    /// `source.address` of a stream as the proxy trusts it, `ip:port`. Asked only where something
+    /// depends on it.
+    fn source(&mut self, stream: StreamId) -> String;
+}
+
+/// What does not change in the life of a gate.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Prefix of all shared keys: names layout version, manager and installation.
+    pub namespace: Vec<u8>,
+    /// From which side requests come.
+    pub origin: OriginRule,
+    /// Path that answers load balancers from local state.
+    pub health_path: Option<String>,
+    /// Grants held at most.
+    pub cache_entries: usize,
+    /// The filter's own version, for the operator's eyes.
+    pub filter_version: String,
+}
+
+/// How the origin of a request is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginRule {
+    /// The listener says it.
+    Always(Origin),
+    /// From these addresses: internal; from others: external.
+    InternalFrom(Vec<Block>),
+}
+
+/// What to do with a stream now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Let it go on.
+    Admit(Admission),
+    /// Answer it.
+    Respond(Response),
+    /// Hold all of it, until [`Effect::Decide`] names it.
+    Wait,
+    /// Hold the headers and let the body come: each piece to [`Gate::handle_body`].
+    WaitForBody,
+    /// Read the complete body and call [`Gate::handle_request`] with it.
+    ReadBody,
+}
+
+/// What an admitted request is changed by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// Who calls; absent where nobody had to prove it.
+    pub identity: Option<Rc<Identity>>,
+    /// Which API is called; absent for one that is not registered.
+    pub api: Option<Rc<ApiEntry>>,
+    /// Headers to remove: what only we may write, and the credential where that is set.
+    pub remove: Vec<Vec<u8>>,
+    /// Headers of the answer to come.
+    pub answer_headers: Vec<(&'static str, String)>,
+}
+
+/// Who calls, as the API behind is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `x-keygate-client-id`.
+    pub client: String,
+    /// `x-keygate-credential`.
+    pub credential: String,
+    /// `x-keygate-groups`, separated by commas; absent for DGRK keys, which list APIs.
+    pub groups: Option<String>,
+}
+
+/// What to do with a piece of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyStep {
+    /// Let it go on.
+    Pass,
+    /// Hold it.
+    Hold,
+    /// Call [`Gate::handle_request`].
+    Decide,
+}
+
+/// What to do for the gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Read the head of this stream again and call [`Gate::handle_request`].
+    Decide(StreamId),
+    /// Register this queue: what arrives there is [`Gate::handle_wake`].
+    Register {
+        /// Its name.
+        queue: Vec<u8>,
+    },
+    /// Put something into this queue.
+    Wake {
+        /// Its name.
+        queue: Vec<u8>,
+    },
+    /// Send this.
+    Call(Call),
+    /// Tell an operator.
+    Notice(String),
+}
+
+/// A call to the manager.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Names its answer.
+    pub id: CallId,
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// Path and query.
+    pub path: String,
+    /// JSON; empty with `GET`.
+    pub body: Vec<u8>,
+    /// When to give up.
+    pub timeout_ms: u32,
+}
+
+/// What became of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It could not be sent, or nobody answered in time.
+    Failed,
+    /// Somebody answered.
+    Received {
+        /// HTTP status.
+        status: u16,
+        /// It carries the manager's mark.
+        marked: bool,
+        /// The body.
+        body: Vec<u8>,
+    },
+}
+
+/// One worker's gate. See the module.
+pub struct Gate {
+    setup: Setup,
+    keys: Keys,
+    random: Random,
+    /// Names this life of the VM among all.
+    me: u64,
+    /// Key under which passwords are cached.
+    password_key: [u8; 32],
+    /// Streams of lease records are named from here on.
+    next_rec: u64,
+    active: bool,
+    slot: Option<u64>,
+    holder: Option<HolderId>,
+
+    directory: Option<Directory>,
+    /// Snapshot and deltas of the shared directory that ours is made of.
+    directory_at: (u64, u64),
+    settings: Settings,
+    feed: FeedState,
+    joined: bool,
+    leads: bool,
+    /// The next fetch asks for all of the directory.
+    fetch_whole: bool,
+
+    cache: Cache<Entry>,
+    unknowns: Unknowns,
+    history: History,
+    scratch: Scratch,
+    failed_lookups: Budget,
+    failed_bytes: Budget,
+    usage: Usage,
+    /// Cached credentials with calls that are not in `usage` yet.
+    counted: Vec<CacheKey>,
+
+    streams: BTreeMap<StreamId, Stream>,
+    in_flight: u32,
+    waiting_for_directory: usize,
+    waiting_for_lookups: usize,
+    lookups: BTreeMap<CacheKey, Lookup>,
+    waiting_for_units: BTreeMap<MeterId, Vec<StreamId>>,
+    /// In which bucket a meter's record is.
+    buckets: BTreeMap<MeterId, u16>,
+    due_buckets: BTreeMap<u16, MonoMillis>,
+    scanned_buckets: u16,
+    leases_seen: u32,
+
+    next_call: u64,
+    calls: BTreeMap<CallId, Pending>,
+    polls: Pace,
+    fetches: Pace,
+    exchanges: Pace,
+    usage_due_at: MonoMillis,
+
+    resumed: VecDeque<StreamId>,
+    effects: VecDeque<Effect>,
+    work: bool,
+}
+
+/// A grant, ready to decide with.
+struct Entry {
+    grant: HeldGrant,
+    identity: Rc<Identity>,
+    /// For DGRK.
+    verifying_key: Option<VerifyingKey>,
+    last_match: Option<Match>,
+    keep_until: MonoMillis,
+    admitted: Vec<Admitted>,
+}
+
+/// Calls that are not reported yet.
+struct Admitted {
+    api: Rc<ApiEntry>,
+    secret_index: Option<usize>,
+    count: u64,
+}
+
+/// What is known of a request.
+enum Stream {
+    /// Behind us, until its end.
+    Admitted,
+    /// Held.
+    Held(Hold),
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Hold {
+    body: Body,
+    /// What it waits for now.
+    waits: Option<Wait>,
+    /// What it waited for, while its body is read.
+    waited: Option<Wait>,
+    /// On its way to be decided again.
+    resumed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Body {
+    /// Nobody asked for it.
+    #[default]
+    Unasked,
+    Arriving {
+        size: usize,
+    },
+    Complete {
+        size: usize,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    what: WaitFor,
+    until: MonoMillis,
+    again_at: Option<MonoMillis>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WaitFor {
+    Directory,
+    Lookup(CacheKey),
+    Units(MeterId),
+}
+
+/// A call under way.
+struct Pending {
+    purpose: Purpose,
+    sent: MonoMillis,
+    /// When its answer is no longer believed to come: those of a removed root context vanish.
+    lost_at: MonoMillis,
+}
+
+enum Purpose {
+    Poll { epoch: Epoch, since: crate::id::Revision },
+    Directory { wanted: u64, at: (u64, u64) },
+    Exchange(Exchange),
+}
+
+/// How calls of one purpose follow each other.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    under_way: usize,
+    not_before: MonoMillis,
+    failures: u32,
+}
+
+impl Pace {
+    const fn new() -> Self {
+        Self { under_way: 0, not_before: MonoMillis(0), failures: 0 }
+    }
+
+    fn sent(&mut self) {
+        self.under_way += 1;
+    }
+
+    fn answered(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.failures = 0;
+    }
+
+    /// Waits 100 ms, twice as long with each failure in a row, 1 s at most.
+    fn failed(&mut self, now: MonoMillis) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.not_before = now + (100_u64 << self.failures.min(4)).min(1_000);
+        self.failures = self.failures.saturating_add(1);
+    }
+}
+
+impl Gate {
+    /// A gate that holds nothing and asks for nothing before the first request.
+    pub fn new(setup: Setup, seed: [u8; 32]) -> Self {
+        let mut random = Random::new(seed);
+        let me = random.number();
+        Self {
+            keys: Keys::below(&setup.namespace),
+            me,
+            password_key: random.bytes(),
+            next_rec: random.number(),
+            active: false,
+            slot: None,
+            holder: None,
+            directory: None,
+            directory_at: (0, 0),
+            settings: Settings::default(),
+            feed: FeedState::NEW,
+            joined: false,
+            leads: false,
+            fetch_whole: false,
+            cache: Cache::new(setup.cache_entries),
+            unknowns: Unknowns::default(),
+            history: History::since(crate::id::Revision(0)),
+            scratch: Scratch::new(),
+            failed_lookups: Budget::new(FAILED_LOOKUPS_PER_S),
+            failed_bytes: Budget::new(FAILED_BYTES_PER_S),
+            usage: Usage::new(random.number()),
+            counted: Vec::new(),
+            streams: BTreeMap::new(),
+            in_flight: 0,
+            waiting_for_directory: 0,
+            waiting_for_lookups: 0,
+            lookups: BTreeMap::new(),
+            waiting_for_units: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            due_buckets: BTreeMap::new(),
+            scanned_buckets: 0,
+            leases_seen: 0,
+            next_call: 0,
+            calls: BTreeMap::new(),
+            polls: Pace::new(),
+            fetches: Pace::new(),
+            exchanges: Pace::new(),
+            usage_due_at: MonoMillis(0),
+            resumed: VecDeque::new(),
+            effects: VecDeque::new(),
+            work: false,
+            random,
+            setup,
+        }
+    }
+
+    /// Whether the gate has begun its work, with the first request.
+    pub fn is_active(&self) -> bool {
+        self.active
+    }
+
+    /// Whether requests can be decided: a directory is held, and is fresh.
+    pub fn is_ready(&self, now: Now) -> bool {
+        self.directory.is_some() && now.mono < self.feed.fresh_until
+    }
+
+    /// Whether [`Gate::poll`] may have something.
+    pub fn has_work(&self) -> bool {
+        self.work
+    }
+
+    /// A piece of the body of a stream: `size` bytes are there by now, `complete`: all.
+    pub fn handle_body(&mut self, stream: StreamId, size: usize, complete: bool) -> BodyStep {
+        let max = self.settings.max_signed_body_bytes as usize;
+        match self.streams.get_mut(&stream) {
+            None | Some(Stream::Admitted) => BodyStep::Pass,
+            Some(Stream::Held(hold)) => {
+                hold.body = if complete { Body::Complete { size } } else { Body::Arriving { size } };
+                if complete || size > max { BodyStep::Decide } else { BodyStep::Hold }
+            }
+        }
+    }
+
+    /// Trailers have arrived: no more of the body follows.
+    pub fn handle_trailers(&mut self, stream: StreamId) -> BodyStep {
+        match self.streams.get(&stream) {
+            None | Some(Stream::Admitted) => BodyStep::Pass,
+            Some(Stream::Held(hold)) => match hold.body {
+                Body::Unasked => BodyStep::Hold,
+                Body::Arriving { size } | Body::Complete { size } => self.handle_body(stream, size, true),
+            },
+        }
+    }
+
+    /// The stream is over: answered, or gone.
+    pub fn handle_end(&mut self, stream: StreamId) {
+        match self.streams.remove(&stream) {
+            None => {}
+            Some(Stream::Admitted) => self.in_flight = self.in_flight.saturating_sub(1),
+            Some(Stream::Held(hold)) => self.stop_waiting(stream, hold.waits.map(|wait| wait.what)),
+        }
+    }
+
+    /// Somebody put something into the queue of this VM.
+    pub fn handle_wake(&mut self, host: &mut dyn Host, now: Now) {
+        if let Some(slot) = self.slot {
+            slots::mark_awake(host, &self.keys, slot);
+        }
+        self.synchronise(host, now.mono);
+        // Units may have come with another worker's renewal.
+        let waiting: Vec<StreamId> = self.waiting_for_units.values().flatten().copied().collect();
+        waiting.into_iter().for_each(|stream| self.resume(stream));
+        self.work = true;
+    }
+
+    /// [`TICK_MS`] have passed.
+    pub fn handle_tick(&mut self, host: &mut dyn Host, now: Now) {
+        if !self.active {
+            return;
+        }
+        self.work = true;
+        self.give_up_lost_calls(host, now);
+        self.keep_slot(host, now.mono);
+        self.leads = feed::lead(host, &self.keys, self.me, now.mono);
+        self.synchronise(host, now.mono);
+        self.history.expire(now.mono);
+        self.unknowns.expire(now.mono);
+        self.failed_lookups.forget_past(now.mono);
+        self.failed_bytes.forget_past(now.mono);
+        if self.leads {
+            self.scan_buckets(host, now.mono);
+        }
+        self.resume_overdue(now.mono);
+    }
+
+    /// The answer to a call.
+    pub fn handle_answer(&mut self, call: CallId, answer: Answer, host: &mut dyn Host, now: Now) {
+        let Some(pending) = self.calls.remove(&call) else { return };
+        self.work = true;
+        match pending.purpose {
+            Purpose::Poll { epoch, since } => {
+                self.take_changes(answer, epoch, since, pending.sent, host, now.mono);
+            }
+            Purpose::Directory { wanted, at } => self.take_directory(answer, wanted, at, host, now.mono),
+            Purpose::Exchange(exchange) => self.take_exchange(answer, exchange, pending.sent, host, now.mono),
+        }
+    }
+
+    /// The host will not drive this gate any longer: others take over.
+    pub fn retire(&mut self, host: &mut dyn Host) {
+        if !self.active {
+            return;
+        }
+        feed::resign(host, &self.keys, self.me);
+        if let Some(slot) = self.slot.take() {
+            slots::release(host, &self.keys, slot, self.me);
+        }
+        self.active = false;
+    }
+
+    /// What is to be done next; none = nothing.
+    pub fn poll(&mut self, host: &mut dyn Host, now: Now) -> Option<Effect> {
+        if !self.work {
+            return None;
+        }
+        while let Some(stream) = self.resumed.pop_front() {
+            if let Some(Stream::Held(hold)) = self.streams.get_mut(&stream)
+                && hold.resumed
+            {
+                hold.resumed = false;
+                return Some(Effect::Decide(stream));
+            }
+        }
+        if let Some(effect) = self.effects.pop_front() {
+            return Some(effect);
+        }
+        if self.active {
+            let call = self
+                .next_poll(now.mono)
+                .or_else(|| self.next_fetch(now.mono))
+                .or_else(|| self.next_exchange(host, now));
+            if let Some(call) = call {
+                return Some(Effect::Call(call));
+            }
+        }
+        self.work = false;
+        None
+    }
+
+    /// Begins the work of this VM.
+    fn activate(&mut self, host: &mut dyn Host, now: MonoMillis) {
+        if self.active {
+            return;
+        }
+        self.active = true;
+        self.work = true;
+        self.holder = self.claim_holder(host);
+        self.keep_slot(host, now);
+        self.leads = feed::lead(host, &self.keys, self.me, now);
+        self.synchronise(host, now);
+    }
+
+    /// The id of this process: drawn once by whoever comes first.
+    fn claim_holder(&mut self, host: &mut dyn Host) -> Option<HolderId> {
+        let mut drawn = [0; 16];
+        drawn.iter_mut().zip(self.random.bytes()).for_each(|(to, from)| *to = from);
+        update(host, &self.keys.named("holder"), |found| {
+            match found.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
+                Some(held) => (Write::Keep, HolderId(held)),
+                None => (Write::Put(drawn.to_vec()), HolderId(drawn)),
+            }
+        })
+    }
+
+    fn keep_slot(&mut self, host: &mut dyn Host, now: MonoMillis) {
+        if let Some(slot) = self.slot {
+            if slots::beat(host, &self.keys, slot, self.me, now) {
+                return;
+            }
+            self.slot = None;
+        }
+        self.slot = slots::claim(host, &self.keys, self.me, now);
+        if let Some(slot) = self.slot {
+            slots::mark_awake(host, &self.keys, slot);
+            self.effects.push_back(Effect::Register { queue: self.keys.numbered("queue", slot) });
+            self.work = true;
+        }
+    }
+
+    fn wake_others(&mut self, host: &mut dyn Host, now: MonoMillis) {
+        for slot in slots::others(host, &self.keys, self.me, now) {
+            if slots::mark_woken(host, &self.keys, slot) {
+                self.effects.push_back(Effect::Wake { queue: self.keys.numbered("queue", slot) });
+            }
+        }
+        self.work = true;
+    }
+
+    fn give_up_lost_calls(&mut self, host: &mut dyn Host, now: Now) {
+        let lost: Vec<CallId> =
+            self.calls.iter().filter(|(_, call)| call.lost_at <= now.mono).map(|(id, _)| *id).collect();
+        for call in lost {
+            self.handle_answer(call, Answer::Failed, host, now);
+        }
+    }
+
+    fn call(
+        &mut self,
+        purpose: Purpose,
+        method: &'static str,
+        path: String,
+        body: Vec<u8>,
+        timeout_ms: u64,
+        now: MonoMillis,
+    ) -> Call {
+        self.next_call += 1;
+        let id = CallId(self.next_call);
+        let lost_at = now + timeout_ms + 1_000;
+        self.calls.insert(id, Pending { purpose, sent: now, lost_at });
+        Call { id, method, path, body, timeout_ms: u32::try_from(timeout_ms).unwrap_or(u32::MAX) }
+    }
+
+    fn notice(&mut self, text: String) {
+        self.effects.push_back(Effect::Notice(text));
+        self.work = true;
+    }
+
+    /// Has a held stream decided again.
+    fn resume(&mut self, stream: StreamId) {
+        if let Some(Stream::Held(hold)) = self.streams.get_mut(&stream)
+            && !hold.resumed
+        {
+            hold.resumed = true;
+            self.resumed.push_back(stream);
+            self.work = true;
+        }
+    }
+
+    fn resume_those(&mut self, waits_for: impl Fn(&Wait) -> bool) {
+        let found: Vec<StreamId> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| match stream {
+                Stream::Held(hold) => hold.waits.as_ref().is_some_and(&waits_for),
+                Stream::Admitted => false,
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        found.into_iter().for_each(|stream| self.resume(stream));
+    }
+
+    fn resume_overdue(&mut self, now: MonoMillis) {
+        if self.waiting_for_directory + self.waiting_for_lookups > 0 || !self.waiting_for_units.is_empty() {
+            self.resume_those(|wait| wait.until <= now || wait.again_at.is_some_and(|at| at <= now));
+        }
+    }
+
+    /// Takes a stream off the list of those that wait for `what`.
+    fn stop_waiting(&mut self, stream: StreamId, what: Option<WaitFor>) {
+        match what {
+            None => {}
+            Some(WaitFor::Directory) => {
+                self.waiting_for_directory = self.waiting_for_directory.saturating_sub(1);
+            }
+            Some(WaitFor::Lookup(key)) => {
+                self.waiting_for_lookups = self.waiting_for_lookups.saturating_sub(1);
+                if let Some(lookup) = self.lookups.get_mut(&key) {
+                    lookup.waiting.retain(|waiting| *waiting != stream);
+                    if lookup.waiting.is_empty() {
+                        self.lookups.remove(&key);
+                    }
+                }
+            }
+            Some(WaitFor::Units(meter)) => {
+                if let Some(waiting) = self.waiting_for_units.get_mut(&meter) {
+                    waiting.retain(|waiting| *waiting != stream);
+                    if waiting.is_empty() {
+                        self.waiting_for_units.remove(&meter);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Moves what was counted beside the grants into the usage to report.
+    fn collect_usage(&mut self) {
+        for key in core::mem::take(&mut self.counted) {
+            if let Some(entry) = self.cache.get_mut(&key) {
+                entry.report(&mut self.usage);
+            }
+        }
+    }
+
+    fn forget(&mut self, mut entry: Entry) {
+        entry.report(&mut self.usage);
+    }
+}
+
+impl Entry {
+    fn new(grant: HeldGrant, verifying_key: Option<VerifyingKey>, now: MonoMillis) -> Self {
+        let groups = match &grant.wire.permission {
+            Permission::Apis { .. } => None,
+            Permission::Groups { groups } => {
+                Some(groups.iter().map(|group| group.as_str()).collect::<Vec<_>>().join(","))
+            }
+        };
+        let identity = Identity {
+            client: grant.wire.client.as_str().to_owned(),
+            credential: grant.wire.credential.as_str().to_owned(),
+            groups,
+        };
+        Self {
+            keep_until: now + u64::from(grant.wire.keep_s).saturating_mul(1_000),
+            identity: Rc::new(identity),
+            verifying_key,
+            last_match: None,
+            admitted: Vec::new(),
+            grant,
+        }
+    }
+
+    /// Counts an admitted call; `true` if it is the first since the last report.
+    fn count(&mut self, api: &Rc<ApiEntry>, secret_index: Option<usize>) -> bool {
+        let first = self.admitted.is_empty();
+        let same = |row: &&mut Admitted| Rc::ptr_eq(&row.api, api) && row.secret_index == secret_index;
+        match self.admitted.iter_mut().find(same) {
+            Some(row) => row.count += 1,
+            None => self.admitted.push(Admitted { api: api.clone(), secret_index, count: 1 }),
+        }
+        first
+    }
+
+    fn secret_id(&self, index: Option<usize>) -> Option<&str> {
+        match &self.grant.wire.proof {
+            crate::wire::exchange::Proof::Signature { secrets } => {
+                secrets.get(index?).map(|secret| secret.id.as_str())
+            }
+            crate::wire::exchange::Proof::Presented => None,
+        }
+    }
+
+    fn report(&mut self, usage: &mut Usage) {
+        for row in core::mem::take(&mut self.admitted) {
+            let secret = self.secret_id(row.secret_index).map(ToString::to_string);
+            usage.count(
+                Some(&self.grant.wire.credential),
+                secret.as_deref(),
+                Some(&row.api.uid),
+                usage::ADMITTED,
+                row.count,
+            );
+        }
+    }
+}

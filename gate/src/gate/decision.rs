@@ -1,0 +1,702 @@
+//! From the head of a request to a step: the branches of the request path, in their order.
+
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use super::presented::CacheKey;
+use super::usage::ADMITTED;
+use super::{
+    Admission, Body, DIRECTORY_WAIT_MS, Entry, Gate, Hold, Host, MAX_WAITING, MAX_WAITING_FOR_UNITS,
+    OriginRule, Step, Stream, StreamId, Wait, WaitFor, ratelimit,
+};
+use crate::address::parse_source;
+use crate::credential::basic::Basic;
+use crate::credential::bearer::UnverifiedToken;
+use crate::credential::dgrk::{Charset, Dgrk, Verdict};
+use crate::credential::x_api_key::XApiKey;
+use crate::credential::{Scheme, basic, bearer, dgrk, x_api_key};
+use crate::decide::{Call, Origin, Proven, decide, decide_open};
+use crate::denial::{Circumstances, Denial, Response};
+use crate::id::{ApiUid, ClientId, CredentialId};
+use crate::quota::bucket::bucket_of_key;
+use crate::quota::holder::{Ask, Spent, spend};
+use crate::request::{
+    CredentialHeader, CredentialKind, RequestHead, SignedBody, credential_header, guard_path,
+    is_cors_preflight, is_grpc, is_identity_header, normal_host, signed_body,
+};
+use crate::time::{MonoMillis, Now};
+use crate::wire::directory::{ApiEntry, Unregistered};
+use crate::wire::exchange::{MeterKind, Presented};
+
+/// What a request presents, parsed.
+enum Presentation<'h> {
+    Dgrk(Dgrk<'h>),
+    XApiKey(XApiKey<'h>),
+    Bearer(UnverifiedToken<'h>),
+    Basic(Basic),
+}
+
+/// What became of a request, before it is told.
+enum Outcome {
+    Admit(Admission),
+    Hold { waits: Option<WaitFor>, patience_ms: u64, again_at: Option<MonoMillis>, for_body: bool },
+    ReadBody,
+    Health,
+}
+
+/// A refusal and whom it is about.
+struct Refusal {
+    denial: Denial,
+    api: Option<ApiUid>,
+    /// Told once the secret is proven.
+    known: Option<Known>,
+}
+
+struct Known {
+    client: ClientId,
+    credential: CredentialId,
+    utc_offset_min: i32,
+    headers: Vec<(&'static str, String)>,
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self { denial, api: None, known: None }
+    }
+}
+
+/// The caller's address, asked of the host once and only if needed.
+struct Source {
+    stream: StreamId,
+    asked: Option<Option<IpAddr>>,
+}
+
+impl Source {
+    fn address(&mut self, host: &mut dyn Host) -> Option<IpAddr> {
+        let stream = self.stream;
+        *self.asked.get_or_insert_with(|| parse_source(&host.source(stream)))
+    }
+}
+
+impl Gate {
+    /// The head of a request has arrived, or [`super::Effect::Decide`] named its stream. `body`:
+    /// all of it, after [`Step::ReadBody`].
+    pub fn handle_request(
+        &mut self,
+        stream: StreamId,
+        head: &RequestHead<'_>,
+        body: Option<&[u8]>,
+        host: &mut dyn Host,
+        now: Now,
+    ) -> Step {
+        self.activate(host, now.mono);
+        let mut hold = match self.streams.remove(&stream) {
+            None => Hold::default(),
+            Some(Stream::Held(hold)) => hold,
+            Some(Stream::Admitted) => {
+                // Decided already: a second decision would count it twice.
+                self.streams.insert(stream, Stream::Admitted);
+                return Step::Admit(Admission::default());
+            }
+        };
+        hold.resumed = false;
+        let waits = hold.waits.take();
+        self.stop_waiting(stream, waits.map(|wait| wait.what));
+        let waited = waits.or(hold.waited.take());
+        let outcome = self.consider(stream, head, body, &hold, waited, host, now);
+        match outcome {
+            Ok(Outcome::Admit(admission)) => {
+                self.in_flight += 1;
+                self.streams.insert(stream, Stream::Admitted);
+                Step::Admit(admission)
+            }
+            Ok(Outcome::Health) => self.health(now),
+            Ok(Outcome::ReadBody) => {
+                hold.waited = waited;
+                self.streams.insert(stream, Stream::Held(hold));
+                Step::ReadBody
+            }
+            Ok(Outcome::Hold { waits, patience_ms, again_at, for_body }) => {
+                hold.waits = waits.map(|what| {
+                    // The patience of a wait counts from its beginning, however often it is renewed.
+                    let until = waited.filter(|wait| same_kind(&wait.what, &what)).map(|wait| wait.until);
+                    Wait { what, until: until.unwrap_or(now.mono + patience_ms), again_at }
+                });
+                if for_body && hold.body == Body::Unasked {
+                    hold.body = Body::Arriving { size: 0 };
+                }
+                if let Some(wait) = hold.waits {
+                    self.begin_waiting(stream, wait.what);
+                }
+                self.streams.insert(stream, Stream::Held(hold));
+                if hold.body == Body::Unasked { Step::Wait } else { Step::WaitForBody }
+            }
+            Err(refusal) => Step::Respond(self.refuse(head, refusal, now)),
+        }
+    }
+
+    fn begin_waiting(&mut self, stream: StreamId, what: WaitFor) {
+        match what {
+            WaitFor::Directory => self.waiting_for_directory += 1,
+            WaitFor::Lookup(key) => {
+                self.waiting_for_lookups += 1;
+                if let Some(lookup) = self.lookups.get_mut(&key) {
+                    lookup.waiting.push(stream);
+                }
+            }
+            WaitFor::Units(meter) => self.waiting_for_units.entry(meter).or_default().push(stream),
+        }
+        self.work = true;
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that is known of a request, once")]
+    fn consider(
+        &mut self,
+        stream: StreamId,
+        head: &RequestHead<'_>,
+        body: Option<&[u8]>,
+        hold: &Hold,
+        waited: Option<Wait>,
+        host: &mut dyn Host,
+        now: Now,
+    ) -> Result<Outcome, Refusal> {
+        let path_alone = head.path.split(|byte| *byte == b'?').next().unwrap_or_default();
+        if self.setup.health_path.as_ref().is_some_and(|health| health.as_bytes() == path_alone) {
+            return Ok(Outcome::Health);
+        }
+        if self.directory.is_none() || !self.joined {
+            return self.wait_for_directory(head, hold, waited, now.mono);
+        }
+        let Some(directory) = &self.directory else { return Err(Denial::DirectoryUnavailable.into()) };
+        let path = guard_path(head.path)?;
+        let host_name = normal_host(head.host);
+        let method = core::str::from_utf8(head.method).unwrap_or_default();
+        if self.settings.cors_preflight && is_cors_preflight(head) {
+            let wanted = head.values("access-control-request-method").next().unwrap_or_default();
+            let wanted = core::str::from_utf8(wanted).unwrap_or_default();
+            if directory.find(&host_name, wanted, path).is_ok_and(|api| api.enabled) {
+                return Ok(Outcome::Admit(admission(head, None, None)));
+            }
+        }
+        let api = match directory.find(&host_name, method, path) {
+            Ok(api) => api.clone(),
+            Err(Denial::ApiNotFound) if self.settings.unregistered == Unregistered::Pass => {
+                return Ok(Outcome::Admit(admission(head, None, None)));
+            }
+            Err(denial) => return Err(denial.into()),
+        };
+        self.consider_api(stream, head, body, hold, waited, &api, host, now).map_err(|mut refusal| {
+            refusal.api = Some(api.uid.clone());
+            refusal
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that is known of a request, once")]
+    fn consider_api(
+        &mut self,
+        stream: StreamId,
+        head: &RequestHead<'_>,
+        body: Option<&[u8]>,
+        hold: &Hold,
+        waited: Option<Wait>,
+        api: &Rc<ApiEntry>,
+        host: &mut dyn Host,
+        now: Now,
+    ) -> Result<Outcome, Refusal> {
+        let mut source = Source { stream, asked: None };
+        if !api.enabled {
+            return Err(Denial::ApiDisabled.into());
+        }
+        if api.no_auth {
+            let _permit = decide_open(api, self.origin(&mut source, host))?;
+            self.usage.count(None, None, Some(&api.uid), ADMITTED, 1);
+            return Ok(Outcome::Admit(admission(head, None, Some(api))));
+        }
+        let (header, presentation) = present(head, api)?;
+        let signed = match presentation {
+            Presentation::Dgrk(_) => Some(signed_body(head, api)?),
+            Presentation::XApiKey(_) | Presentation::Bearer(_) | Presentation::Basic(_) => None,
+        };
+        let for_body = matches!(signed, Some(SignedBody::Whole { .. }));
+        if for_body {
+            self.check_body_size(head, hold)?;
+        }
+        if self.feed.fresh_until <= now.mono {
+            // What is held may be revoked by now, and nobody can be asked.
+            return Err(Denial::Stale.into());
+        }
+        let key = presentation.key(&self.password_key);
+        if self.cache.get_mut(&key).is_some_and(|entry| entry.keep_until <= now.mono)
+            && let Some(entry) = self.cache.remove(&key)
+        {
+            self.forget(entry);
+        }
+        if self.cache.get_mut(&key).is_none() {
+            return self.look_up(&presentation, key, for_body, waited, &mut source, host, now.mono);
+        }
+        let proof = match (&presentation, signed) {
+            (Presentation::Dgrk(dgrk), Some(signed)) => {
+                match self.prove(dgrk, &key, signed, head, body, hold, &mut source, host, now.mono)? {
+                    Some(proof) => proof,
+                    None => return Ok(body_outcome(hold)),
+                }
+            }
+            (
+                Presentation::Dgrk(_)
+                | Presentation::XApiKey(_)
+                | Presentation::Bearer(_)
+                | Presentation::Basic(_),
+                _,
+            ) => {
+                let proven = self.cache.get_mut(&key).and_then(|e| Proven::by_presentation(&e.grant.wire));
+                let proven = proven.ok_or(Denial::CredentialUnknown { kind: presentation.kind() })?;
+                Proof { proven, secret_index: None }
+            }
+        };
+        self.settle(head, header, presentation.kind(), key, proof, api, waited, &mut source, host, now)
+    }
+
+    /// Decides what is proven, takes what it costs, and admits.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of a request, once")]
+    fn settle(
+        &mut self,
+        head: &RequestHead<'_>,
+        header: &'static str,
+        kind: CredentialKind,
+        key: CacheKey,
+        proof: Proof,
+        api: &Rc<ApiEntry>,
+        waited: Option<Wait>,
+        source: &mut Source,
+        host: &mut dyn Host,
+        now: Now,
+    ) -> Result<Outcome, Refusal> {
+        let origin = self.origin(source, host);
+        let Some(entry) = self.cache.get_mut(&key) else { return Err(Denial::Internal.into()) };
+        let grant = &entry.grant;
+        let address = match grant.bindings {
+            crate::address::Bindings::Anywhere => None,
+            crate::address::Bindings::Only(_) => source.address(host),
+        };
+        let call = Call { kind, address, origin, in_flight: self.in_flight };
+        let _permit = decide(proof.proven, grant, api, &call, self.settings.capacity, now.unix)
+            .map_err(|denial| entry.refusal(denial, Vec::new()))?;
+        let mut answer_headers = Vec::new();
+        if grant.wire.tps > 0 || !grant.wire.meters.is_empty() {
+            let bucket = bucket_of_key(&grant.client_key);
+            self.next_rec = self.next_rec.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let ask = Ask {
+                client: grant.client_key,
+                tps: grant.wire.tps,
+                meters: &grant.wire.meters,
+                random: mixed(self.next_rec),
+            };
+            let touched = spend(host, &self.keys.numbered("bucket", u64::from(bucket)), now.mono, &ask);
+            if let Some(due) = touched.next_due {
+                let known = self.due_buckets.entry(bucket).or_insert(due);
+                *known = due.min(*known);
+                self.work |= due <= now.mono;
+            }
+            match touched.result {
+                Spent::Admitted { tps_left, left } => {
+                    if self.settings.ratelimit_on_success {
+                        answer_headers = ratelimit::headers(&entry.grant.wire, tps_left, &left);
+                    }
+                }
+                unspent => return self.unspent(unspent, key, waited, now.mono),
+            }
+        }
+        let Some(entry) = self.cache.get_mut(&key) else { return Err(Denial::Internal.into()) };
+        if entry.count(api, proof.secret_index) {
+            self.counted.push(key);
+        }
+        let mut admitted = admission(head, Some(entry), Some(api));
+        admitted.answer_headers = answer_headers;
+        if self.settings.strip_credential {
+            admitted.remove.push(header.as_bytes().to_vec());
+        }
+        Ok(Outcome::Admit(admitted))
+    }
+
+    /// No unit was taken: wait, or refuse.
+    fn unspent(
+        &mut self,
+        spent: Spent,
+        key: CacheKey,
+        waited: Option<Wait>,
+        now: MonoMillis,
+    ) -> Result<Outcome, Refusal> {
+        let Some(entry) = self.cache.get_mut(&key) else { return Err(Denial::Internal.into()) };
+        let wire = &entry.grant.wire;
+        let meter_kind = |meter| {
+            let found = wire.meters.iter().find(|m| m.id == meter);
+            found.map_or((MeterKind::ClientQuota, 0), |m| (m.kind, m.limit))
+        };
+        let patience_ms = u64::from(self.settings.quota_wait_ms);
+        let out_of_patience =
+            waited.is_some_and(|wait| matches!(wait.what, WaitFor::Units(_)) && wait.until <= now);
+        let crowded = |gate: &Self, meter| {
+            gate.waiting_for_units.get(&meter).is_some_and(|waiting| waiting.len() >= MAX_WAITING_FOR_UNITS)
+        };
+        let wait = |meter, again_at| Outcome::Hold {
+            waits: Some(WaitFor::Units(meter)),
+            patience_ms,
+            again_at,
+            for_body: false,
+        };
+        let (denial, left) = match spent {
+            Spent::Admitted { .. } => return Err(Denial::Internal.into()),
+            Spent::RateExceeded { .. } => {
+                (Denial::RateExceeded { tps: wire.tps }, ratelimit::rate_exceeded(wire))
+            }
+            Spent::Wait { meter } => {
+                let (kind, _) = meter_kind(meter);
+                let denial = Denial::QuotaUnavailable { kind };
+                if !out_of_patience && !crowded(self, meter) {
+                    return Ok(wait(meter, None));
+                }
+                let Some(entry) = self.cache.get_mut(&key) else { return Err(Denial::Internal.into()) };
+                return Err(entry.refusal(denial, Vec::new()));
+            }
+            Spent::Contended { meter, retry_at } => {
+                let (kind, _) = meter_kind(meter);
+                let denial = Denial::QuotaContended { kind };
+                if !out_of_patience && !crowded(self, meter) {
+                    return Ok(wait(meter, Some(retry_at)));
+                }
+                let Some(entry) = self.cache.get_mut(&key) else { return Err(Denial::Internal.into()) };
+                return Err(entry.refusal(denial, Vec::new()));
+            }
+            Spent::Exhausted { meter, retry_after_ms } => {
+                let (kind, limit) = meter_kind(meter);
+                let retry_after_s = retry_after_ms.map(|ms| ms.div_ceil(1_000));
+                let headers = ratelimit::exhausted(wire, meter, retry_after_s);
+                (Denial::QuotaExhausted { kind, limit, retry_after_s }, headers)
+            }
+            Spent::Gone { meter } => {
+                // The grant is of a time when the meter existed.
+                let (kind, _) = meter_kind(meter);
+                let refusal = entry.refusal(Denial::QuotaUnavailable { kind }, Vec::new());
+                if let Some(entry) = self.cache.remove(&key) {
+                    self.forget(entry);
+                }
+                return Err(refusal);
+            }
+            Spent::Capacity => (Denial::Capacity, Vec::new()),
+        };
+        Err(entry.refusal(denial, left))
+    }
+
+    /// The directory is not here yet.
+    fn wait_for_directory(
+        &mut self,
+        head: &RequestHead<'_>,
+        hold: &Hold,
+        waited: Option<Wait>,
+        now: MonoMillis,
+    ) -> Result<Outcome, Refusal> {
+        let out_of_patience = waited.is_some_and(|wait| wait.until <= now);
+        if out_of_patience || self.waiting_for_directory >= MAX_WAITING {
+            return Err(Denial::DirectoryUnavailable.into());
+        }
+        // A body that may turn out to be signed must be let in, or its headers could not be held
+        // back while it is read; any other may be larger than what can be kept.
+        let dgrk = head.values("authorization").any(|value| Scheme::of(value) == Scheme::Dgrk);
+        let for_body =
+            dgrk && !head.end_of_stream && !is_grpc(head) && head.values("upgrade").next().is_none();
+        if for_body {
+            self.check_body_size(head, hold)?;
+        }
+        Ok(Outcome::Hold {
+            waits: Some(WaitFor::Directory),
+            patience_ms: DIRECTORY_WAIT_MS,
+            again_at: None,
+            for_body,
+        })
+    }
+
+    /// Asks the manager for a credential that is not held.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of a request, once")]
+    fn look_up(
+        &mut self,
+        presentation: &Presentation<'_>,
+        key: CacheKey,
+        for_body: bool,
+        waited: Option<Wait>,
+        source: &mut Source,
+        host: &mut dyn Host,
+        now: MonoMillis,
+    ) -> Result<Outcome, Refusal> {
+        if self.unknowns.contains(&key, now) {
+            return Err(Denial::CredentialUnknown { kind: presentation.kind() }.into());
+        }
+        let out_of_patience =
+            waited.is_some_and(|wait| matches!(wait.what, WaitFor::Lookup(_)) && wait.until <= now);
+        if out_of_patience {
+            return Err(Denial::LookupUnavailable.into());
+        }
+        if !self.lookups.contains_key(&key) {
+            let address = source.address(host);
+            let throttled = address.is_some_and(|address| self.failed_lookups.is_spent(address, now));
+            if throttled || self.waiting_for_lookups >= MAX_WAITING {
+                return Err(Denial::LookupsThrottled.into());
+            }
+            self.lookups.insert(key, super::exchange::Lookup::of(presentation.presented(), address));
+        } else if self.waiting_for_lookups >= MAX_WAITING {
+            return Err(Denial::LookupsThrottled.into());
+        }
+        Ok(Outcome::Hold {
+            waits: Some(WaitFor::Lookup(key)),
+            patience_ms: u64::from(self.settings.lookup_wait_ms),
+            again_at: None,
+            for_body,
+        })
+    }
+
+    /// Proves a DGRK signature. None: the body is needed and not here yet.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of a request, once")]
+    fn prove(
+        &mut self,
+        presented: &Dgrk<'_>,
+        key: &CacheKey,
+        signed: SignedBody,
+        head: &RequestHead<'_>,
+        body: Option<&[u8]>,
+        hold: &Hold,
+        source: &mut Source,
+        host: &mut dyn Host,
+        now: MonoMillis,
+    ) -> Result<Option<Proof>, Refusal> {
+        let (signed_body, charset) = match signed {
+            SignedBody::Empty => (&b""[..], Charset::Utf8),
+            SignedBody::Whole { utf8 } => {
+                let charset = if utf8 { Charset::Utf8 } else { Charset::Other };
+                match (hold.body, body) {
+                    (Body::Complete { size: 0 }, _) => (&b""[..], charset),
+                    (Body::Complete { .. }, Some(body)) => (body, charset),
+                    (Body::Complete { .. } | Body::Arriving { .. } | Body::Unasked, _) => return Ok(None),
+                }
+            }
+        };
+        if !self.failed_bytes.is_untouched()
+            && source.address(host).is_some_and(|address| self.failed_bytes.is_spent(address, now))
+        {
+            return Err(Denial::SignaturesThrottled.into());
+        }
+        let unknown = Denial::CredentialUnknown { kind: CredentialKind::Dgrk };
+        let Some(entry) = self.cache.get_mut(key) else { return Err(unknown.into()) };
+        let Some(verifying_key) = &entry.verifying_key else { return Err(unknown.into()) };
+        let verdict = verifying_key.verify(
+            presented.signature,
+            signed_body,
+            charset,
+            entry.last_match,
+            &mut self.scratch,
+        );
+        match verdict {
+            Verdict::Verified(found) => {
+                entry.last_match = Some(found);
+                let proven = Proven::by_signature(&verdict).ok_or(Denial::Internal)?;
+                Ok(Some(Proof { proven, secret_index: Some(found.secret_index) }))
+            }
+            Verdict::Incorrect { received_sha256, minified_sha256 } => {
+                if let Some(address) = source.address(host) {
+                    // Each also costs what does not depend on the body.
+                    let bytes = signed_body.len() + head.path.len() + 256;
+                    self.failed_bytes.spend(address, bytes as u64, now);
+                }
+                Err(Denial::SignatureIncorrect { received_sha256, minified_sha256 }.into())
+            }
+        }
+    }
+
+    fn check_body_size(&self, head: &RequestHead<'_>, hold: &Hold) -> Result<(), Denial> {
+        let max = self.settings.max_signed_body_bytes;
+        let announced = head
+            .values("content-length")
+            .next()
+            .and_then(|value| core::str::from_utf8(value).ok().and_then(|digits| digits.parse::<u64>().ok()));
+        let size = match hold.body {
+            Body::Unasked => 0,
+            Body::Arriving { size } | Body::Complete { size } => size as u64,
+        };
+        if size.max(announced.unwrap_or(0)) > u64::from(max) {
+            return Err(Denial::BodyTooLarge { max });
+        }
+        Ok(())
+    }
+
+    fn origin(&self, source: &mut Source, host: &mut dyn Host) -> Origin {
+        match &self.setup.origin {
+            OriginRule::Always(origin) => *origin,
+            OriginRule::InternalFrom(blocks) => match source.address(host) {
+                Some(address) if blocks.iter().any(|block| block.contains(address)) => Origin::Internal,
+                Some(_) | None => Origin::External,
+            },
+        }
+    }
+
+    fn health(&self, now: Now) -> Step {
+        let (status, code, state) = if self.is_ready(now) {
+            (200, "ready", "ready")
+        } else if self.directory.is_none() {
+            (503, "not_ready", "no directory yet")
+        } else {
+            (503, "not_ready", "cut off from the manager")
+        };
+        Step::Respond(Response {
+            status,
+            headers: vec![
+                ("content-type", "application/json".to_string()),
+                ("cache-control", "no-store".to_string()),
+            ],
+            body: format!("{{\"status\":\"{state}\"}}\n"),
+            grpc_status: None,
+            code,
+        })
+    }
+
+    fn refuse(&mut self, head: &RequestHead<'_>, refusal: Refusal, now: Now) -> Response {
+        let Refusal { denial, api, known } = refusal;
+        let credential = known.as_ref().map(|known| &known.credential);
+        self.usage.count(credential, None, api.as_ref(), denial.code(), 1);
+        let path = head.path.split(|byte| *byte == b'?').next().unwrap_or_default();
+        let mut response = denial.respond(&Circumstances {
+            format: self.settings.denial_format,
+            path: &String::from_utf8_lossy(path),
+            client: known.as_ref().map(|known| &known.client),
+            now: now.unix,
+            utc_offset_min: known.as_ref().map_or(0, |known| known.utc_offset_min),
+            grpc: is_grpc(head),
+        });
+        response.headers.extend(known.into_iter().flat_map(|known| known.headers));
+        response
+    }
+}
+
+struct Proof {
+    proven: Proven,
+    secret_index: Option<usize>,
+}
+
+impl Entry {
+    fn refusal(&self, denial: Denial, headers: Vec<(&'static str, String)>) -> Refusal {
+        let known = Known {
+            client: self.grant.wire.client.clone(),
+            credential: self.grant.wire.credential.clone(),
+            utc_offset_min: self.grant.wire.utc_offset_min,
+            headers,
+        };
+        Refusal { denial, api: None, known: Some(known) }
+    }
+}
+
+impl Presentation<'_> {
+    fn kind(&self) -> CredentialKind {
+        match self {
+            Self::Dgrk(_) => CredentialKind::Dgrk,
+            Self::XApiKey(_) => CredentialKind::XApiKey,
+            Self::Bearer(_) => CredentialKind::Bearer,
+            Self::Basic(_) => CredentialKind::Basic,
+        }
+    }
+
+    fn key(&self, password_key: &[u8; 32]) -> CacheKey {
+        match self {
+            Self::Dgrk(dgrk) => CacheKey::dgrk(dgrk.api_key),
+            Self::XApiKey(key) => CacheKey::hashed(CredentialKind::XApiKey, key.fingerprint().0),
+            Self::Bearer(token) => CacheKey::hashed(CredentialKind::Bearer, token.fingerprint().0),
+            Self::Basic(basic) => CacheKey::hashed(CredentialKind::Basic, basic.fingerprint(password_key).0),
+        }
+    }
+
+    fn presented(&self) -> Presented {
+        match self {
+            Self::Dgrk(dgrk) => Presented::Dgrk { api_key: dgrk.api_key.into() },
+            Self::XApiKey(key) => Presented::XApiKey { sha256: key.fingerprint().to_hex() },
+            Self::Bearer(token) => Presented::Bearer { sha256: token.fingerprint().to_hex() },
+            Self::Basic(basic) => {
+                Presented::Basic { client: basic.id.clone(), password: basic.password.clone() }
+            }
+        }
+    }
+}
+
+/// Reads the credential, and the name of the header it came in.
+fn present<'h>(head: &RequestHead<'h>, api: &ApiEntry) -> Result<(&'static str, Presentation<'h>), Denial> {
+    let accepted = |kind| match api.accepts.contains(&kind) {
+        true => Ok(()),
+        false => Err(Denial::CredentialNotAccepted { kind, accepts: api.accepts.clone() }),
+    };
+    let malformed = |kind| Denial::CredentialMalformed { kind: Some(kind) };
+    match credential_header(head, api)? {
+        CredentialHeader::Authorization(value) => {
+            let presentation = match Scheme::of(value) {
+                Scheme::Dgrk => {
+                    accepted(CredentialKind::Dgrk)?;
+                    let dgrk = dgrk::parse(value).map_err(|_| malformed(CredentialKind::Dgrk))?;
+                    Presentation::Dgrk(dgrk)
+                }
+                Scheme::Bearer => {
+                    accepted(CredentialKind::Bearer)?;
+                    let token = bearer::parse(value).map_err(|_| malformed(CredentialKind::Bearer))?;
+                    Presentation::Bearer(token)
+                }
+                Scheme::Basic => {
+                    accepted(CredentialKind::Basic)?;
+                    let basic = basic::parse(value).map_err(|_| malformed(CredentialKind::Basic))?;
+                    Presentation::Basic(basic)
+                }
+                Scheme::Other => return Err(Denial::CredentialMalformed { kind: None }),
+            };
+            Ok(("authorization", presentation))
+        }
+        CredentialHeader::XApiKey(value) => {
+            accepted(CredentialKind::XApiKey)?;
+            let key = x_api_key::parse(value).map_err(|_| malformed(CredentialKind::XApiKey))?;
+            Ok(("x-api-key", Presentation::XApiKey(key)))
+        }
+    }
+}
+
+/// What an admitted request is changed by: what only we may write goes, who calls comes.
+fn admission(head: &RequestHead<'_>, entry: Option<&Entry>, api: Option<&Rc<ApiEntry>>) -> Admission {
+    let spoofed = head.headers.iter().filter(|(name, _)| is_identity_header(name));
+    Admission {
+        identity: entry.map(|entry| entry.identity.clone()),
+        api: api.cloned(),
+        remove: spoofed.map(|(name, _)| name.to_vec()).collect(),
+        answer_headers: Vec::new(),
+    }
+}
+
+/// The body of a signed request: read it if it is here, else wait for it.
+fn body_outcome(hold: &Hold) -> Outcome {
+    match hold.body {
+        Body::Complete { .. } => Outcome::ReadBody,
+        Body::Unasked | Body::Arriving { .. } => {
+            Outcome::Hold { waits: None, patience_ms: 0, again_at: None, for_body: true }
+        }
+    }
+}
+
+fn same_kind(one: &WaitFor, other: &WaitFor) -> bool {
+    matches!(
+        (one, other),
+        (WaitFor::Directory, WaitFor::Directory)
+            | (WaitFor::Lookup(_), WaitFor::Lookup(_))
+            | (WaitFor::Units(_), WaitFor::Units(_))
+    )
+}
+
+/// SplitMix64: streams of leases are named by these, which must be unlikely to repeat in any VM
+/// and need not be secret.
+fn mixed(counter: u64) -> u64 {
+    let mixed = (counter ^ (counter >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}

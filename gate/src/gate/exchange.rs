@@ -1,0 +1,344 @@
+//! The batched exchange: what a VM asks the manager, and what it does with the answers.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use super::feed::{numbers, put, read_numbers};
+use super::held::Answered;
+use super::presented::CacheKey;
+use super::{Answer, Call, Entry, Gate, Host, Purpose, StreamId};
+use crate::credential::dgrk::VerifyingKey;
+use crate::grant::HeldGrant;
+use crate::id::{ClientId, MeterId};
+use crate::quota::bucket::{BUCKETS, bucket_of_key};
+use crate::quota::holder::{self, Installed};
+use crate::request::CredentialKind;
+use crate::time::{MonoMillis, Now};
+use crate::wire::exchange::{
+    ExchangeAnswer, ExchangeRequest, Grant, MAX_RENEWALS, MAX_RESOLVES, Presented, Proof, RenewalAnswer,
+    Resolved,
+};
+use crate::wire::{EXCHANGE_PATH, WIRE_VERSION};
+
+/// When an exchange is given up.
+pub const EXCHANGE_TIMEOUT_MS: u64 = 1_000;
+/// Exchanges under way at a time: what comes meanwhile is asked for together.
+pub const MAX_EXCHANGES: usize = 4;
+/// How often usage is reported.
+pub const USAGE_EVERY_MS: u64 = 1_000;
+/// Meters whose buckets are remembered, per cached grant.
+const METERS_PER_GRANT: usize = 4;
+/// Buckets that the leader looks through with each tick: all of them within about a second.
+const SCANNED_PER_TICK: u16 = BUCKETS / 10 + 1;
+
+/// A credential that somebody waits for.
+pub(super) struct Lookup {
+    presented: Presented,
+    source: Option<IpAddr>,
+    pub(super) waiting: Vec<StreamId>,
+    asked: bool,
+}
+
+/// An exchange under way.
+pub(super) struct Exchange {
+    resolves: Vec<Asked>,
+    renewals: Vec<(MeterId, u16)>,
+    usage: bool,
+}
+
+struct Asked {
+    key: CacheKey,
+    presented: Presented,
+    source: Option<IpAddr>,
+}
+
+impl Lookup {
+    pub(super) fn of(presented: Presented, source: Option<IpAddr>) -> Self {
+        Self { presented, source, waiting: Vec::new(), asked: false }
+    }
+}
+
+impl Gate {
+    /// The next exchange, if something is to be asked or told.
+    pub(super) fn next_exchange(&mut self, host: &mut dyn Host, now: Now) -> Option<Call> {
+        let holder = self.holder?;
+        if self.exchanges.under_way >= MAX_EXCHANGES || now.mono < self.exchanges.not_before || !self.joined {
+            return None;
+        }
+        let mut resolves = Vec::new();
+        for (key, lookup) in self.lookups.iter_mut().filter(|(_, lookup)| !lookup.asked).take(MAX_RESOLVES) {
+            lookup.asked = true;
+            resolves.push(Asked { key: *key, presented: lookup.presented.clone(), source: lookup.source });
+        }
+        let (renew, renewals) = self.due_renewals(host, now.mono);
+        let usage_due = self.usage_due_at <= now.mono;
+        if usage_due {
+            self.usage_due_at = now.mono + USAGE_EVERY_MS;
+            self.collect_usage();
+        }
+        let usage = if usage_due { self.usage.report() } else { None };
+        if resolves.is_empty() && renew.is_empty() && usage.is_none() {
+            return None;
+        }
+        let request = ExchangeRequest {
+            version: WIRE_VERSION,
+            holder,
+            slot: self.slot.and_then(|slot| u32::try_from(slot).ok()).unwrap_or(u32::MAX),
+            filter_version: self.setup.filter_version.clone(),
+            directory: self.directory.as_ref().map_or(crate::id::Revision(0), |d| d.revision()),
+            feed: self.feed.revision,
+            leases_held: self.leases_held(host),
+            resolve: resolves.iter().map(|asked| asked.presented.clone()).collect(),
+            renew,
+            usage,
+        };
+        let exchange = Exchange { resolves, renewals, usage: request.usage.is_some() };
+        let Ok(body) = serde_json::to_vec(&request) else {
+            self.notice(String::from("an exchange could not be written as JSON"));
+            return None;
+        };
+        self.exchanges.sent();
+        let path = String::from(EXCHANGE_PATH);
+        Some(self.call(Purpose::Exchange(exchange), "POST", path, body, EXCHANGE_TIMEOUT_MS, now.mono))
+    }
+
+    fn due_renewals(
+        &mut self,
+        host: &mut dyn Host,
+        now: MonoMillis,
+    ) -> (Vec<crate::wire::exchange::Renewal>, Vec<(MeterId, u16)>) {
+        let due: Vec<u16> =
+            self.due_buckets.iter().filter(|(_, at)| **at <= now).map(|(bucket, _)| *bucket).collect();
+        let mut renew = Vec::new();
+        let mut buckets = Vec::new();
+        // "Connected": a poll was answered lately, so that idle leases can be fetched again.
+        let connected = self.feed.fresh_until.0.saturating_sub(self.staleness_ms()) + 2_000 > now.0;
+        for bucket in due {
+            let room = MAX_RENEWALS - renew.len();
+            if room == 0 {
+                break;
+            }
+            let key = self.bucket_key(bucket);
+            let Some(touched) = holder::renewals_due(host, &key, now, connected, room) else { continue };
+            for renewal in touched.result {
+                buckets.push((renewal.meter, bucket));
+                renew.push(renewal);
+            }
+            self.schedule(bucket, touched.next_due, now);
+        }
+        (renew, buckets)
+    }
+
+    fn schedule(&mut self, bucket: u16, next_due: Option<MonoMillis>, now: MonoMillis) {
+        match next_due {
+            Some(due) => {
+                self.due_buckets.insert(bucket, due);
+                self.work |= due <= now;
+            }
+            None => {
+                self.due_buckets.remove(&bucket);
+            }
+        }
+    }
+
+    fn bucket_key(&self, bucket: u16) -> Vec<u8> {
+        self.keys.numbered("bucket", u64::from(bucket))
+    }
+
+    /// The leader looks through all buckets in turn: another worker may have died with leases
+    /// due, and an operator wants to see how many there are.
+    pub(super) fn scan_buckets(&mut self, host: &mut dyn Host, now: MonoMillis) {
+        for _ in 0..SCANNED_PER_TICK {
+            let bucket = self.scanned_buckets;
+            let touched = holder::look(host, &self.bucket_key(bucket), now);
+            self.leases_seen += u32::try_from(touched.result).unwrap_or(u32::MAX);
+            if touched.next_due.is_some() {
+                self.schedule(bucket, touched.next_due, now);
+            }
+            self.scanned_buckets += 1;
+            if self.scanned_buckets >= BUCKETS {
+                self.scanned_buckets = 0;
+                put(host, &self.keys.named("leases"), numbers(&[u64::from(self.leases_seen)]));
+                self.leases_seen = 0;
+            }
+        }
+    }
+
+    fn leases_held(&self, host: &mut dyn Host) -> u32 {
+        let found = host.get(&self.keys.named("leases"));
+        let number = found.and_then(|(bytes, _)| read_numbers::<1>(&bytes).map(|([n], _)| n));
+        number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
+    }
+
+    pub(super) fn take_exchange(
+        &mut self,
+        answer: Answer,
+        exchange: Exchange,
+        sent: MonoMillis,
+        host: &mut dyn Host,
+        now: MonoMillis,
+    ) {
+        let parsed = match answer {
+            Answer::Received { status: 200, marked: true, body } => {
+                serde_json::from_slice::<ExchangeAnswer>(&body).map_err(|error| format!("{error}"))
+            }
+            Answer::Received { status, marked: true, .. } => Err(format!("status {status}")),
+            Answer::Received { .. } | Answer::Failed => Err(String::new()),
+        };
+        let answer = match parsed {
+            Ok(answer) if answer.version == WIRE_VERSION => answer,
+            Ok(answer) => return self.exchange_failed(exchange, &format!("version {}", answer.version), now),
+            Err(why) => return self.exchange_failed(exchange, &why, now),
+        };
+        self.exchanges.answered();
+        if let Some(seq) = answer.usage_seq {
+            self.usage.acknowledge(seq);
+        }
+        let mut woken = false;
+        for renewal in &answer.renewed {
+            let bucket = exchange.renewals.iter().find(|(meter, _)| *meter == renewal.meter);
+            if let Some((_, bucket)) = bucket {
+                woken |= self.install(renewal, *bucket, &answer, sent, host, now);
+            }
+        }
+        if woken {
+            self.wake_others(host, now);
+        }
+        let mut resolved = answer.resolved.into_iter();
+        for asked in exchange.resolves {
+            let usable = match resolved.next() {
+                Some(resolved) if answer.epoch == self.feed.epoch => {
+                    self.take_resolved(&asked, resolved, answer.as_of, now)
+                }
+                Some(_) | None => false,
+            };
+            if !usable && let Some(lookup) = self.lookups.get_mut(&asked.key) {
+                // Asked again, until those who wait have no patience left; not at once, for it
+                // may be a replica that is behind.
+                lookup.asked = false;
+                self.exchanges.not_before = self.exchanges.not_before.max(now + 20);
+            }
+        }
+    }
+
+    fn exchange_failed(&mut self, exchange: Exchange, why: &str, now: MonoMillis) {
+        self.exchanges.failed(now);
+        for asked in exchange.resolves {
+            if let Some(lookup) = self.lookups.get_mut(&asked.key) {
+                lookup.asked = false;
+            }
+        }
+        if exchange.usage {
+            self.usage_due_at = now;
+        }
+        if !why.is_empty() {
+            self.notice(format!("the manager's answer to an exchange is not used: {why}"));
+        }
+    }
+
+    fn install(
+        &mut self,
+        renewal: &RenewalAnswer,
+        bucket: u16,
+        answer: &ExchangeAnswer,
+        sent: MonoMillis,
+        host: &mut dyn Host,
+        now: MonoMillis,
+    ) -> bool {
+        let key = self.bucket_key(bucket);
+        let Some(touched) = holder::install(host, &key, now, answer.epoch, renewal, sent) else {
+            return false;
+        };
+        self.schedule(bucket, touched.next_due, now);
+        match touched.result {
+            Installed::Granted | Installed::Answered | Installed::Dropped => {
+                let waiting = self.waiting_for_units.get(&renewal.meter).cloned().unwrap_or_default();
+                waiting.into_iter().for_each(|stream| self.resume(stream));
+                true
+            }
+            Installed::Ignored => false,
+        }
+    }
+
+    /// Takes what the manager knows of a credential. `false`: it may be outdated, ask again.
+    fn take_resolved(
+        &mut self,
+        asked: &Asked,
+        resolved: Resolved,
+        as_of: crate::id::Revision,
+        now: MonoMillis,
+    ) -> bool {
+        let claimed = match &asked.presented {
+            Presented::Basic { client, .. } => Some(ClientId(client.clone())),
+            Presented::Dgrk { .. } | Presented::XApiKey { .. } | Presented::Bearer { .. } => None,
+        };
+        let (credential, client) = match &resolved {
+            Resolved::Known { grant } => (Some(&grant.credential), Some(&grant.client)),
+            Resolved::Unknown => (None, claimed.as_ref()),
+        };
+        if !self.history.allows(as_of, &Answered { key: &asked.key, credential, client }) {
+            return false;
+        }
+        match resolved {
+            Resolved::Known { grant } => match self.entry(&asked.presented, *grant, now) {
+                Ok(entry) => {
+                    self.remember_buckets(&entry);
+                    self.unknowns.remove(&asked.key);
+                    if let Some(displaced) = self.cache.insert(asked.key, entry) {
+                        self.forget(displaced);
+                    }
+                }
+                Err(why) => {
+                    self.notice(format!("a grant cannot be used, its credential is refused: {why}"));
+                    self.unknowns.insert(asked.key, now);
+                }
+            },
+            Resolved::Unknown => {
+                self.unknowns.insert(asked.key, now);
+                if let Some(source) = asked.source {
+                    self.failed_lookups.spend(source, 1, now);
+                }
+            }
+        }
+        let waiting = self.lookups.get(&asked.key).map(|lookup| lookup.waiting.clone()).unwrap_or_default();
+        waiting.into_iter().for_each(|stream| self.resume(stream));
+        true
+    }
+
+    fn entry(&self, presented: &Presented, grant: Grant, now: MonoMillis) -> Result<Entry, String> {
+        let verifying_key = match (presented, &grant.proof) {
+            (Presented::Dgrk { api_key }, Proof::Signature { secrets }) if !secrets.is_empty() => {
+                Some(VerifyingKey::new(api_key, secrets.iter().map(|secret| secret.text.as_str())))
+            }
+            (
+                Presented::XApiKey { .. } | Presented::Bearer { .. } | Presented::Basic { .. },
+                Proof::Presented,
+            ) => None,
+            (Presented::Dgrk { .. }, _) => return Err(String::from("a DGRK key without a secret")),
+            (_, Proof::Signature { .. }) => return Err(String::from("a secret where none can be proven")),
+        };
+        let grant = HeldGrant::new(grant).map_err(|error| format!("{error}"))?;
+        Ok(Entry::new(grant, verifying_key, now))
+    }
+
+    fn remember_buckets(&mut self, entry: &Entry) {
+        let bucket = bucket_of_key(&entry.grant.client_key);
+        for meter in &entry.grant.wire.meters {
+            self.buckets.insert(meter.id, bucket);
+        }
+        // Beyond this, those of the lowest meters go: a recall that finds no bucket is served
+        // when the lease is idle or ends.
+        while self.buckets.len()
+            > self.setup.cache_entries.saturating_mul(METERS_PER_GRANT).max(METERS_PER_GRANT)
+        {
+            self.buckets.pop_first();
+        }
+    }
+
+    /// Whether a kind's credentials name their client themselves.
+    pub(super) fn is_password(key: &CacheKey) -> bool {
+        key.kind() == CredentialKind::Basic
+    }
+}
