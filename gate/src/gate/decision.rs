@@ -473,14 +473,11 @@ impl Gate {
     ) -> Result<Option<Proof>, Refusal> {
         let (signed_body, charset) = match signed {
             SignedBody::Empty => (&b""[..], Charset::Utf8),
-            SignedBody::Whole { utf8 } => {
-                let charset = if utf8 { Charset::Utf8 } else { Charset::Other };
-                match (hold.body, body) {
-                    (Body::Complete { size: 0 }, _) => (&b""[..], charset),
-                    (Body::Complete { .. }, Some(body)) => (body, charset),
-                    (Body::Complete { .. } | Body::Arriving { .. } | Body::Unasked, _) => return Ok(None),
-                }
-            }
+            SignedBody::Whole { charset } => match (hold.body, body) {
+                (Body::Complete { size: 0 }, _) => (&b""[..], charset),
+                (Body::Complete { .. }, Some(body)) => (body, charset),
+                (Body::Complete { .. } | Body::Arriving { .. } | Body::Unasked, _) => return Ok(None),
+            },
         };
         if !self.failed_bytes.is_untouched()
             && source.address(host).is_some_and(|address| self.failed_bytes.is_spent(address, now))
