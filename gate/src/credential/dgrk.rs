@@ -237,6 +237,10 @@ impl VerifyingKey {
     }
 
     fn find(&self, unverified: Signature<'_>, forms: &mut Forms<'_>, hint: Option<Match>) -> Option<Match> {
+        if unverified.0.len() != SIGNATURE_BYTES {
+            // Cannot match, and costs a stranger's junk no HMAC.
+            return None;
+        }
         let hint = hint.unwrap_or(Match { secret_index: 0, form: Form::AsReceived });
         let order = match hint.form {
             Form::AsReceived => [Form::AsReceived, Form::Minified, Form::Stripped],
