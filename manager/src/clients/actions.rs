@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gate::id::ClientId;
+use gate::id::{ClientId, GroupId};
 use gate::time::UnixMillis;
 use gate::wire::changes::Subject;
 use gate::wire::directory::Audience;
@@ -38,7 +38,7 @@ pub(super) struct Profile {
     pub priority: u8,
     pub audience: Audience,
     pub security_level: SecurityLevel,
-    pub groups: Vec<String>,
+    pub groups: Vec<GroupId>,
     pub note: String,
     pub emails: Vec<Email>,
     pub remark: String,
@@ -78,17 +78,17 @@ pub enum ClientError {
     #[error("Group {group} does not exist")]
     UnknownGroup {
         /// Which.
-        group: String,
+        group: GroupId,
     },
     /// A group is above the client's level.
     #[error("group {group} has the security level {level}, above the client's {client_level}")]
     GroupAboveLevel {
         /// Which.
-        group: String,
+        group: GroupId,
         /// The group's.
-        level: SecurityLevel,
+        level: &'static str,
         /// The client's.
-        client_level: SecurityLevel,
+        client_level: &'static str,
     },
     /// No such client.
     #[error("Client {id} does not exist")]
@@ -271,7 +271,7 @@ impl Profile {
         updated_at: UnixMillis,
         version: i64,
     ) -> Client {
-        let groups: BTreeSet<String> = self.groups.into_iter().collect();
+        let groups: BTreeSet<GroupId> = self.groups.into_iter().collect();
         Client {
             id,
             name: self.name,
@@ -346,19 +346,18 @@ fn check(profile: &Profile) -> Result<(), ClientError> {
 
 /// Every group exists, and none is above the client's level.
 async fn require_groups(conn: &mut Conn, client: &Client) -> Result<(), ClientError> {
-    for group in &client.groups {
-        let Some(level) = catalog::group_level(conn, group).await? else {
-            return Err(ClientError::UnknownGroup { group: group.clone() });
-        };
-        if level > client.security_level {
-            return Err(ClientError::GroupAboveLevel {
-                group: group.clone(),
-                level,
-                client_level: client.security_level,
-            });
-        }
+    let known = catalog::known_groups(conn, &client.groups).await?;
+    if let Some(group) = client.groups.iter().find(|id| known.iter().all(|group| group.id != **id)) {
+        return Err(ClientError::UnknownGroup { group: group.clone() });
     }
-    Ok(())
+    match known.into_iter().find(|group| !client.security_level.covers(group.security_level)) {
+        Some(above) => Err(ClientError::GroupAboveLevel {
+            group: above.id,
+            level: above.security_level.as_str(),
+            client_level: client.security_level.as_str(),
+        }),
+        None => Ok(()),
+    }
 }
 
 async fn save_limit(conn: &mut Conn, client: &Client, now: UnixMillis) -> Result<(), DbError> {

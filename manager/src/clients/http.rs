@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use gate::id::GroupId;
 use gate::wire::directory::Audience;
 use gate::wire::exchange::ClientStatus;
 use serde::{Deserialize, Serialize};
@@ -70,7 +71,7 @@ struct ClientView {
     priority: u8,
     audience: Audience,
     security_level: SecurityLevel,
-    groups: Vec<String>,
+    groups: Vec<GroupId>,
     note: String,
     emails: String,
     remark: String,
@@ -142,7 +143,7 @@ struct Create {
     audience: Audience,
     security_level: Option<SecurityLevel>,
     #[serde(default)]
-    groups: Vec<String>,
+    groups: Vec<GroupId>,
     note: String,
     #[serde(default)]
     emails: String,
@@ -261,7 +262,7 @@ struct Update {
     priority: Option<u8>,
     audience: Option<Audience>,
     security_level: Option<SecurityLevel>,
-    groups: Option<Vec<String>>,
+    groups: Option<Vec<GroupId>>,
     note: Option<String>,
     emails: Option<String>,
     remark: Option<String>,

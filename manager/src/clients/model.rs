@@ -1,6 +1,7 @@
 //! A client and its rules.
 
 use gate::address::Block;
+use gate::id::GroupId;
 use gate::time::{Interval, UnixMillis};
 use gate::wire::directory::Audience;
 use gate::wire::exchange::ClientStatus;
@@ -72,7 +73,7 @@ pub struct Client {
     /// Which groups it may be given.
     pub security_level: SecurityLevel,
     /// Group ids, sorted.
-    pub groups: Vec<String>,
+    pub groups: Vec<GroupId>,
     /// Who owns it.
     pub note: String,
     /// Where its mails go.

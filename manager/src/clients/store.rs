@@ -1,5 +1,6 @@
 //! Tables `clients`, `client_bindings` and `client_groups`.
 
+use gate::id::GroupId;
 use gate::time::UnixMillis;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -9,7 +10,7 @@ use super::model::{
     status_text,
 };
 use crate::catalog::SecurityLevel;
-use crate::db::{Conn, DbError};
+use crate::db::{Conn, DbError, like_pattern};
 use crate::operators::Email;
 use crate::quotas::{Period, Zone};
 
@@ -200,7 +201,7 @@ pub(super) async fn list(
     after: &str,
     limit: i64,
 ) -> Result<Vec<Client>, DbError> {
-    let pattern = filter.keyword.map(|keyword| format!("%{}%", escape(keyword)));
+    let pattern = filter.keyword.map(like_pattern);
     let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
         "-- clients.list
          SELECT {COLUMNS}
@@ -227,7 +228,7 @@ pub(super) async fn list(
 }
 
 /// Ids of the client's groups, sorted.
-pub async fn groups_of(conn: &mut Conn, client: &str) -> Result<Vec<String>, DbError> {
+pub async fn groups_of(conn: &mut Conn, client: &str) -> Result<Vec<GroupId>, DbError> {
     let rows = sqlx::query(
         "-- clients.groups_of
          SELECT group_id
@@ -238,7 +239,7 @@ pub async fn groups_of(conn: &mut Conn, client: &str) -> Result<Vec<String>, DbE
     .bind(client)
     .fetch_all(conn)
     .await?;
-    rows.iter().map(|row| Ok(row.try_get("group_id")?)).collect()
+    rows.iter().map(|row| Ok(GroupId(row.try_get("group_id")?))).collect()
 }
 
 async fn replace_bindings(conn: &mut Conn, client: &Client) -> Result<(), DbError> {
@@ -282,7 +283,7 @@ async fn replace_groups(conn: &mut Conn, client: &Client) -> Result<(), DbError>
              VALUES ($1, $2)",
         )
         .bind(client.id.as_str())
-        .bind(group)
+        .bind(group.as_str())
         .execute(&mut *conn)
         .await?;
     }
@@ -370,9 +371,4 @@ async fn bindings_of(conn: &mut Conn, client: &str) -> Result<Vec<Binding>, DbEr
     .fetch_all(conn)
     .await?;
     rows.iter().map(|row| Ok(Binding { name: row.try_get("name")?, address: row.try_get("address")? })).collect()
-}
-
-/// The keyword as LIKE takes it literally.
-fn escape(keyword: &str) -> String {
-    keyword.replace('!', "!!").replace('%', "!%").replace('_', "!_")
 }
