@@ -29,6 +29,7 @@ pub mod approvals;
 pub mod audit;
 pub mod catalog;
 pub mod changes;
+pub mod clients;
 pub mod gateways;
 pub mod mail;
 pub mod operators;
@@ -46,6 +47,7 @@ fn management() -> Router<App> {
         .merge(approvals::routes())
         .merge(audit::routes())
         .merge(catalog::routes())
+        .merge(clients::routes())
         .merge(gateways::routes())
         .merge(mail::routes())
         .merge(operators::routes())

@@ -327,10 +327,16 @@ fn check(profile: &Profile) -> Result<(), ClientError> {
         return invalid("quota", format!("must be 0 (unlimited) to {MAX_LIMIT_UNITS}"));
     }
     if profile.groups.len() > MAX_GROUPS {
-        return invalid("groups", format!("Upper limit of {MAX_GROUPS} groups, has {}", profile.groups.len()));
+        return invalid(
+            "groups",
+            format!("Upper limit of {MAX_GROUPS} groups, has {}", profile.groups.len()),
+        );
     }
     if profile.bindings.len() > MAX_BINDINGS {
-        return invalid("bindings", format!("must be {MAX_BINDINGS} at most, has {}", profile.bindings.len()));
+        return invalid(
+            "bindings",
+            format!("must be {MAX_BINDINGS} at most, has {}", profile.bindings.len()),
+        );
     }
     let mut seen = BTreeSet::new();
     for binding in &profile.bindings {

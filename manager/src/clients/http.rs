@@ -39,9 +39,13 @@ impl From<ClientError> for Problem {
         match error {
             ClientError::IdTaken { .. } => Self::conflict("client_exists", detail).field("id"),
             ClientError::NameTaken { .. } => Self::conflict("client_exists", detail).field("name"),
-            ClientError::DisplayNameTaken { .. } => Self::conflict("client_exists", detail).field("display_name"),
+            ClientError::DisplayNameTaken { .. } => {
+                Self::conflict("client_exists", detail).field("display_name")
+            }
             ClientError::Invalid { field, .. } => Self::invalid(field, detail),
-            ClientError::UnknownGroup { .. } | ClientError::GroupAboveLevel { .. } => Self::invalid("groups", detail),
+            ClientError::UnknownGroup { .. } | ClientError::GroupAboveLevel { .. } => {
+                Self::invalid("groups", detail)
+            }
             ClientError::NotFound { .. } => Self::not_found(detail),
             ClientError::Version { expected, present } => Self::version_mismatch(expected, present),
             ClientError::Db(error) => error.into(),
@@ -152,11 +156,7 @@ struct Create {
     allowed_attempts: Option<u32>,
 }
 
-async fn create(
-    State(app): State<App>,
-    actor: Actor,
-    Json(body): Json<Create>,
-) -> Result<Response, Problem> {
+async fn create(State(app): State<App>, actor: Actor, Json(body): Json<Create>) -> Result<Response, Problem> {
     actor.require(Permission::ClientsWrite)?;
     let id = match body.id.as_deref() {
         None | Some("") => None,
@@ -221,8 +221,8 @@ async fn list(
             Problem::invalid("status", "status must be active, disabled or locked; leave it out for all")
         })?),
     };
-    let keyword = query.keyword.map(|keyword| keyword.trim().to_lowercase()).filter(|keyword| !keyword.is_empty());
-    let filter = Filter { keyword: keyword.as_deref(), status };
+    let keyword = query.keyword.as_deref().map(str::trim).filter(|keyword| !keyword.is_empty());
+    let filter = Filter { keyword, status };
     let clients = actions::list(&app, &filter, &after, limit).await?;
     Ok(Json(Page::new(clients, limit, |client| client.id.as_str().into()).map(ClientView::from)))
 }
@@ -283,7 +283,9 @@ async fn update(
     actor.require(Permission::ClientsWrite)?;
     let password = match (&body.password, &body.password_confirmation) {
         (None, None) => None,
-        (Some(password), confirmation) => Some(confirmed(password, confirmation.as_deref().unwrap_or_default())?),
+        (Some(password), confirmation) => {
+            Some(confirmed(password, confirmation.as_deref().unwrap_or_default())?)
+        }
         (None, Some(_)) => return Err(Problem::invalid("password", "Please fill in the password")),
     };
     let account = Account { password, reset_failed_attempts: body.reset_failed_attempts };
@@ -355,7 +357,8 @@ fn confirmed(password: &str, confirmation: &str) -> Result<Password, Problem> {
 }
 
 fn parse_zone(name: &str) -> Result<Zone, Problem> {
-    Zone::parse(name).ok_or_else(|| Problem::invalid("time_zone", format!("time_zone {}", unknown_zone(name))))
+    Zone::parse(name)
+        .ok_or_else(|| Problem::invalid("time_zone", format!("time_zone {}", unknown_zone(name))))
 }
 
 fn unknown_zone(name: &str) -> String {

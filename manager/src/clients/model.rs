@@ -159,8 +159,12 @@ impl Dates {
         };
         match (start, expiry) {
             (None, None) => Ok(None),
-            (Some(_), None) => Err(("expiry_date", "start date and expiry date must both be filled in".into())),
-            (None, Some(_)) => Err(("start_date", "start date and expiry date must both be filled in".into())),
+            (Some(_), None) => {
+                Err(("expiry_date", "start date and expiry date must both be filled in".into()))
+            }
+            (None, Some(_)) => {
+                Err(("start_date", "start date and expiry date must both be filled in".into()))
+            }
             (Some(start), Some(expiry)) => {
                 let dates = Self { start: date("start_date", start)?, expiry: date("expiry_date", expiry)? };
                 if dates.expiry < dates.start {
@@ -191,7 +195,9 @@ impl ServiceTime {
         };
         match (from, until) {
             (None, None) => Ok(None),
-            (Some(_), None) => Err(("service_until", "start time and end time must both be filled in".into())),
+            (Some(_), None) => {
+                Err(("service_until", "start time and end time must both be filled in".into()))
+            }
             (None, Some(_)) => Err(("service_from", "start time and end time must both be filled in".into())),
             (Some(from), Some(until)) => {
                 let times = Self { from: time("service_from", from)?, until: time("service_until", until)? };
@@ -218,7 +224,9 @@ impl Client {
     pub fn validity(&self) -> Option<Interval> {
         self.dates.map(|dates| Interval {
             from: first_instant(dates.start, &self.time_zone()),
-            until: UnixMillis(first_instant(dates.expiry.tomorrow().unwrap_or(Date::MAX), &self.time_zone()).0 - 1),
+            until: UnixMillis(
+                first_instant(dates.expiry.tomorrow().unwrap_or(Date::MAX), &self.time_zone()).0 - 1,
+            ),
         })
     }
 
@@ -233,7 +241,11 @@ impl Client {
             let until = instant(day.to_datetime(times.until).checked_add(1.minute()).ok()?, &zone);
             Some(Interval { from, until: UnixMillis(until.0 - 1) })
         };
-        Some((0..=SERVICE_HORIZON_DAYS).filter_map(|ahead| on(today.checked_add(ahead.days()).ok()?)).collect())
+        Some(
+            (0..=SERVICE_HORIZON_DAYS)
+                .filter_map(|ahead| on(today.checked_add(ahead.days()).ok()?))
+                .collect(),
+        )
     }
 
     /// The limit that the ledger holds for it; None = unlimited.
@@ -378,9 +390,13 @@ mod unit {
 
     #[test]
     fn names_at_their_edges() {
-        for (text, name, id) in
-            [("Acme_1-x", true, true), ("YQ==", false, true), ("", false, false), ("a b", false, false), ("ü", false, false)]
-        {
+        for (text, name, id) in [
+            ("Acme_1-x", true, true),
+            ("YQ==", false, true),
+            ("", false, false),
+            ("a b", false, false),
+            ("ü", false, false),
+        ] {
             assert_eq!(ClientName::parse_name(text).is_ok(), name, "{text}");
             assert_eq!(ClientName::parse_id(text).is_ok(), id, "{text}");
         }

@@ -6,8 +6,8 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::model::{
-    self, Binding, Client, ClientName, Dates, Quota, ServiceTime, audience_text, parse_audience, parse_status,
-    status_text,
+    self, Binding, Client, ClientName, Dates, Quota, ServiceTime, audience_text, parse_audience,
+    parse_status, status_text,
 };
 use crate::catalog::SecurityLevel;
 use crate::db::{Conn, DbError, like_pattern};
@@ -20,7 +20,7 @@ const COLUMNS: &str = "id, name, display_name, application_number, failed_attemp
 
 /// What a list is asked for.
 pub(super) struct Filter<'a> {
-    /// Folded; must occur in id, names or application number, or be one of its groups.
+    /// Must occur in id, names or application number, or be one of its groups.
     pub keyword: Option<&'a str>,
     /// `active`, `disabled` or `locked`.
     pub status: Option<&'a str>,
@@ -162,7 +162,10 @@ pub(super) async fn reset_failures(conn: &mut Conn, id: &str) -> Result<(), DbEr
 }
 
 /// The client and the hash of its password.
-pub(super) async fn with_password_hash(conn: &mut Conn, id: &str) -> Result<Option<(Client, String)>, DbError> {
+pub(super) async fn with_password_hash(
+    conn: &mut Conn,
+    id: &str,
+) -> Result<Option<(Client, String)>, DbError> {
     let row = sqlx::query(
         "-- clients.password_hash
          SELECT password_hash
@@ -201,22 +204,21 @@ pub(super) async fn list(
     after: &str,
     limit: i64,
 ) -> Result<Vec<Client>, DbError> {
-    let pattern = filter.keyword.map(like_pattern);
     let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
         "-- clients.list
          SELECT {COLUMNS}
            FROM clients
           WHERE id > $1
-            AND ($2 IS NULL OR status = $2)
-            AND ($3 IS NULL OR search LIKE $3 ESCAPE '!'
+            AND ($2 = '' OR status = $2)
+            AND (search LIKE $3 ESCAPE '\\'
                  OR id IN (SELECT client_id FROM client_groups WHERE group_id = $4))
           ORDER BY id
           LIMIT $5"
     )))
     .bind(after)
-    .bind(filter.status)
-    .bind(pattern)
-    .bind(filter.keyword)
+    .bind(filter.status.unwrap_or_default())
+    .bind(like_pattern(filter.keyword))
+    .bind(filter.keyword.unwrap_or_default())
     .bind(limit + 1)
     .fetch_all(&mut *conn)
     .await?;
@@ -331,7 +333,8 @@ async fn load(conn: &mut Conn, row: &AnyRow) -> Result<Client, DbError> {
     let period = Period::parse(&text("quota_period")?).ok_or_else(|| wrong("quota_period"))?;
     let calls = u64::try_from(number("quota")?).map_err(|_| wrong("quota"))?;
     let dates = Dates::parse(optional("start_date")?.as_deref(), optional("expiry_date")?.as_deref());
-    let hours = ServiceTime::parse(optional("service_from")?.as_deref(), optional("service_until")?.as_deref());
+    let hours =
+        ServiceTime::parse(optional("service_from")?.as_deref(), optional("service_until")?.as_deref());
     Ok(Client {
         name: ClientName::parse_name(&text("name")?).map_err(|_| wrong("name"))?,
         display_name: text("display_name")?,
@@ -345,7 +348,8 @@ async fn load(conn: &mut Conn, row: &AnyRow) -> Result<Client, DbError> {
         tps: small("tps")?,
         priority: u8::try_from(number("priority")?).map_err(|_| wrong("priority"))?,
         audience: parse_audience(&text("audience")?).ok_or_else(|| wrong("audience"))?,
-        security_level: SecurityLevel::parse(&text("security_level")?).ok_or_else(|| wrong("security_level"))?,
+        security_level: SecurityLevel::parse(&text("security_level")?)
+            .ok_or_else(|| wrong("security_level"))?,
         groups: groups_of(conn, &id).await?,
         note: text("note")?,
         emails: model::parse_emails(&text("emails")?).map_err(|_| wrong("emails"))?,
@@ -370,5 +374,7 @@ async fn bindings_of(conn: &mut Conn, client: &str) -> Result<Vec<Binding>, DbEr
     .bind(client)
     .fetch_all(conn)
     .await?;
-    rows.iter().map(|row| Ok(Binding { name: row.try_get("name")?, address: row.try_get("address")? })).collect()
+    rows.iter()
+        .map(|row| Ok(Binding { name: row.try_get("name")?, address: row.try_get("address")? }))
+        .collect()
 }

@@ -90,7 +90,8 @@ async fn every_field_is_kept_and_an_update_changes_what_it_names() {
         for field in ["quota", "tps", "priority", "bindings", "start_date", "emails", "remark", "groups"] {
             assert_eq!(same[field], made[field], "an absent field resets nothing: {field}");
         }
-        let change = json!({ "start_date": null, "expiry_date": null, "tps": 7, "status": "disabled", "groups": [] });
+        let change =
+            json!({ "start_date": null, "expiry_date": null, "tps": 7, "status": "disabled", "groups": [] });
         let changed = admin.patch(path, change).await.expect(200);
         assert_eq!(changed["start_date"], Value::Null);
         assert_eq!((&changed["tps"], &changed["status"]), (&json!(7), &json!("disabled")));
@@ -116,7 +117,10 @@ async fn bad_fields_are_refused_by_name_and_leave_nothing() {
         ("password", json!({ "password": "x".repeat(129), "password_confirmation": "x".repeat(129) })),
         ("password_confirmation", json!({ "password_confirmation": "secret-2" })),
         ("expiry_date", json!({ "start_date": "2026-01-01", "time_zone": "UTC" })),
-        ("expiry_date", json!({ "start_date": "2026-01-02", "expiry_date": "2026-01-01", "time_zone": "UTC" })),
+        (
+            "expiry_date",
+            json!({ "start_date": "2026-01-02", "expiry_date": "2026-01-01", "time_zone": "UTC" }),
+        ),
         ("time_zone", json!({ "start_date": "2026-01-01", "expiry_date": "2026-01-02" })),
         ("time_zone", json!({ "time_zone": "Mars/Base" })),
         ("service_until", json!({ "service_from": "10:00", "service_until": "09:00", "time_zone": "UTC" })),
@@ -127,7 +131,10 @@ async fn bad_fields_are_refused_by_name_and_leave_nothing() {
         ("emails", json!({ "emails": "a@example.com;b" })),
         ("bindings", json!({ "bindings": [{ "name": "x", "address": "192.0.2.300" }] })),
         ("bindings", json!({ "bindings": [{ "name": "", "address": "192.0.2.3" }] })),
-        ("bindings", json!({ "bindings": [{ "name": "x", "address": "::1" }, { "name": "X", "address": "::2" }] })),
+        (
+            "bindings",
+            json!({ "bindings": [{ "name": "x", "address": "::1" }, { "name": "X", "address": "::2" }] }),
+        ),
         ("groups", json!({ "groups": ["none"] })),
         ("groups", json!({ "groups": [group_a], "security_level": "B" })),
     ] {
@@ -135,7 +142,9 @@ async fn bad_fields_are_refused_by_name_and_leave_nothing() {
         assert_eq!(admin.get(CLIENTS).await.expect(200)["items"], json!([]), "{body}");
     }
     // Unknown, missing and mistyped fields.
-    for body in [acme_with(json!({ "tpss": 1 })), json!({ "name": "acme" }), acme_with(json!({ "tps": "many" }))] {
+    for body in
+        [acme_with(json!({ "tpss": 1 })), json!({ "name": "acme" }), acme_with(json!({ "tps": "many" }))]
+    {
         let answer = admin.post(CLIENTS, body).await;
         assert!((400..500).contains(&answer.status), "{:#}", answer.body);
         assert!(answer.body["field"].is_string(), "{:#}", answer.body);
@@ -186,7 +195,9 @@ async fn lists_are_searched_and_paged() {
     for world in World::both().await {
         let admin = world.operator("ann", &["admin"]).await;
         let retail = group(&admin, "retail", "SYSTEM").await;
-        for (id, display, groups) in [("a1", "100% Fruit", json!([])), ("b2", "Bread", json!([retail])), ("c3", "Cake", json!([]))] {
+        for (id, display, groups) in
+            [("a1", "100% Fruit", json!([])), ("b2", "Bread", json!([retail])), ("c3", "Cake", json!([]))]
+        {
             let body = acme_with(json!({ "id": id, "name": id, "display_name": display, "groups": groups }));
             admin.post(CLIENTS, body).await.expect(201);
         }
