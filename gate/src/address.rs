@@ -110,6 +110,8 @@ impl Bindings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn sources_are_read_with_and_without_port() {

@@ -165,6 +165,8 @@ mod tests {
     use alloc::string::String;
     use alloc::vec;
     use alloc::vec::Vec;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     const NOW: UnixMillis = UnixMillis(1_000_000);
     const KIND: CredentialKind = CredentialKind::Dgrk;

@@ -247,6 +247,8 @@ mod tests {
     use crate::wire::WIRE_VERSION;
     use crate::wire::directory::Audience;
     use alloc::vec;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn api(uid: &str, hosts: &[&str], methods: &[&str], path: PathRule) -> ApiEntry {
         ApiEntry {

@@ -205,6 +205,8 @@ mod tests {
     use super::*;
     use crate::wire::directory::{Audience, PathRule};
     use alloc::vec;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn api(accepts: &[CredentialKind], unsigned_forms: bool) -> ApiEntry {
         ApiEntry {

@@ -72,6 +72,8 @@ pub fn update<S: Shared + ?Sized, T>(
 mod tests {
     use super::*;
     use alloc::vec;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     /// One value; the first `mismatches` writes fail as if another worker had added one.
     struct Contended {

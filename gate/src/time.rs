@@ -89,6 +89,8 @@ fn civil(days: i64) -> (i64, i64, i64) {
 mod tests {
     use super::*;
     use alloc::string::ToString;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn instants_print_as_digirunner_prints_them() {

@@ -62,6 +62,8 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn ip(n: u32) -> IpAddr {
         IpAddr::V4(n.into())

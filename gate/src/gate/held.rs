@@ -302,6 +302,8 @@ impl Stale {
 mod tests {
     use super::*;
     use crate::request::CredentialKind;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn key(n: u8) -> CacheKey {
         CacheKey::hashed(CredentialKind::XApiKey, [n; 32])

@@ -32,6 +32,8 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn a_seed_gives_one_sequence_and_another_seed_another() {

@@ -93,6 +93,8 @@ impl Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn a_report_is_repeated_as_it_was_until_it_is_acknowledged() {

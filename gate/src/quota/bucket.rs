@@ -416,6 +416,8 @@ mod tests {
     use super::*;
     use alloc::vec;
     use proptest::prelude::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn mono() -> impl Strategy<Value = MonoMillis> {
         any::<u64>().prop_map(MonoMillis)

@@ -671,6 +671,8 @@ mod tests {
     use super::*;
     use crate::id::{Generation, LeaseId};
     use crate::wire::exchange::MeterKind;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     const CLIENT: ClientKey = ClientKey([7; 16]);
     const M: MeterId = MeterId(1);

@@ -87,6 +87,8 @@ fn is_over(rate: &RateSecond, second: u64) -> bool {
 mod tests {
     use super::*;
     use alloc::vec;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     const CLIENT: ClientKey = ClientKey([1; 16]);
 
