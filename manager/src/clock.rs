@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gate::time::UnixMillis;
-use rand::rngs::{OsRng, StdRng};
+#[expect(clippy::disallowed_types, reason = "the one place that draws ambient randomness")]
+use rand::rngs::OsRng;
+use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng, TryRngCore};
 
 /// What time it is.
@@ -24,7 +26,7 @@ impl Clock {
     }
 
     /// The present.
-    #[allow(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     pub fn now(&self) -> UnixMillis {
         match self {
             Self::System => {
@@ -80,7 +82,7 @@ impl Random {
         let mut bytes = [0; N];
         match self {
             Self::System => {
-                #[allow(clippy::disallowed_methods, reason = "the one place that draws ambient randomness")]
+                #[expect(clippy::disallowed_types, reason = "the one place that draws ambient randomness")]
                 OsRng
                     .try_fill_bytes(&mut bytes)
                     .expect("the operating system's random generator answers on every supported platform");

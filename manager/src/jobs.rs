@@ -75,10 +75,7 @@ impl Jobs {
 impl Stop {
     /// Sleeps for `pause`, or until the process is about to end: then true.
     pub async fn within(&mut self, pause: Duration) -> bool {
-        match tokio::time::timeout(pause, self.0.wait_for(|stop| *stop)).await {
-            Ok(_) => true,
-            Err(_) => false,
-        }
+        tokio::time::timeout(pause, self.0.wait_for(|stop| *stop)).await.is_ok()
     }
 
     /// Waits until the process is about to end.

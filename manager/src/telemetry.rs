@@ -53,13 +53,12 @@ pub struct Stopwatch(Instant);
 
 impl Stopwatch {
     /// Starts.
-    #[allow(clippy::disallowed_methods, reason = "a duration for a metric, not a decision")]
+    #[expect(clippy::disallowed_methods, reason = "a duration for a metric, not a decision")]
     pub fn start() -> Self {
         Self(Instant::now())
     }
 
     /// Microseconds since the start.
-    #[allow(clippy::disallowed_methods, reason = "a duration for a metric, not a decision")]
     pub fn elapsed_us(&self) -> u64 {
         u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
