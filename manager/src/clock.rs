@@ -82,7 +82,6 @@ impl Random {
         let mut bytes = [0; N];
         match self {
             Self::System => {
-                #[expect(clippy::disallowed_types, reason = "the one place that draws ambient randomness")]
                 OsRng
                     .try_fill_bytes(&mut bytes)
                     .expect("the operating system's random generator answers on every supported platform");

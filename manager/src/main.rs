@@ -70,7 +70,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Audit(AuditCommand::Verify) => {
             let app = start(config).await?;
             let entries =
-                audit::verify(&mut app.db.snapshot().await?).await?.context("the audit trail is broken")?;
+                audit::verify(&mut *app.db.snapshot().await?).await?.context("the audit trail is broken")?;
             println!("the audit trail is whole: {entries} entries");
         }
         Command::Config(ConfigCommand::Check) => {

@@ -129,7 +129,7 @@ impl Vault {
         now: UnixMillis,
     ) -> Result<Self, VaultError> {
         let kek = XChaCha20Poly1305::new_from_slice(kek.0.as_slice()).map_err(|_| VaultError::KekText)?;
-        let mut rows = load(&mut db.read().await?).await?;
+        let mut rows = load(&mut *db.read().await?).await?;
         if rows.is_empty() {
             let key = Zeroizing::new(random.bytes::<KEY_BYTES>());
             let first = "dk_1";
@@ -138,7 +138,7 @@ impl Vault {
             insert_unless_present(&mut tx, first, &sealed, now).await?;
             tx.commit().await?;
             // Another replica may have been first: what counts is what is stored.
-            rows = load(&mut db.read().await?).await?;
+            rows = load(&mut *db.read().await?).await?;
         }
         let mut by_id = BTreeMap::new();
         let mut current = String::new();

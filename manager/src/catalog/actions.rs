@@ -197,7 +197,7 @@ pub(super) async fn delete_api(
 }
 
 pub(super) async fn api(app: &App, uid: &str) -> Result<Api, CatalogError> {
-    load_api(&mut app.db.snapshot().await?, uid).await
+    load_api(&mut *app.db.snapshot().await?, uid).await
 }
 
 pub(super) async fn apis(
@@ -206,7 +206,7 @@ pub(super) async fn apis(
     after: &str,
     limit: i64,
 ) -> Result<Vec<Api>, CatalogError> {
-    Ok(store::apis(&mut app.db.snapshot().await?, filter, after, limit).await?)
+    Ok(store::apis(&mut *app.db.snapshot().await?, filter, after, limit).await?)
 }
 
 pub(super) async fn create_group(app: &App, by: &str, fields: GroupFields) -> Result<Group, CatalogError> {
@@ -297,7 +297,7 @@ pub(super) async fn delete_group(
 }
 
 pub(super) async fn group(app: &App, id: &str) -> Result<Group, CatalogError> {
-    load_group(&mut app.db.snapshot().await?, id).await
+    load_group(&mut *app.db.snapshot().await?, id).await
 }
 
 pub(super) async fn groups(
@@ -306,7 +306,7 @@ pub(super) async fn groups(
     after: &str,
     limit: i64,
 ) -> Result<Vec<Group>, CatalogError> {
-    Ok(store::groups(&mut app.db.snapshot().await?, keyword, after, limit).await?)
+    Ok(store::groups(&mut *app.db.snapshot().await?, keyword, after, limit).await?)
 }
 
 /// Takes over what is given and checks the whole.

@@ -158,7 +158,7 @@ pub async fn create(app: &App, by: &str, new: NewOperator) -> Result<Operator, O
 /// At the first start: an `admin` with a generated password, which is returned to be shown once.
 /// None: there are operators.
 pub async fn ensure_first(app: &App) -> Result<Option<(Operator, Zeroizing<String>)>, OperatorError> {
-    if store::count(&mut app.db.read().await?).await? > 0 {
+    if store::count(&mut *app.db.read().await?).await? > 0 {
         return Ok(None);
     }
     let clear = password::generate(&app.random);
@@ -180,11 +180,11 @@ pub async fn ensure_first(app: &App) -> Result<Option<(Operator, Zeroizing<Strin
 }
 
 pub(super) async fn get(app: &App, id: &str) -> Result<Operator, OperatorError> {
-    load(&mut app.db.read().await?, id).await
+    load(&mut *app.db.read().await?, id).await
 }
 
 pub(super) async fn list(app: &App, after: &str, limit: i64) -> Result<Vec<Operator>, OperatorError> {
-    Ok(store::list(&mut app.db.snapshot().await?, after, limit).await?)
+    Ok(store::list(&mut *app.db.snapshot().await?, after, limit).await?)
 }
 
 /// Active operators with `role`: those who may sign at a level, and get its mails.
@@ -263,7 +263,7 @@ pub(super) async fn sign_in(
     unverified_password: &str,
 ) -> Result<(Operator, IssuedToken), OperatorError> {
     let known = match OperatorName::parse(name) {
-        Ok(name) => store::for_sign_in(&mut app.db.read().await?, &name).await?,
+        Ok(name) => store::for_sign_in(&mut *app.db.read().await?, &name).await?,
         Err(_) => None,
     };
     let hash = known.as_ref().and_then(|(_, hash)| hash.as_deref());
@@ -393,7 +393,7 @@ pub(super) async fn authenticate(app: &App, unverified_token: &str) -> Result<Op
 }
 
 pub(super) async fn roles(app: &App) -> Result<Vec<RoleRow>, OperatorError> {
-    Ok(store::roles(&mut app.db.read().await?).await?)
+    Ok(store::roles(&mut *app.db.read().await?).await?)
 }
 
 pub(super) async fn put_role(
