@@ -117,6 +117,8 @@ settings! {
     product_name: String = "Keygate".into();
     /// Time zone of forms, numbers and mails (IANA name).
     time_zone: String = "UTC".into();
+    /// Where clients call the gateway, for the ready calls in mails; absent: the API's first host.
+    gateway_url: Option<String> = None;
 
     // Operators and clients.
     /// Seconds for which a sign-in lasts.
@@ -435,7 +437,13 @@ impl Config {
 /// refused, since container platforms invent such variables after a service's name.
 pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
     // Read by other parts: the file's place, the filter's token, tests.
-    const OTHERS: &[&str] = &["KEYGATE_CONFIG", "KEYGATE_GATEWAY_TOKEN", "KEYGATE_PASSWORD"];
+    const OTHERS: &[&str] = &[
+        "KEYGATE_CONFIG",
+        "KEYGATE_GATEWAY_TOKEN",
+        "KEYGATE_PASSWORD",
+        "KEYGATE_SIGN_API_KEY",
+        "KEYGATE_SIGN_SECRET_KEY",
+    ];
     names
         .filter(|name| name.starts_with(ENV_PREFIX) && !name.starts_with("KEYGATE_TEST_"))
         .filter(|name| !OTHERS.contains(&name.as_str()))

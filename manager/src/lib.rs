@@ -31,6 +31,7 @@ pub mod catalog;
 pub mod changes;
 pub mod clients;
 pub mod gateways;
+pub mod keys;
 pub mod mail;
 pub mod operators;
 pub mod quotas;
@@ -49,6 +50,7 @@ fn management() -> Router<App> {
         .merge(catalog::routes())
         .merge(clients::routes())
         .merge(gateways::routes())
+        .merge(keys::routes())
         .merge(mail::routes())
         .merge(operators::routes())
         .merge(serve::routes())

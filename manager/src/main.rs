@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use manager::app::App;
 use manager::config::{self, Config};
-use manager::{audit, mail, operators, serve, telemetry};
+use manager::{audit, keys, mail, operators, serve, telemetry};
 
 /// Keygate's manager: clients, APIs, keys, forms and quotas.
 #[derive(Parser)]
@@ -29,6 +29,9 @@ enum Command {
     /// Look at the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Bring DGRK keys in.
+    #[command(subcommand)]
+    Keys(keys::cli::Command),
     /// Try the mail settings.
     #[command(subcommand)]
     Mail(mail::cli::Command),
@@ -39,6 +42,8 @@ enum Command {
     Operator(operators::cli::Command),
     /// Serve the management and the gateway API until SIGTERM or Ctrl-C.
     Serve,
+    /// Print the Authorization header and a ready call for a DGRK pair and a body.
+    Sign(keys::sign::Command),
 }
 
 #[derive(Subcommand)]
@@ -76,12 +81,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Config(ConfigCommand::Check) => {
             println!("{config:#?}\nthe settings are valid");
         }
+        Command::Keys(command) => keys::cli::run(&start(config).await?, command).await?,
         Command::Mail(command) => mail::cli::run(&start(config).await?, command).await?,
         Command::Migrate => {
             start(config).await?;
             println!("the schema is up to date");
         }
         Command::Operator(command) => operators::cli::run(&start(config).await?, command).await?,
+        Command::Sign(command) => keys::sign::run(command)?,
         Command::Serve => serve::serve(start(config).await?).await?,
     }
     Ok(())

@@ -16,4 +16,4 @@ pub use http::routes;
 pub use model::{
     Api, ApiName, ApiSource, Group, GroupSummary, MAX_GROUP_APIS, MAX_HOSTS, MAX_METHODS, SecurityLevel,
 };
-pub use store::{ApiSummary, Entries, entries, known_apis, known_groups};
+pub use store::{ApiSummary, Entries, api, entries, known_apis, known_groups};

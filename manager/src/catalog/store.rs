@@ -274,7 +274,8 @@ pub(super) async fn stamp(conn: &mut Conn, uids: &[ApiUid], revision: Revision) 
     Ok(())
 }
 
-pub(super) async fn api(conn: &mut Conn, uid: &str) -> Result<Option<Api>, DbError> {
+/// The API of that uid.
+pub async fn api(conn: &mut Conn, uid: &str) -> Result<Option<Api>, DbError> {
     let row = sqlx::query(
         "-- catalog.api
          SELECT uid, module, api_id, name, description, hosts, methods, path_kind, path, accepts, no_auth,

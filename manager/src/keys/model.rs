@@ -213,7 +213,10 @@ impl SecretKey {
 
     /// One that was made elsewhere.
     pub fn parse(text: &str) -> Result<Self, TermsError> {
-        if text.is_empty() || text.len() > MAX_SECRET_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if text.is_empty()
+            || text.len() > MAX_SECRET_BYTES
+            || !text.bytes().all(|byte| byte.is_ascii_graphic())
+        {
             return Err(TermsError::SecretKey);
         }
         Ok(Self(Zeroizing::new(text.into())))
@@ -334,7 +337,8 @@ mod tests {
     #[test]
     fn a_mask_shows_five_characters_at_each_end_of_a_long_secret() {
         let mask = |text| SecretKey::parse(text).expect("a secret").mask();
-        let long = mask("YTk2MTQ2MjhhZDM1MjYwZDVkMTdjMTE2MTIyZDhkOTFhNmNiNGI3NjNmMjg1ZTgzMWI3OGQ1ZGZlNDA2OGNkYw==");
+        let long =
+            mask("YTk2MTQ2MjhhZDM1MjYwZDVkMTdjMTE2MTIyZDhkOTFhNmNiNGI3NjNmMjg1ZTgzMWI3OGQ1ZGZlNDA2OGNkYw==");
         assert_eq!(long, format!("YTk2M{}Yw==", "*".repeat(78)).replace("*Yw==", "kYw=="));
         assert_eq!(mask("short"), "*****");
         assert_eq!(mask("nineteen-characters"), "*".repeat(19));
@@ -373,7 +377,9 @@ mod tests {
         ] {
             assert_eq!(ApiKey::parse(&text).is_ok(), fits, "{text}");
         }
-        for (text, fits) in [(long(MAX_SECRET_BYTES), true), (long(MAX_SECRET_BYTES + 1), false), ("a\n".into(), false)] {
+        for (text, fits) in
+            [(long(MAX_SECRET_BYTES), true), (long(MAX_SECRET_BYTES + 1), false), ("a\n".into(), false)]
+        {
             assert_eq!(SecretKey::parse(&text).is_ok(), fits);
         }
         for (text, fits) in [

@@ -48,11 +48,8 @@ pub(super) fn open_secrets(vault: &Vault, key: &Key) -> Result<Vec<Secret>, DbEr
     key.secrets
         .iter()
         .map(|secret| {
-            let unusable = || DbError::Inconsistency {
-                table: "key_secrets",
-                column: "sealed",
-                row: secret.id.clone(),
-            };
+            let unusable =
+                || DbError::Inconsistency { table: "key_secrets", column: "sealed", row: secret.id.clone() };
             let clear = vault.open(&purpose(&secret.id), &secret.sealed).map_err(|_| unusable())?;
             let text = std::str::from_utf8(&clear).map_err(|_| unusable())?;
             Ok(Secret { id: secret.id.clone(), text: text.into() })
@@ -155,7 +152,11 @@ pub(super) async fn insert_secret(
 }
 
 /// Whether there was such a secret.
-pub(super) async fn delete_secret(conn: &mut Conn, key: &CredentialId, secret: &str) -> Result<bool, DbError> {
+pub(super) async fn delete_secret(
+    conn: &mut Conn,
+    key: &CredentialId,
+    secret: &str,
+) -> Result<bool, DbError> {
     let done = sqlx::query(
         "-- keys.delete_secret
          DELETE FROM key_secrets

@@ -1,0 +1,162 @@
+//! What clients are told about their keys.
+
+use gate::id::ApiUid;
+use gate::time::UnixMillis;
+use gate::wire::directory::PathRule;
+
+use super::actions::{IssuedKey, KeyError};
+use super::model::{Key, KeyState};
+use crate::app::App;
+use crate::catalog::{self, Api};
+use crate::clients;
+use crate::db::Conn;
+use crate::mail::contexts::{CallableApi, KeyChanged, KeyCredentials};
+use crate::mail::{self, About, Language, NewMail};
+use crate::validity::{Validity, print_instant};
+
+/// Stands in a ready call where the gateway's own address belongs.
+const GATEWAY_PLACEHOLDER: &str = "https://<your gateway>";
+/// Stands in a ready call where the request belongs. Minified: signed as it is sent.
+const SAMPLE_BODY: &str = r#"{"your":"request"}"#;
+
+/// The mail with a pair in it.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// First sentence: what happened.
+    pub headline: String,
+    /// Whole sentences that matter to the receiver.
+    pub notes: Vec<String>,
+    /// Number of the form that led to it.
+    pub application: Option<String>,
+    /// Addresses.
+    pub recipients: Vec<String>,
+    /// Not sent before.
+    pub not_before: UnixMillis,
+}
+
+/// The mail about a key whose secret stays what it is.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// `changed` or `revoked`.
+    pub change: &'static str,
+    /// Number of the form that led to it.
+    pub application: Option<String>,
+    /// Addresses.
+    pub recipients: Vec<String>,
+    /// Not sent before.
+    pub not_before: UnixMillis,
+}
+
+/// Writes the mail with the pair, in the caller's transaction. Returns the mails' ids.
+pub async fn mail_credentials(
+    conn: &mut Conn,
+    app: &App,
+    issued: &IssuedKey,
+    mail: Credentials,
+    now: UnixMillis,
+) -> Result<Vec<String>, KeyError> {
+    let key = &issued.key;
+    let (zone, days) = (app.config.zone(), days_of(app, key));
+    let mut apis = Vec::with_capacity(key.apis.len());
+    for uid in &key.apis {
+        if let Some(api) = catalog::api(conn, uid.as_str()).await? {
+            apis.push(callable(&api, app.config.gateway_url.as_deref()));
+        }
+    }
+    let context = KeyCredentials {
+        product_name: app.config.product_name.clone(),
+        headline: mail.headline,
+        api_key: key.api_key.as_str().into(),
+        secret_key: issued.secret.reveal().into(),
+        key_name: key.name.as_str().into(),
+        client_id: key.client.0.clone(),
+        client_name: client_name(conn, key).await?,
+        application: mail.application,
+        use_quota: key.uses.to_string(),
+        effective_on: days.effective_on().to_string(),
+        expires_on: days.expires_on().to_string(),
+        time_zone: zone.iana_name().unwrap_or("UTC").into(),
+        notes: mail.notes,
+        apis,
+    };
+    let mail = NewMail {
+        recipients: mail.recipients,
+        context,
+        not_before: mail.not_before,
+        about: About::new("key", key.id.as_str()),
+        language: Language::default(),
+    };
+    Ok(mail::enqueue(conn, app, mail, now).await?)
+}
+
+/// Writes the mail about a change or a revocation, in the caller's transaction.
+pub async fn mail_change(
+    conn: &mut Conn,
+    app: &App,
+    key: &Key,
+    mail: Changed,
+    now: UnixMillis,
+) -> Result<Vec<String>, KeyError> {
+    let days = days_of(app, key);
+    let uids: Vec<ApiUid> = key.apis.iter().cloned().collect();
+    let context = KeyChanged {
+        product_name: app.config.product_name.clone(),
+        change: mail.change.into(),
+        api_key: key.api_key.as_str().into(),
+        key_name: key.name.as_str().into(),
+        client_id: key.client.0.clone(),
+        client_name: client_name(conn, key).await?,
+        application: mail.application,
+        use_quota: key.uses.to_string(),
+        effective_on: days.effective_on().to_string(),
+        expires_on: days.expires_on().to_string(),
+        revoked_at: match key.state {
+            KeyState::Active | KeyState::Inactive => None,
+            KeyState::Revoked { revoked_at } => Some(print_instant(revoked_at, &app.config.zone())),
+        },
+        apis: catalog::known_apis(conn, &uids).await?.into_iter().map(|api| api.name).collect(),
+    };
+    let mail = NewMail {
+        recipients: mail.recipients,
+        context,
+        not_before: mail.not_before,
+        about: About::new("key", key.id.as_str()),
+        language: Language::default(),
+    };
+    Ok(mail::enqueue(conn, app, mail, now).await?)
+}
+
+fn days_of(app: &App, key: &Key) -> Validity {
+    Validity::of_instants(key.validity, &app.config.zone())
+}
+
+async fn client_name(conn: &mut Conn, key: &Key) -> Result<String, KeyError> {
+    let client = clients::by_id(conn, key.client.as_str()).await?;
+    Ok(client.map_or_else(|| key.client.0.clone(), |client| client.display_name))
+}
+
+/// How an API is called: by its first host and method, else by what most calls use.
+fn callable(api: &Api, gateway_url: Option<&str>) -> CallableApi {
+    let base = match (gateway_url, api.hosts.first()) {
+        (Some(url), _) => url.trim_end_matches('/').to_owned(),
+        // A wildcard host is no address.
+        (None, Some(host)) if !host.contains('*') => format!("https://{host}"),
+        (None, _) => GATEWAY_PLACEHOLDER.into(),
+    };
+    let path = match &api.path {
+        PathRule::Exact(path) | PathRule::Prefix(path) | PathRule::Template(path) => path,
+    };
+    let with_body = |method: &str| matches!(method, "POST" | "PUT" | "PATCH");
+    let method = api
+        .methods
+        .iter()
+        .find(|method| with_body(method))
+        .or(api.methods.first())
+        .map_or("POST", String::as_str);
+    CallableApi {
+        name: api.name.clone(),
+        method: method.into(),
+        url: format!("{base}{path}"),
+        sample_body: if with_body(method) { SAMPLE_BODY.into() } else { String::new() },
+    }
+}

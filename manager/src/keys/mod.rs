@@ -1,0 +1,25 @@
+//! DGRK keys: pairs of a public API key and a secret key, with terms of their own (APIs, dates,
+//! use quota). They are issued, changed and revoked by approved forms; an operator may revoke one
+//! at once, and brings in pairs that were made elsewhere.
+//!
+//! Callers with a transaction of their own ([`issue`], [`change`], [`revoke`]) call these before
+//! they record their own audit entry: locks are taken in the order rows, quotas, changes, audit.
+
+mod actions;
+pub mod cli;
+mod http;
+mod mails;
+mod model;
+pub mod sign;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use actions::{IssuedKey, KeyChange, KeyError, NewKey, change, issue, revoke};
+pub use http::routes;
+pub use mails::{Changed, Credentials, mail_change, mail_credentials};
+pub use model::{
+    ApiKey, Key, KeyName, KeyState, MAX_APIS, MAX_NAME_CHARS, MAX_USES, Origin, SecretKey, Terms, TermsError,
+    UseQuota, parse_apis,
+};
+pub use store::{OpenedKey, by_id, find_by_api_key, list, note_secret_used};
