@@ -35,6 +35,7 @@ pub mod keys;
 pub mod mail;
 pub mod operators;
 pub mod quotas;
+pub mod x_api_keys;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -54,6 +55,7 @@ fn management() -> Router<App> {
         .merge(mail::routes())
         .merge(operators::routes())
         .merge(serve::routes())
+        .merge(x_api_keys::routes())
 }
 
 /// The gateway API: what filters call.

@@ -158,7 +158,8 @@ mod tests {
         let random = Random::seeded(1);
         let text = XApiKeyText::generate(&random);
         assert_eq!(text.reveal().len(), 48);
-        let uuid = String::from_utf8(URL_SAFE_NO_PAD.decode(text.reveal()).expect("Base64url")).expect("text");
+        let uuid =
+            String::from_utf8(URL_SAFE_NO_PAD.decode(text.reveal()).expect("Base64url")).expect("text");
         let at = |n: usize| uuid.as_bytes()[n];
         assert_eq!((uuid.len(), at(8), at(13), at(14), at(18), at(23)), (36, b'-', b'-', b'4', b'-', b'-'));
         assert!(b"89ab".contains(&at(19)));

@@ -10,8 +10,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::model::{Alias, XApiKey};
 use crate::db::{Conn, DbError};
 
-const COLUMNS: &str =
-    "id, client_id, alias, sha256, mask, effective_at, expires_at, created_at, created_by";
+const COLUMNS: &str = "id, client_id, alias, sha256, mask, effective_at, expires_at, created_at, created_by";
 
 /// The key whose text has that SHA-256 (lower-case hex).
 pub async fn find_by_sha256(conn: &mut Conn, sha256: &str) -> Result<Option<XApiKey>, DbError> {
