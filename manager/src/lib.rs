@@ -46,6 +46,7 @@ use app::App;
 /// The management API, without the gateway API.
 fn management() -> Router<App> {
     Router::new()
+        .merge(applications::routes())
         .merge(approvals::routes())
         .merge(audit::routes())
         .merge(catalog::routes())
@@ -90,6 +91,7 @@ fn finish(routes: Router<App>, app: App) -> Router {
 
 /// The background jobs of every replica.
 pub fn start_jobs(jobs: &mut jobs::Jobs) {
+    applications::start_jobs(jobs);
     mail::start_jobs(jobs);
     operators::start_jobs(jobs);
 }

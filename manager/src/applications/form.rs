@@ -117,6 +117,8 @@ pub struct World {
     pub known_apis: BTreeSet<ApiUid>,
     /// Whether credentials are mailed to the client, who then needs an address.
     pub client_gets_credentials: bool,
+    /// Credentials are mailed to the applicant, who has no address.
+    pub applicant_out_of_reach: bool,
 }
 
 /// What the rules want to know of a client.
@@ -125,7 +127,7 @@ pub struct ClientFacts {
     /// Whether it may call at all.
     pub active: bool,
     /// Its status in words, for the message.
-    pub status: String,
+    pub status: &'static str,
     /// Whether an e-mail address is on file.
     pub has_email: bool,
 }
@@ -187,10 +189,7 @@ impl Form {
             return Ok(());
         };
         if !client.active {
-            return Err(FieldFault::ClientNotActive {
-                client: self.client().clone(),
-                status: client.status.clone(),
-            });
+            return Err(FieldFault::ClientNotActive { client: self.client().clone(), status: client.status });
         }
         if terms.expiry_date < today {
             return Err(FieldFault::Expired { expiry: terms.expiry_date, today });
@@ -201,6 +200,9 @@ impl Form {
         let issues = matches!(self, Self::Apply { .. });
         if issues && world.client_gets_credentials && !client.has_email {
             return Err(FieldFault::NoAddress(self.client().clone()));
+        }
+        if issues && world.applicant_out_of_reach {
+            return Err(FieldFault::NoApplicantAddress);
         }
         Ok(())
     }
@@ -352,7 +354,7 @@ pub enum FieldFault {
         /// Which client.
         client: ClientId,
         /// Its status in words.
-        status: String,
+        status: &'static str,
     },
     /// The credentials could not be delivered.
     #[error(
@@ -360,6 +362,12 @@ pub enum FieldFault {
          add an address to the client, or set `credential_recipients` otherwise"
     )]
     NoAddress(ClientId),
+    /// The credentials could not be delivered.
+    #[error(
+        "the applicant has no e-mail address, and credentials are mailed to the applicant: \
+         have an address entered for the operator, or set `credential_recipients` otherwise"
+    )]
+    NoApplicantAddress,
     /// No such key.
     #[error("`key` is `{0}`, which does not exist: look it up under /api/v1/keys")]
     UnknownKey(CredentialId),
@@ -391,6 +399,7 @@ impl FieldFault {
             Self::QuotaOutOfRange(_) => "quota",
             Self::NoApis | Self::TooManyApis(_) | Self::ApiTwice(_) | Self::UnknownApi(_) => "apis",
             Self::UnknownClient(_) | Self::ClientNotActive { .. } | Self::NoAddress(_) => "client",
+            Self::NoApplicantAddress => "applicant",
             Self::UnknownKey(_) | Self::KeyRevoked(_) | Self::KeyHasOpenForm { .. } => "key",
         }
     }
@@ -518,10 +527,11 @@ mod tests {
     fn world() -> World {
         World {
             today: day(2026, 7, 14),
-            client: Some(ClientFacts { active: true, status: "active".into(), has_email: true }),
+            client: Some(ClientFacts { active: true, status: "active", has_email: true }),
             key: Some(KeyFacts { revoked: false, open_form: None }),
             known_apis: BTreeSet::from([ApiUid::from("api_1")]),
             client_gets_credentials: true,
+            applicant_out_of_reach: false,
         }
     }
 
@@ -643,6 +653,9 @@ mod tests {
             silent(w);
             w.client_gets_credentials = false;
         });
+        let lonely = |w: &mut World| w.applicant_out_of_reach = true;
+        check("applicant without address", &apply, Filing, Err("applicant"), lonely);
+        check("no secret to send", &revoke, Filing, Ok(()), lonely);
         check("unknown api", &apply, Filing, Err("apis"), |w| w.known_apis.clear());
         check("api removed in review", &change, Signing, Err("apis"), |w| w.known_apis.clear());
         for form in [&change, &revoke] {

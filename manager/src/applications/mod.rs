@@ -1,7 +1,26 @@
 //! Forms: to obtain a key (`KA`), to change one (`KU`), to revoke one (`KR`), and their way
-//! through the levels of approval.
+//! through the levels of approval. The last signature issues the key, or changes or revokes it.
 
-pub mod form;
-pub mod model;
-pub mod number;
-pub mod store;
+mod actions;
+mod effects;
+mod form;
+mod http;
+mod mails;
+mod model;
+mod number;
+mod store;
+#[cfg(test)]
+mod tests;
+mod world;
+
+pub use actions::{ApplicationError, apply_due};
+pub use http::routes;
+pub use model::{Action, Application, State};
+
+/// Scheduled changes are made within seconds of 00:00 of their day.
+pub fn start_jobs(jobs: &mut crate::jobs::Jobs) {
+    jobs.every("applications.apply_due", std::time::Duration::from_secs(5), |app| async move {
+        actions::apply_due(&app).await?;
+        Ok(())
+    });
+}

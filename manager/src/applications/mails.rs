@@ -1,0 +1,251 @@
+//! Who is told what about a form: the applicant at every step, the reviewers of a level when it
+//! is theirs. None of these mails holds a secret.
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+
+use super::form::Form;
+use super::model::{Application, Effect, State, Step};
+use super::world;
+use crate::app::App;
+use crate::approvals::{Flow, FormKind};
+use crate::config::CredentialRecipients;
+use crate::db::{Conn, DbError};
+use crate::mail::contexts::{ApplicationResult, ApplicationStep};
+use crate::mail::{self, About, Language, MailContext, MailError, NewMail};
+use crate::operators::{self, Operator};
+use crate::validity::{day_of, print_instant};
+
+/// Tells those concerned of `step`, which made `application` what it is. `flow` names the
+/// reviewers of the level that waits.
+pub(super) async fn announce(
+    conn: &mut Conn,
+    app: &App,
+    application: &Application,
+    step: &Step,
+    flow: Option<&Flow>,
+) -> Result<(), MailError> {
+    let facts = Facts::gather(conn, app, application, step).await?;
+    let applicant = operators::find(conn, &application.applicant).await?;
+    let to_applicant = applicant.as_ref().and_then(address);
+    match facts.result(app, application, step) {
+        Some(result) => send(conn, app, application, to_applicant.clone(), result).await?,
+        None => {
+            let told = facts.step(app, application, step, applicant.as_ref(), false);
+            send(conn, app, application, to_applicant, told).await?;
+        }
+    }
+    if let (&State::PendingOrder { level, .. }, Some(flow)) = (&application.state, flow) {
+        let reviewers = reviewers(conn, flow, level).await?;
+        let addresses: Vec<String> = reviewers
+            .values()
+            .filter(|reviewer| app.config.allow_self_approval || reviewer.id != application.applicant)
+            .filter_map(address)
+            .collect();
+        let told = facts.step(app, application, step, applicant.as_ref(), true);
+        send(conn, app, application, addresses, told).await?;
+    }
+    Ok(())
+}
+
+/// What every mail about a form says.
+struct Facts {
+    number: String,
+    kind: FormKind,
+    by: Option<String>,
+    comment: Option<String>,
+    client_id: String,
+    client_name: String,
+    apis: Vec<String>,
+    link: Option<String>,
+}
+
+impl Facts {
+    async fn gather(
+        conn: &mut Conn,
+        app: &App,
+        application: &Application,
+        step: &Step,
+    ) -> Result<Self, DbError> {
+        let client = application.form.client();
+        let uids = application.form.terms().map(|terms| terms.apis.clone()).unwrap_or_default();
+        Ok(Self {
+            number: application.number.map_or_else(|| "draft".to_owned(), |number| number.to_string()),
+            kind: application.form.kind(),
+            by: Some(world::operator_name(conn, &step.actor).await?),
+            comment: Some(step.comment.clone()).filter(|comment| !comment.is_empty()),
+            client_id: client.0.clone(),
+            client_name: world::client_name(conn, client).await?,
+            apis: world::api_names(conn, &uids).await?,
+            link: app
+                .config
+                .public_url
+                .as_ref()
+                .map(|url| format!("{}/applications/{}", url.trim_end_matches('/'), application.id)),
+        })
+    }
+
+    fn step(
+        &self,
+        app: &App,
+        application: &Application,
+        step: &Step,
+        applicant: Option<&Operator>,
+        waiting_for_you: bool,
+    ) -> ApplicationStep {
+        let applied_at = application.submitted_at.unwrap_or(application.created_at);
+        ApplicationStep {
+            product_name: app.config.product_name.clone(),
+            number: self.number.clone(),
+            kind: self.kind.label().to_owned(),
+            step: in_words(step),
+            by: self.by.clone(),
+            comment: self.comment.clone(),
+            status: application.state.label(),
+            applied_on: day_of(applied_at, &app.config.zone()).to_string(),
+            applicant: applicant.map_or_else(|| application.applicant.clone(), |a| a.display_name.clone()),
+            client_id: self.client_id.clone(),
+            client_name: self.client_name.clone(),
+            apis: self.apis.clone(),
+            link: self.link.clone(),
+            waiting_for_you,
+        }
+    }
+
+    /// The mail of a form that has ended or came back; none while it is still under way, or when
+    /// the applicant ended it.
+    fn result(&self, app: &App, application: &Application, step: &Step) -> Option<ApplicationResult> {
+        let zone = app.config.zone();
+        let (result, notes) = match &application.state {
+            State::Draft | State::PendingOrder { .. } | State::Cancelled { .. } => return None,
+            State::Returned { .. } => {
+                ("returned", vec!["Edit the form and submit it again, or withdraw it.".to_owned()])
+            }
+            State::Rejected { .. } => ("rejected", vec!["A rejected form is final.".to_owned()]),
+            State::Approved { effect: Effect::Stopped { .. }, .. } => return None,
+            State::Approved { effect: Effect::Failed { reason, .. }, .. } => (
+                "approved, but could not be carried out",
+                vec![format!("When the change was due: {reason}.")],
+            ),
+            State::Approved { effect: Effect::Scheduled { due }, .. } => (
+                "approved",
+                vec![format!(
+                    "It takes effect at {}. Until then the key runs on its present settings, and the change can \
+                     still be stopped.",
+                    print_instant(*due, &zone)
+                )],
+            ),
+            State::Approved { effect: Effect::Done { .. }, .. } => {
+                ("approved", notes_on_done(app, application, step, &zone))
+            }
+        };
+        let terms = application.form.terms();
+        Some(ApplicationResult {
+            product_name: app.config.product_name.clone(),
+            number: self.number.clone(),
+            kind: self.kind.label().to_owned(),
+            result: result.to_owned(),
+            by: self.by.clone(),
+            comment: self.comment.clone(),
+            client_id: self.client_id.clone(),
+            client_name: self.client_name.clone(),
+            key_name: terms.map(|terms| terms.name.clone()),
+            effective_on: Some(application.form.effective_date().to_string()),
+            expires_on: terms.map(|terms| terms.expiry_date.to_string()),
+            apis: self.apis.clone(),
+            notes,
+            link: self.link.clone(),
+        })
+    }
+}
+
+/// Whole sentences about what has been done.
+fn notes_on_done(app: &App, application: &Application, step: &Step, zone: &TimeZone) -> Vec<String> {
+    let today = day_of(step.at, zone);
+    match &application.form {
+        Form::Apply { terms, .. } => {
+            let mut notes = vec![delivery(app)];
+            if terms.effective_date < today {
+                notes.push(format!(
+                    "The effective date {} passed during the review: the key is active from the approval on.",
+                    terms.effective_date
+                ));
+            } else if terms.effective_date > today {
+                notes.push(format!("The key is accepted from {} on.", terms.effective_date));
+            }
+            notes
+        }
+        Form::Change { reset_usage: true, .. } => {
+            vec!["The key runs on its new settings now; uses so far no longer count.".to_owned()]
+        }
+        Form::Change { reset_usage: false, .. } => {
+            vec!["The key runs on its new settings now; what has been used stays used.".to_owned()]
+        }
+        Form::Revoke { .. } => vec!["The key is no longer accepted.".to_owned()],
+    }
+}
+
+fn delivery(app: &App) -> String {
+    let to = match app.config.credential_recipients {
+        CredentialRecipients::Client => "the client's addresses",
+        CredentialRecipients::Applicant => "your address",
+        CredentialRecipients::Both => "the client's addresses and to yours",
+    };
+    match app.config.credential_mail_delay_s {
+        0 => format!("The key pair is sent to {to} in a mail of its own."),
+        1..60 => format!("The key pair is sent to {to} within a minute."),
+        seconds => format!("The key pair is sent to {to} in about {} minutes.", seconds.div_ceil(60)),
+    }
+}
+
+/// `approved at level 1`
+fn in_words(step: &Step) -> String {
+    let done = match step.action.as_str() {
+        "submit" => "submitted",
+        "resubmit" => "submitted again",
+        "approve" => "approved",
+        "return" => "returned",
+        "reject" => "rejected",
+        "withdraw" => "withdrawn",
+        "stop" => "stopped",
+        "apply" => "carried out",
+        "fail" => "not carried out",
+        other => other,
+    };
+    step.level.map_or_else(|| done.to_owned(), |level| format!("{done} at level {level}"))
+}
+
+/// Everybody who may sign `level`, by id.
+async fn reviewers(conn: &mut Conn, flow: &Flow, level: u32) -> Result<BTreeMap<String, Operator>, DbError> {
+    let mut found = BTreeMap::new();
+    for role in flow.roles_at(level) {
+        for operator in operators::with_role(conn, role).await? {
+            found.insert(operator.id.clone(), operator);
+        }
+    }
+    Ok(found)
+}
+
+fn address(operator: &Operator) -> Option<String> {
+    operator.email.as_ref().map(|email| email.as_str().to_owned())
+}
+
+async fn send<C: MailContext>(
+    conn: &mut Conn,
+    app: &App,
+    application: &Application,
+    recipients: impl IntoIterator<Item = String>,
+    context: C,
+) -> Result<(), MailError> {
+    let now = application.updated_at;
+    let mail = NewMail {
+        recipients: recipients.into_iter().collect(),
+        context,
+        not_before: now,
+        about: About::new("application", application.id.clone()),
+        language: Language::default(),
+    };
+    mail::enqueue(conn, app, mail, now).await?;
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! What forms want to know of operators, clients, APIs and keys.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gate::id::{ApiUid, ClientId, CredentialId};
+use gate::wire::exchange::ClientStatus;
+use jiff::civil::Date;
+
+use super::form::{ClientFacts, Form, KeyFacts, World};
+use super::model::Step;
+use super::store;
+use crate::config::{Config, CredentialRecipients};
+use crate::db::{Conn, DbError};
+use crate::keys::{self, KeyState};
+use crate::{catalog, clients, operators};
+
+/// The world as `form` sees it on the day `today`; `id` is the form itself once it has one.
+pub(super) async fn around(
+    conn: &mut Conn,
+    config: &Config,
+    form: &Form,
+    applicant: &str,
+    id: Option<&str>,
+    today: Date,
+) -> Result<World, DbError> {
+    let client = clients::by_id(conn, form.client().as_str()).await?.map(|client| ClientFacts {
+        active: client.status == ClientStatus::Active,
+        status: match client.status {
+            ClientStatus::Active => "active",
+            ClientStatus::Disabled => "disabled",
+            ClientStatus::Locked => "locked",
+        },
+        has_email: !client.emails.is_empty(),
+    });
+    let key = match form.key() {
+        Some(key) => match keys::by_id(conn, key).await? {
+            Some(found) => Some(KeyFacts {
+                revoked: matches!(found.state, KeyState::Revoked { .. }),
+                open_form: store::holder_of_key(conn, key, id).await?,
+            }),
+            None => None,
+        },
+        None => None,
+    };
+    let known_apis = match form.terms() {
+        Some(terms) => {
+            let uids: Vec<ApiUid> = terms.apis.iter().cloned().collect();
+            catalog::known_apis(conn, &uids).await?.into_iter().map(|api| api.uid).collect()
+        }
+        None => BTreeSet::new(),
+    };
+    Ok(World {
+        today,
+        client,
+        key,
+        known_apis,
+        client_gets_credentials: client_gets_credentials(config),
+        applicant_out_of_reach: applicant_gets_credentials(config)
+            && operator_address(conn, applicant).await?.is_none(),
+    })
+}
+
+/// Where the credentials of a new key go.
+pub(super) async fn credential_addresses(
+    conn: &mut Conn,
+    config: &Config,
+    client: &ClientId,
+    applicant: &str,
+) -> Result<Vec<String>, DbError> {
+    let mut addresses = Vec::new();
+    if client_gets_credentials(config) {
+        addresses.extend(client_addresses(conn, client).await?);
+    }
+    if applicant_gets_credentials(config) {
+        addresses.extend(operator_address(conn, applicant).await?);
+    }
+    Ok(addresses)
+}
+
+/// A client's addresses.
+pub(super) async fn client_addresses(conn: &mut Conn, client: &ClientId) -> Result<Vec<String>, DbError> {
+    let client = clients::by_id(conn, client.as_str()).await?;
+    Ok(client.into_iter().flat_map(|client| client.emails).map(|email| email.as_str().to_owned()).collect())
+}
+
+async fn operator_address(conn: &mut Conn, id: &str) -> Result<Option<String>, DbError> {
+    let operator = operators::find(conn, id).await?;
+    Ok(operator.and_then(|operator| operator.email).map(|email| email.as_str().to_owned()))
+}
+
+fn client_gets_credentials(config: &Config) -> bool {
+    match config.credential_recipients {
+        CredentialRecipients::Client | CredentialRecipients::Both => true,
+        CredentialRecipients::Applicant => false,
+    }
+}
+
+fn applicant_gets_credentials(config: &Config) -> bool {
+    match config.credential_recipients {
+        CredentialRecipients::Applicant | CredentialRecipients::Both => true,
+        CredentialRecipients::Client => false,
+    }
+}
+
+/// Whose key that is.
+pub(super) async fn owner_of_key(conn: &mut Conn, key: &CredentialId) -> Result<Option<ClientId>, DbError> {
+    Ok(keys::by_id(conn, key).await?.map(|key| key.client))
+}
+
+/// What a client is called; one that is gone by its id.
+pub(super) async fn client_name(conn: &mut Conn, id: &ClientId) -> Result<String, DbError> {
+    let client = clients::by_id(conn, id.as_str()).await?;
+    Ok(client.map_or_else(|| id.0.clone(), |client| client.display_name))
+}
+
+/// What APIs are called; those that are gone by their uid.
+pub(super) async fn api_names(conn: &mut Conn, uids: &BTreeSet<ApiUid>) -> Result<Vec<String>, DbError> {
+    let listed: Vec<ApiUid> = uids.iter().cloned().collect();
+    let mut names: BTreeMap<ApiUid, String> = catalog::known_apis(conn, &listed)
+        .await?
+        .into_iter()
+        .map(|api| {
+            (api.uid, if api.name.is_empty() { format!("{} {}", api.module, api.id) } else { api.name })
+        })
+        .collect();
+    Ok(listed.into_iter().map(|uid| names.remove(&uid).unwrap_or(uid.0)).collect())
+}
+
+/// What whoever did something is called.
+pub(super) async fn operator_name(conn: &mut Conn, id: &str) -> Result<String, DbError> {
+    if id == Step::BY_ITSELF {
+        return Ok("Keygate".to_owned());
+    }
+    Ok(operators::find(conn, id).await?.map_or_else(|| id.to_owned(), |operator| operator.display_name))
+}
