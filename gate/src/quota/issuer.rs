@@ -455,3 +455,401 @@ fn after(now: UnixMillis, millis: u64) -> UnixMillis {
 fn drift_of(millis: u64) -> u64 {
     millis.saturating_mul(DRIFT_PER_MILLE).div_ceil(1_000)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Rec;
+    use proptest::prelude::*;
+
+    const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
+    const NEW: LeaseId = LeaseId(77);
+    const HELD: LeaseId = LeaseId(70);
+
+    fn total(limit: u64, debited: u64) -> MeterRow {
+        MeterRow {
+            meter: MeterId(1),
+            limit,
+            debited,
+            generation: Generation(3),
+            window_ends_at: None,
+            recalled_at: None,
+            horizon_s: 30,
+            max_lease: None,
+        }
+    }
+
+    fn in_ms(millis: i64) -> UnixMillis {
+        UnixMillis(NOW.0 + millis)
+    }
+
+    fn known(meter: &MeterRow) -> Known<'_> {
+        Known {
+            now: NOW,
+            epoch: Epoch(5),
+            meter,
+            window_ends_at: meter.window_ends_at,
+            stream: None,
+            closed_lease: None,
+            other_holders: 0,
+            new_lease: NEW,
+        }
+    }
+
+    fn first(want: u32) -> Renewal {
+        Renewal {
+            meter: MeterId(1),
+            rec: Rec(9),
+            seq: 1,
+            epoch: None,
+            want,
+            closed_lease: None,
+            unspent: 0,
+            waiting: true,
+        }
+    }
+
+    fn closing(seq: u64, want: u32, unspent: u32) -> Renewal {
+        Renewal { seq, epoch: Some(Epoch(5)), closed_lease: Some(HELD), unspent, ..first(want) }
+    }
+
+    const STREAM: StreamRow = StreamRow { seq: 4, answer: StoredAnswer::Closed };
+    const LEASE: LeaseRow = LeaseRow {
+        id: HELD,
+        generation: Generation(3),
+        units: 10,
+        expires_at: UnixMillis(NOW.0 + 5_000),
+        state: LeaseState::Open,
+    };
+
+    #[test]
+    fn the_first_step_opens_a_lease() {
+        let meter = total(1_000, 0);
+        let decided = renew(&known(&meter), &first(100));
+        let outcome = RenewalOutcome::Granted {
+            lease: NEW,
+            generation: Generation(3),
+            units: 10,
+            ttl_ms: LEASE_TTL_MS,
+            window_left_ms: None,
+            remaining: 990,
+        };
+        assert_eq!(decided.outcome, outcome);
+        let effects = decided.effects.expect("a step");
+        let open = Open { lease: NEW, generation: Generation(3), units: 10, expires_at: in_ms(62_120) };
+        assert_eq!((effects.open, effects.close, effects.roll), (Some(open), None, None));
+        assert_eq!((effects.stream.seq, effects.recall, effects.units_back), (1, false, false));
+    }
+
+    #[test]
+    fn the_size_of_a_lease() {
+        let check = |case: &str, meter: MeterRow, want, others, units| {
+            assert_eq!(grant_size(&meter, want, others), units, "{case}");
+        };
+        check("what is wanted", total(100_000, 0), 300, 0, 300);
+        check("one in a hundred", total(10_000, 0), 300, 0, 100);
+        check("small limits, one by one", total(99, 0), 300, 0, 1);
+        check("its own bound", MeterRow { max_lease: Some(7), ..total(10_000, 0) }, 300, 0, 7);
+        check("a bound of nothing is one", MeterRow { max_lease: Some(0), ..total(10_000, 0) }, 300, 0, 1);
+        check("half of what is left", total(10_000, 9_900), 300, 0, 50);
+        check("shared with others", total(10_000, 9_900), 300, 4, 10);
+        check("the end, one by one", total(10_000, 9_993), 300, 3, 1);
+        check("the last one", total(10_000, 9_999), 300, 9, 1);
+        check("none left", total(10_000, 10_000), 300, 0, 0);
+        check("limit lowered below", total(10_000, 10_001), 300, 0, 0);
+        check("limit of nothing", total(0, 0), 300, 0, 0);
+        check("nothing wanted", total(10_000, 0), 0, 0, 0);
+        check("as wide as numbers go", total(u64::MAX, 0), u32::MAX, u32::MAX, 2_147_483_647);
+    }
+
+    proptest! {
+        #[test]
+        fn a_grant_fits_into_what_is_left(
+            limit in 0_u64..100_000,
+            debited in 0_u64..100_000,
+            want in 1_u32..1_000,
+            others in 0_u32..20,
+            max_lease in proptest::option::of(0_u32..500),
+        ) {
+            let meter = MeterRow { max_lease, ..total(limit, debited) };
+            let units = grant_size(&meter, want, others);
+            let free = limit.saturating_sub(debited);
+            prop_assert!(u64::from(units) <= free && units <= want);
+            prop_assert_eq!(units == 0, free == 0, "the last unit is never kept back");
+        }
+
+        #[test]
+        fn the_manager_expires_a_lease_after_its_holder_however_clocks_run(
+            ttl_horizon_s in 1_u32..=MAX_HORIZON_S,
+            window_ms in proptest::option::of(1_i64..3_000_000_000),
+            holder_ppm in -1_000_i64..=1_000,
+            manager_ppm in -1_000_i64..=1_000,
+        ) {
+            let window_ends_at = window_ms.map(in_ms);
+            let meter = MeterRow { horizon_s: ttl_horizon_s, window_ends_at, ..total(1_000, 0) };
+            let decided = renew(&known(&meter), &first(1));
+            if let (RenewalOutcome::Granted { ttl_ms, .. }, Some(effects)) = (decided.outcome, decided.effects) {
+                let open = effects.open.expect("granted");
+                // True time that the holder's clock needs for ttl_ms, and what the manager's shows then.
+                let true_ms = ttl_ms as f64 / (1.0 + holder_ppm as f64 / 1e6);
+                let shown_ms = true_ms * (1.0 + manager_ppm as f64 / 1e6);
+                prop_assert!(shown_ms < (open.expires_at.0 - NOW.0) as f64);
+                if let Some(window_ms) = window_ms {
+                    prop_assert!(shown_ms < window_ms as f64 + 1.0);
+                }
+            }
+        }
+
+        #[test]
+        fn a_step_keeps_debited_within_the_limit_and_counts_exactly(
+            limit in 0_u64..200,
+            debited in 0_u64..200,
+            unspent in 0_u32..=10,
+            want in 0_u32..50,
+            others in 0_u32..3,
+        ) {
+            let meter = total(limit, debited.max(10));
+            let question = Known {
+                stream: Some(&STREAM),
+                closed_lease: Some(&LEASE),
+                other_holders: others,
+                ..known(&meter)
+            };
+            let effects = renew(&question, &closing(5, want, unspent)).effects.expect("a step");
+            let mut after = meter.clone();
+            after.apply(&effects, NOW);
+            let units = effects.open.map_or(0, |open| u64::from(open.units));
+            prop_assert_eq!(after.debited, meter.debited - u64::from(unspent) + units);
+            prop_assert!(after.debited <= limit.max(meter.debited));
+            prop_assert!(units == 0 || after.debited <= limit);
+        }
+    }
+
+    #[test]
+    fn which_steps_are_taken_which_repeated_which_refused() {
+        let meter = total(1_000, 100);
+        let other_generation = LeaseRow { generation: Generation(2), ..LEASE };
+        let closed = LeaseRow { state: LeaseState::Closed, ..LEASE };
+        let reclaimed = LeaseRow { state: LeaseState::Reclaimed, ..LEASE };
+        let expired = LeaseRow { expires_at: in_ms(-1), ..LEASE };
+        let other = LeaseRow { id: LeaseId(71), ..LEASE };
+        #[derive(Debug, PartialEq)]
+        enum Is {
+            Taken { credit: u32 },
+            Repeated,
+            Refused,
+        }
+        use Is::{Refused, Repeated, Taken};
+        let check =
+            |case: &str, stream: Option<&StreamRow>, lease: Option<&LeaseRow>, renewal: Renewal, expected| {
+                let decided = renew(&Known { stream, closed_lease: lease, ..known(&meter) }, &renewal);
+                let is = match (decided.outcome, decided.effects) {
+                    (RenewalOutcome::Refused, None) => Refused,
+                    (_, None) => Repeated,
+                    (_, Some(effects)) => Taken { credit: effects.close.map_or(0, |close| close.credit) },
+                };
+                assert_eq!(is, expected, "{case}");
+            };
+        let (some, lease) = (Some(&STREAM), Some(&LEASE));
+        check("first step", None, None, first(1), Taken { credit: 0 });
+        check("first step, empty", None, None, first(0), Taken { credit: 0 });
+        check("second step of nothing", None, None, Renewal { seq: 2, ..first(1) }, Refused);
+        check("step 0", None, None, Renewal { seq: 0, ..first(1) }, Refused);
+        check(
+            "first step closes something",
+            None,
+            lease,
+            Renewal { seq: 1, ..closing(1, 1, 3) },
+            Taken { credit: 3 },
+        );
+        check("first step closes nothing known", None, None, closing(1, 1, 3), Refused);
+        check("next step", some, None, Renewal { seq: 5, ..first(1) }, Taken { credit: 0 });
+        check("step on record", some, None, Renewal { seq: 4, ..first(1) }, Repeated);
+        check("step on record, other words", some, lease, closing(4, 9, 9), Repeated);
+        check("step before", some, None, Renewal { seq: 3, ..first(1) }, Refused);
+        check("step after the next", some, None, Renewal { seq: 6, ..first(1) }, Refused);
+        check("last number", some, None, Renewal { seq: u64::MAX, ..first(1) }, Refused);
+        check("other epoch", some, None, Renewal { seq: 5, epoch: Some(Epoch(4)), ..first(1) }, Refused);
+        check("return of a part", some, lease, closing(5, 1, 3), Taken { credit: 3 });
+        check("return of all", some, lease, closing(5, 0, 10), Taken { credit: 10 });
+        check("return of nothing", some, lease, closing(5, 0, 0), Taken { credit: 0 });
+        check("return of more", some, lease, closing(5, 0, 11), Refused);
+        check("return without a lease", some, None, Renewal { unspent: 1, seq: 5, ..first(1) }, Refused);
+        check("return of an unknown lease", some, None, closing(5, 0, 1), Refused);
+        check("return of another lease", some, Some(&other), closing(5, 0, 1), Refused);
+        check("return after the expiry", some, Some(&expired), closing(5, 0, 4), Taken { credit: 4 });
+        check(
+            "return to a past generation",
+            some,
+            Some(&other_generation),
+            closing(5, 0, 4),
+            Taken { credit: 0 },
+        );
+        check("second return", some, Some(&closed), closing(5, 0, 4), Refused);
+        check("return of what others got", some, Some(&reclaimed), closing(5, 0, 4), Refused);
+    }
+
+    #[test]
+    fn a_repeat_counts_its_durations_anew() {
+        let meter = MeterRow { window_ends_at: Some(in_ms(100_000)), ..total(1_000, 0) };
+        let decided = renew(&known(&meter), &first(5));
+        let stream = decided.effects.expect("a step").stream;
+        for (later_ms, ttl, window) in
+            [(0, 60_000, 100_000), (59_999, 1, 40_001), (60_000, 0, 40_000), (200_000, 0, 0)]
+        {
+            let question = Known { now: in_ms(later_ms), stream: Some(&stream), ..known(&meter) };
+            let repeated = renew(&question, &first(5));
+            let RenewalOutcome::Granted { lease, units, ttl_ms, window_left_ms, .. } = repeated.outcome
+            else {
+                panic!("{repeated:?}")
+            };
+            assert_eq!((lease, units, ttl_ms, window_left_ms), (NEW, 5, ttl, Some(window)));
+            assert_eq!(repeated.effects, None);
+        }
+    }
+
+    #[test]
+    fn nothing_left_is_pending_while_others_hold_and_exhausted_otherwise() {
+        let window = Some(in_ms(9_000));
+        let meter = MeterRow { window_ends_at: window, ..total(1_000, 1_000) };
+        let recalled_at = |ms| MeterRow { recalled_at: Some(in_ms(ms)), ..meter.clone() };
+        let check = |case: &str, meter: &MeterRow, others, waiting, outcome, recall| {
+            let question = Known { other_holders: others, ..known(meter) };
+            let decided = renew(&question, &Renewal { waiting, ..first(1) });
+            assert_eq!(decided.outcome, outcome, "{case}");
+            assert_eq!(decided.effects.map(|effects| effects.recall), Some(recall), "{case}");
+        };
+        let pending = RenewalOutcome::Pending { retry_ms: RECALL_RETRY_MS };
+        let exhausted = RenewalOutcome::Exhausted { window_left_ms: Some(9_000) };
+        check("nobody else", &meter, 0, true, exhausted, false);
+        check("others, somebody waits", &meter, 2, true, pending, true);
+        check("others, nobody waits", &meter, 2, false, pending, false);
+        check("recalled just now", &recalled_at(-RECALL_EVERY_MS + 1), 1, true, pending, false);
+        check("recalled a while ago", &recalled_at(-RECALL_EVERY_MS), 1, true, pending, true);
+    }
+
+    #[test]
+    fn a_final_step_is_acknowledged_and_recalls_nobody() {
+        let meter = total(10, 10);
+        let question =
+            Known { stream: Some(&STREAM), closed_lease: Some(&LEASE), other_holders: 1, ..known(&meter) };
+        let decided = renew(&question, &closing(5, 0, 4));
+        assert_eq!(decided.outcome, RenewalOutcome::Closed);
+        let effects = decided.effects.expect("a step");
+        assert_eq!((effects.open, effects.recall), (None, false));
+        assert_eq!(effects.close, Some(Close { lease: HELD, unspent: 4, credit: 4 }));
+    }
+
+    #[test]
+    fn units_that_come_back_late_are_announced_unless_taken_again() {
+        let late = LeaseRow { expires_at: NOW, ..LEASE };
+        for (case, debited, lease, want, announced) in [
+            ("late and left", 1_000, late, 0, true),
+            ("in time: others were told to ask again", 1_000, LEASE, 0, false),
+            ("nobody was told that nothing is left", 999, late, 0, false),
+            ("taken by the same step", 1_000, late, 1, false),
+        ] {
+            let meter = total(1_000, debited);
+            let question = Known { stream: Some(&STREAM), closed_lease: Some(&lease), ..known(&meter) };
+            let effects = renew(&question, &closing(5, want, 1)).effects.expect("a step");
+            assert_eq!(effects.units_back, announced, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_window_that_has_passed_begins_a_new_generation() {
+        let ended =
+            |ms| MeterRow { window_ends_at: Some(in_ms(ms)), recalled_at: Some(NOW), ..total(100, 100) };
+        for (case, meter, present, begins) in [
+            ("passed", ended(0), Some(in_ms(1_000)), true),
+            ("long passed", ended(-9_999_999), Some(in_ms(1_000)), true),
+            ("not yet", ended(1), Some(in_ms(1)), false),
+            ("clock set back", ended(5_000), Some(in_ms(1_000)), false),
+            ("a total", total(100, 100), None, false),
+        ] {
+            let question = Known { window_ends_at: present, other_holders: 3, ..known(&meter) };
+            let decided = renew(&question, &first(1));
+            let effects = decided.effects.expect("a step");
+            assert_eq!(effects.roll.is_some(), begins, "{case}");
+            assert_eq!(effects.open.is_some(), begins, "{case}");
+            if begins {
+                let mut after = meter;
+                after.apply(&effects, NOW);
+                assert_eq!((after.generation, after.debited), (Generation(4), 1), "{case}");
+                assert_eq!((after.window_ends_at, after.recalled_at), (present, None), "{case}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lease_of_the_last_window_credits_nothing_to_the_next() {
+        let meter = MeterRow { window_ends_at: Some(NOW), ..total(100, 60) };
+        let question = Known {
+            window_ends_at: Some(in_ms(50_000)),
+            stream: Some(&STREAM),
+            closed_lease: Some(&LEASE),
+            ..known(&meter)
+        };
+        let effects = renew(&question, &closing(5, 0, 4)).effects.expect("a step");
+        assert_eq!(effects.close, Some(Close { lease: HELD, unspent: 4, credit: 0 }));
+        let mut after = meter.clone();
+        after.apply(&effects, NOW);
+        assert_eq!(after.debited, 0);
+    }
+
+    #[test]
+    fn a_lease_never_outlives_its_window() {
+        let ends = |ms| MeterRow { window_ends_at: Some(in_ms(ms)), ..total(100, 0) };
+        for (window_ms, ttl_ms) in [(1, 0), (2, 1), (1_000, 998), (60_000, 59_880), (600_000, 60_000)] {
+            assert_eq!(lease_ttl_ms(&ends(window_ms), NOW), ttl_ms, "window of {window_ms}");
+        }
+        let meter = ends(1);
+        let decided = renew(&known(&meter), &first(1));
+        assert_eq!(decided.outcome, RenewalOutcome::Pending { retry_ms: RECALL_RETRY_MS });
+    }
+
+    #[test]
+    fn a_horizon_longer_than_a_minute_is_the_life_of_a_lease() {
+        for (horizon_s, ttl_ms) in [(1, 60_000), (60, 60_000), (61, 61_000), (u32::MAX, 86_400_000)] {
+            assert_eq!(lease_ttl_ms(&MeterRow { horizon_s, ..total(1, 0) }, NOW), ttl_ms);
+        }
+    }
+
+    #[test]
+    fn a_changed_limit_is_told_apart() {
+        for (limit, change) in
+            [(100, LimitChange::Same), (101, LimitChange::Raised), (99, LimitChange::Lowered)]
+        {
+            let mut meter = total(100, 50);
+            assert_eq!(meter.set_limit(limit), change);
+            assert_eq!((meter.limit, meter.debited), (limit, 50));
+        }
+    }
+
+    #[test]
+    fn withheld_units_are_given_to_others_by_raising_the_limit() {
+        let meter = total(100, 100);
+        let expired = LeaseRow { expires_at: NOW, ..LEASE };
+        let windowed = MeterRow { window_ends_at: Some(in_ms(1)), ..meter.clone() };
+        for (case, meter, lease, expected) in [
+            ("expired", &meter, expired, Ok(110)),
+            ("not expired", &meter, LEASE, Err(ReclaimError::NotExpired { until: LEASE.expires_at })),
+            ("closed", &meter, LeaseRow { state: LeaseState::Closed, ..expired }, Err(ReclaimError::NotOpen)),
+            (
+                "twice",
+                &meter,
+                LeaseRow { state: LeaseState::Reclaimed, ..expired },
+                Err(ReclaimError::NotOpen),
+            ),
+            (
+                "other generation",
+                &meter,
+                LeaseRow { generation: Generation(2), ..expired },
+                Err(ReclaimError::GenerationPassed),
+            ),
+            ("window", &windowed, expired, Err(ReclaimError::NotATotal)),
+        ] {
+            assert_eq!(reclaim(meter, &lease, NOW), expected, "{case}");
+        }
+    }
+}
