@@ -411,10 +411,11 @@ impl Input<'_> {
     }
 }
 
+/// Buckets of any content, as damage or another program might leave them.
 #[cfg(test)]
-mod tests {
+pub(super) mod arbitrary {
     use super::*;
-    use alloc::vec;
+    use crate::id::{Epoch, Generation, LeaseId, Rec};
     use proptest::prelude::*;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -501,10 +502,21 @@ mod tests {
         )
     }
 
-    fn bucket() -> impl Strategy<Value = Bucket> {
+    /// Any bucket; its numbers reach to the ends of their types.
+    pub fn bucket() -> impl Strategy<Value = Bucket> {
         (proptest::collection::vec(rate(), 0..4), proptest::collection::vec(meter(), 0..4))
             .prop_map(|(rates, meters)| Bucket { rates, meters })
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::arbitrary::bucket;
+    use super::*;
+    use alloc::vec;
+    use proptest::prelude::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     proptest! {
         #[test]

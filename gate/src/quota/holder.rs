@@ -21,6 +21,8 @@ use crate::wire::exchange::{Meter, Renewal, RenewalAnswer, RenewalOutcome};
 
 /// How long a renewal may take before any worker sends it again.
 pub const RENEWAL_TIMEOUT_MS: u64 = 500;
+/// How soon a renewal is sent again whose call is known to have failed.
+pub const RESEND_MS: u64 = 50;
 /// A lease of which the whole node spent nothing for so long goes back.
 pub const IDLE_MS: u64 = 2_000;
 /// A lease in demand is succeeded by another so long before it expires.
@@ -169,6 +171,17 @@ pub fn install<S: Shared + ?Sized>(
     touch(shared, key, now, |bucket| bucket.install(now, epoch, answer, sent_at))
 }
 
+/// The call that carried `renewal` has failed (refused, reset, answered by somebody else than the
+/// manager): it is sent again after [`RESEND_MS`] instead of [`RENEWAL_TIMEOUT_MS`].
+pub fn call_failed<S: Shared + ?Sized>(
+    shared: &mut S,
+    key: &[u8],
+    now: MonoMillis,
+    renewal: &Renewal,
+) -> Option<Touched<()>> {
+    touch(shared, key, now, |bucket| bucket.call_failed(now, renewal))
+}
+
 /// Another holder waits, or the limit was lowered: what is held of `meter` goes back.
 pub fn recall<S: Shared + ?Sized>(
     shared: &mut S,
@@ -282,6 +295,15 @@ impl Bucket {
             self.meters.retain(|record| !named(record));
         }
         installed
+    }
+
+    /// See [`call_failed`].
+    pub fn call_failed(&mut self, now: MonoMillis, renewal: &Renewal) {
+        let named = |record: &&mut MeterRecord| record.meter == renewal.meter && record.rec == renewal.rec;
+        let pending = self.meters.iter_mut().find(named).and_then(|record| record.pending.as_mut());
+        if let Some(pending) = pending.filter(|pending| pending.seq == renewal.seq) {
+            pending.answer_by = cmp::min(pending.answer_by, now + RESEND_MS);
+        }
     }
 
     /// See [`recall`]. A lease that is on its way is not meant: the ledger granted it knowing
@@ -670,7 +692,10 @@ fn shortened(millis: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::id::{Generation, LeaseId};
+    use crate::quota::bucket::arbitrary;
+    use crate::shared::{Cas, CasMismatch};
     use crate::wire::exchange::MeterKind;
+    use proptest::prelude::*;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -812,6 +837,19 @@ mod tests {
         node.now += 1;
         assert_eq!(node.due(), first);
         assert_eq!(node.next_due(), Some(node.now + RENEWAL_TIMEOUT_MS));
+    }
+
+    #[test]
+    fn a_failed_call_is_repeated_soon_and_only_while_it_is_the_step_on_its_way() {
+        let mut node = Node::new();
+        node.spend(&[1]);
+        let (due, now) = (node.due(), node.at());
+        node.bucket.call_failed(now, &Renewal { seq: 2, ..due[0] });
+        assert_eq!(node.next_due(), Some(node.now + RENEWAL_TIMEOUT_MS));
+        node.bucket.call_failed(now, &due[0]);
+        assert_eq!((node.due(), node.next_due()), (vec![], Some(node.now + RESEND_MS)));
+        node.now += RESEND_MS;
+        assert_eq!(node.due(), due);
     }
 
     #[test]
@@ -1064,7 +1102,9 @@ mod tests {
         let due = node.due();
         node.answer(&due[0], RenewalOutcome::Exhausted { window_left_ms: None });
         node.now += LEASE_MS;
-        assert!(matches!(node.spend(&[1]), Spent::Wait { .. } | Spent::Exhausted { .. }));
+        node.bucket.meters[0].kept =
+            Some(Kept::Exhausted { until: MonoMillis(u64::MAX), window_ends_at: None });
+        assert!(matches!(node.spend(&[1]), Spent::Exhausted { .. }));
         let back = node.due();
         assert_eq!((back[0].closed_lease, back[0].unspent), (Some(LeaseId(1)), 1));
         assert_eq!(node.spend(&[1]), Spent::Wait { meter: M });
@@ -1175,5 +1215,96 @@ mod tests {
         assert_eq!(demand.per_s, 50);
         demand.count(MonoMillis(3_000));
         assert_eq!(demand.per_s, 25);
+    }
+
+    /// Shared data of one key, as bytes that anybody may have left.
+    struct OneKey(Option<(Vec<u8>, u32)>);
+
+    impl Shared for OneKey {
+        fn get(&mut self, _: &[u8]) -> Option<(Vec<u8>, Cas)> {
+            self.0.clone().map(|(value, cas)| (value, Cas(cas)))
+        }
+        fn set(&mut self, _: &[u8], value: &[u8], cas: Cas) -> Result<(), CasMismatch> {
+            let known = self.0.as_ref().map(|(_, cas)| *cas);
+            if known != Some(cas.0) {
+                return Err(CasMismatch);
+            }
+            self.0 = Some((value.to_vec(), cas.0 + 1));
+            Ok(())
+        }
+        fn create(&mut self, _: &[u8], value: &[u8]) -> Result<(), CasMismatch> {
+            if self.0.is_some() {
+                return Err(CasMismatch);
+            }
+            self.0 = Some((value.to_vec(), 1));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn damaged_bytes_count_as_absent_and_are_replaced() {
+        for bytes in [&b""[..], b"damage", &[super::super::bucket::LAYOUT, 9]] {
+            let mut shared = OneKey(Some((bytes.to_vec(), 5)));
+            let meters = [meter(1)];
+            let ask = Ask { client: CLIENT, tps: 0, meters: &meters, random: 2 };
+            let touched = spend(&mut shared, b"k", MonoMillis(1), &ask);
+            assert_eq!(touched.result, Spent::Wait { meter: M });
+            assert_eq!(touched.next_due, Some(MonoMillis(1)));
+            let due = renewals_due(&mut shared, b"k", MonoMillis(1), true, 9).expect("no contention");
+            assert_eq!(due.result.len(), 1);
+        }
+    }
+
+    #[test]
+    fn what_changes_nothing_writes_nothing() {
+        let mut shared = OneKey(None);
+        let ask = Ask { client: CLIENT, tps: 0, meters: &[], random: 2 };
+        assert!(matches!(spend(&mut shared, b"k", MonoMillis(1), &ask).result, Spent::Admitted { .. }));
+        recall(&mut shared, b"k", MonoMillis(1), M);
+        assert_eq!(shared.0, None);
+    }
+
+    proptest! {
+        /// Whatever is in the record: nothing panics, refused requests take nothing, admitted
+        /// ones take one, and no lease grows.
+        #[test]
+        fn any_bucket_is_worked_on_in_order(
+            bucket in arbitrary::bucket(),
+            now in any::<u64>(),
+            tps in 0_u32..3,
+            connected in any::<bool>(),
+            seq in any::<u64>(),
+            ttl_ms in any::<u64>(),
+        ) {
+            let now = MonoMillis(now);
+            let units = |bucket: &Bucket| -> u64 {
+                bucket.meters.iter().flat_map(|r| &r.leases).map(|lease| u64::from(lease.left)).sum()
+            };
+            let meters: Vec<_> = bucket.meters.iter().take(2).map(|record| meter(record.meter.0)).collect();
+            let ask = Ask { client: CLIENT, tps, meters: &meters, random: seq };
+            let mut after = bucket.clone();
+            let spent = after.spend(now, &ask);
+            let taken = units(&bucket) - units(&after);
+            let distinct = if meters.len() == 2 && meters[0].id == meters[1].id { 1 } else { meters.len() as u64 };
+            let expected = if matches!(spent, Spent::Admitted { .. }) { distinct } else { 0 };
+            prop_assert_eq!(taken, expected);
+
+            let due = after.renewals_due(now, connected, 3);
+            prop_assert!(due.len() <= 3);
+            for renewal in &due {
+                after.call_failed(now, renewal);
+                let outcome = RenewalOutcome::Granted {
+                    lease: LeaseId(seq), generation: Generation(1), units: u32::MAX, ttl_ms,
+                    window_left_ms: Some(ttl_ms), remaining: u64::MAX,
+                };
+                let answer = RenewalAnswer { meter: renewal.meter, rec: renewal.rec, seq: renewal.seq, outcome };
+                after.install(now, Epoch(seq), &answer, now);
+            }
+            after.spend(now, &ask);
+            after.recall(MeterId(seq));
+            after.limit_changed(MeterId(seq));
+            after.next_due(now);
+            prop_assert_eq!(Bucket::decode(&after.encode()), Ok(after));
+        }
     }
 }

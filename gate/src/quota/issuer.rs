@@ -461,6 +461,8 @@ mod tests {
     use super::*;
     use crate::id::Rec;
     use proptest::prelude::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
     const NEW: LeaseId = LeaseId(77);
