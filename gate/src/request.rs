@@ -172,12 +172,17 @@ pub enum SignedBody {
 /// bodies only where the API is registered to accept them: otherwise a captured header of a
 /// GET, with a content type of one's choice, would carry any body.
 pub fn signed_body(head: &RequestHead<'_>, api: &ApiEntry) -> Result<SignedBody, Denial> {
-    let content_type = head.values("content-type").next().unwrap_or_default();
+    let mut content_types = head.values("content-type");
+    let content_type = content_types.next().unwrap_or_default();
     let media_type = content_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
     let is = |name: &str| media_type.eq_ignore_ascii_case(name.as_bytes());
     let connect = head.method.eq_ignore_ascii_case(b"connect");
     if is_grpc(head) || connect || head.has("upgrade") || head.has(":protocol") {
         return Err(Denial::BodyNotSignable);
+    }
+    // Of two content types the back end may believe the other one: no form, and no charset.
+    if content_types.next().is_some() && !head.end_of_stream {
+        return Ok(SignedBody::Whole { charset: Charset::Other });
     }
     let form = is("application/x-www-form-urlencoded") || is("multipart/form-data");
     if head.end_of_stream || (form && api.unsigned_forms) {
@@ -193,11 +198,10 @@ pub fn is_cors_preflight(head: &RequestHead<'_>) -> bool {
 
 /// A gRPC request: its refusals are gRPC statuses.
 pub fn is_grpc(head: &RequestHead<'_>) -> bool {
-    let content_type = head.values("content-type").next().unwrap_or_default();
-    match content_type.strip_prefix(b"application/grpc") {
+    head.values("content-type").any(|content_type| match content_type.strip_prefix(b"application/grpc") {
         Some(rest) => matches!(rest.first(), None | Some(b'+' | b';' | b' ')),
         None => false,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -370,6 +374,14 @@ mod tests {
             ("form, not registered", "POST", &form, false, false, whole.clone()),
             ("multipart, registered", "POST", &multipart, false, true, Ok(SignedBody::Empty)),
             ("multipart, not registered", "POST", &multipart, false, false, whole.clone()),
+            (
+                "a form and something else",
+                "POST",
+                &[form[0], json[0]],
+                false,
+                true,
+                Ok(SignedBody::Whole { charset: Charset::Other }),
+            ),
             (
                 "another charset",
                 "PUT",
