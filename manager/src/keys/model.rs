@@ -339,7 +339,7 @@ mod tests {
         let mask = |text| SecretKey::parse(text).expect("a secret").mask();
         let long =
             mask("YTk2MTQ2MjhhZDM1MjYwZDVkMTdjMTE2MTIyZDhkOTFhNmNiNGI3NjNmMjg1ZTgzMWI3OGQ1ZGZlNDA2OGNkYw==");
-        assert_eq!(long, format!("YTk2M{}Yw==", "*".repeat(78)).replace("*Yw==", "kYw=="));
+        assert_eq!(long, format!("YTk2M{}kYw==", "*".repeat(78)));
         assert_eq!(mask("short"), "*****");
         assert_eq!(mask("nineteen-characters"), "*".repeat(19));
         assert_eq!(mask("twenty-characters-20"), "twent**********rs-20");

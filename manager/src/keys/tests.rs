@@ -1,1 +1,358 @@
-//! tests
+//! Keys through the router and in a form's transaction, on both databases.
+
+use gate::id::{ClientId, CredentialId};
+use gate::wire::changes::{Fingerprint, Subject};
+use gate::wire::exchange::MeterKind;
+use jiff::civil::date;
+use serde_json::{Value, json};
+
+use super::{
+    Changed, Credentials, IssuedKey, KeyChange, KeyError, KeyName, KeyState, NewKey, Terms, UseQuota, change,
+    find_by_api_key, issue, mail_change, mail_credentials, note_secret_used, parse_apis, revoke,
+};
+use crate::testing::{Caller, World};
+use crate::validity::Validity;
+use crate::{changes, quotas};
+
+const API_KEY: &str = "YjQxNzJlMjFiMzAzM2Q5NWM2ZDYzNTVjYzhmMTRjNGQxMTA3YzllYw==";
+const SECRET: &str =
+    "YTk2MTQ2MjhhZDM1MjYwZDVkMTdjMTE2MTIyZDhkOTFhNmNiNGI3NjNmMjg1ZTgzMWI3OGQ1ZGZlNDA2OGNkYw==";
+
+/// A client `acme` with an address, and the uids of two APIs.
+async fn furnish(admin: &Caller) -> Vec<String> {
+    let client = json!({
+        "id": "acme", "name": "acme", "display_name": "Acme Ltd.", "note": "Ann", "emails": "ops@acme.example",
+        "password": "secret-1", "password_confirmation": "secret-1",
+    });
+    admin.post("/api/v1/clients", client).await.expect(201);
+    let mut apis = Vec::new();
+    for name in ["orders", "invoices"] {
+        let api = json!({
+            "module": "shop", "id": name, "name": name, "hosts": ["api.example"], "methods": ["POST"], "accepts": ["dgrk"],
+            "path": { "exact": format!("/{name}") },
+        });
+        let made = admin.post("/api/v1/apis", api).await.expect(201);
+        apis.push(made["uid"].as_str().expect("a uid").to_owned());
+    }
+    apis
+}
+
+fn terms(world: &World, quota: i64, apis: &[String]) -> Terms {
+    Terms::new(
+        KeyName::parse("orders key").expect("a name"),
+        Validity::new(date(2026, 1, 15), date(2026, 12, 31)).expect("in order"),
+        UseQuota::parse(quota).expect("a quota"),
+        parse_apis(apis.to_vec()).expect("APIs"),
+        &world.app.config.zone(),
+    )
+}
+
+async fn issued(world: &World, quota: i64, apis: &[String]) -> IssuedKey {
+    let new = NewKey { client: ClientId::from("acme"), terms: terms(world, quota, apis) };
+    let now = world.app.now();
+    let mut tx = world.app.db.write("test.issue").await.expect("a transaction");
+    let issued = issue(&mut tx, &world.app, new, "system", now).await.expect("issued");
+    tx.commit().await.expect("committed");
+    issued
+}
+
+fn import_of(apis: &[String]) -> Value {
+    json!({
+        "client": "acme", "api_key": API_KEY, "secret_key": SECRET, "name": "from before",
+        "expiry_date": "2026-12-31", "quota": 5, "apis": apis,
+    })
+}
+
+/// The newest change.
+async fn last_change(world: &World) -> Subject {
+    let mut conn = world.app.db.read().await.expect("a connection");
+    let head = changes::head(&mut conn).await.expect("a head").revision;
+    let before = gate::id::Revision(head.0 - 1);
+    match changes::page(&mut conn, before, head, 1).await.expect("a page") {
+        changes::Page::Changes(mut page) => page.pop().expect("one").subject,
+        changes::Page::TooOld => panic!("just made"),
+    }
+}
+
+async fn limit_of(world: &World, key: &CredentialId) -> Option<u64> {
+    let mut conn = world.app.db.read().await.expect("a connection");
+    let meter = quotas::meter_of(&mut conn, MeterKind::KeyUses, key.as_str()).await.expect("asked");
+    meter.map(|meter| meter.limit.units)
+}
+
+#[tokio::test]
+async fn an_issued_key_is_found_with_its_secret_and_shown_without() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        let IssuedKey { key, secret } = issued(&world, 5, &apis).await;
+
+        let mut conn = world.app.db.read().await.expect("a connection");
+        let found = find_by_api_key(&mut conn, &world.app.vault, key.api_key.as_str())
+            .await
+            .expect("asked")
+            .expect("found");
+        assert_eq!(found.key, key);
+        assert_eq!(
+            found.secrets.iter().map(|secret| secret.text.as_str()).collect::<Vec<_>>(),
+            [secret.reveal()]
+        );
+        let other_case = key.api_key.as_str().to_lowercase();
+        assert!(find_by_api_key(&mut conn, &world.app.vault, &other_case).await.expect("asked").is_none());
+        drop(conn);
+
+        assert_eq!(limit_of(&world, &key.id).await, Some(5));
+        let fingerprint = Fingerprint::Dgrk(key.api_key.as_str().into());
+        assert_eq!(
+            last_change(&world).await,
+            Subject::Credential { credential: key.id.clone(), fingerprint }
+        );
+
+        let shown = admin.get(&format!("/api/v1/keys/{}", key.id)).await;
+        assert_eq!(shown.header("etag"), Some("\"1\""));
+        let shown = shown.expect(200);
+        assert_eq!(
+            (&shown["quota"], &shown["used"], &shown["state"]),
+            (&json!(5), &json!(0), &json!("active"))
+        );
+        assert_eq!(
+            (&shown["effective_date"], &shown["expiry_date"]),
+            (&json!("2026-01-15"), &json!("2026-12-31"))
+        );
+        assert_eq!(shown["secrets"][0]["mask"], secret.mask());
+        assert!(!shown.to_string().contains(secret.reveal()));
+        let listed = admin.get("/api/v1/keys?client=acme").await.expect(200);
+        assert_eq!(listed["items"][0]["id"], key.id.as_str());
+        assert_eq!(admin.get("/api/v1/keys?client=other").await.expect(200)["items"], json!([]));
+        world.operator("rita", &["applicant"]).await.get("/api/v1/keys").await.problem(403, "forbidden");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_does_not_lie_in_the_database_in_clear() {
+    let world = World::sqlite().await;
+    let apis = furnish(&world.operator("ann", &["admin"]).await).await;
+    let secret = issued(&world, -1, &apis).await.secret;
+    for column in ["sealed"] {
+        let found = world
+            .sql(&format!("UPDATE key_secrets SET id = id WHERE {column} LIKE '%{}%'", secret.reveal()))
+            .await;
+        assert_eq!(found, 0);
+    }
+    // A row that was moved to another key does not open: it is a fault, not a secret.
+    world.sql("UPDATE key_secrets SET id = 'sec_moved'").await;
+    let mut conn = world.app.db.read().await.expect("a connection");
+    let key = super::list(&mut conn, None, "", 1).await.expect("listed").pop().expect("one");
+    assert!(find_by_api_key(&mut conn, &world.app.vault, key.api_key.as_str()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_pair_from_elsewhere_is_brought_in_once_and_as_it_is() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        let made = admin.post("/api/v1/keys/import", import_of(&apis)).await.expect(201);
+        assert_eq!((&made["api_key"], &made["origin"]), (&json!(API_KEY), &json!("imported")));
+        assert_eq!(made["effective_date"], "2026-01-15", "today, when none is given");
+        assert!(!made.to_string().contains(SECRET));
+        let mut conn = world.app.db.read().await.expect("a connection");
+        let found =
+            find_by_api_key(&mut conn, &world.app.vault, API_KEY).await.expect("asked").expect("found");
+        assert_eq!(found.secrets[0].text, SECRET);
+        drop(conn);
+        admin.post("/api/v1/keys/import", import_of(&apis)).await.problem(409, "api_key_taken");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_brought_in_is_refused_by_field_and_leaves_nothing() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        for (field, value) in [
+            ("client", json!("nobody")),
+            ("api_key", json!("a.b")),
+            ("api_key", json!("")),
+            ("secret_key", json!("a b")),
+            ("name", json!(" ")),
+            ("effective_date", json!("2026/01/15")),
+            ("expiry_date", json!("2026-01-14")),
+            ("expiry_date", json!("2026-02-30")),
+            ("quota", json!(0)),
+            ("quota", json!(-2)),
+            ("quota", json!("5")),
+            ("apis", json!([])),
+            ("apis", json!(["api_none"])),
+            ("surplus", json!(1)),
+        ] {
+            let mut body = import_of(&apis);
+            body[field] = value.clone();
+            admin.post("/api/v1/keys/import", body).await.refuses(field);
+        }
+        assert_eq!(admin.get("/api/v1/keys").await.expect(200)["items"], json!([]));
+        world.anon().post("/api/v1/keys/import", import_of(&apis)).await.problem(401, "unauthenticated");
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_told_to_gateways_and_stays_revoked() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        let key = issued(&world, -1, &apis).await.key;
+        let path = format!("/api/v1/keys/{}/revoke", key.id);
+        let stale = [("if-match", "\"7\"")];
+        admin.send(axum::http::Method::POST, &path, &stale, None).await.problem(412, "version_mismatch");
+        world.advance_ms(1_000);
+        let revoked = admin.post(&path, json!({})).await.expect(200);
+        assert_eq!(
+            (&revoked["state"], &revoked["revoked_at"]),
+            (&json!("revoked"), &json!(World::START.0 + 1_000))
+        );
+        assert!(
+            matches!(last_change(&world).await, Subject::Credential { credential, .. } if credential == key.id)
+        );
+        admin.post(&path, json!({})).await.problem(409, "key_revoked");
+        let told = admin.get(&format!("/api/v1/mails?about=key:{}", key.id)).await.expect(200);
+        assert_eq!(
+            (&told["items"][0]["template"], &told["items"][0]["recipient"]),
+            (&json!("key_changed"), &json!("ops@acme.example"))
+        );
+        let trail = admin.get(&format!("/api/v1/audit?subject=key:{}", key.id)).await.expect(200);
+        assert_eq!(
+            (&trail["items"][0]["action"], &trail["items"][1]["action"]),
+            (&json!("keys.revoke"), &json!("keys.issue"))
+        );
+        admin.post("/api/v1/keys/key_none/revoke", json!({})).await.problem(404, "not_found");
+    }
+}
+
+#[tokio::test]
+async fn changed_terms_keep_what_was_used_and_revoked_keys_take_none() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        let key = issued(&world, 5, &apis).await.key;
+        world.sql("UPDATE meters SET debited = 3").await;
+        let now = world.app.now();
+        let wanted = |quota, reset_usage| KeyChange {
+            name: KeyName::parse("renamed").expect("a name"),
+            expires_on: date(2027, 6, 30),
+            uses: UseQuota::parse(quota).expect("a quota"),
+            reset_usage,
+            apis: parse_apis(apis[..1].to_vec()).expect("one API"),
+        };
+        for (quota, reset, limit, used) in [
+            (10, false, Some(10), Some(3)),
+            (2, false, Some(2), Some(3)),
+            (2, true, Some(2), Some(0)),
+            (-1, false, None, None),
+        ] {
+            let mut tx = world.app.db.write("test.change").await.expect("a transaction");
+            let after = change(&mut tx, &world.app, &key.id, wanted(quota, reset), "system", now)
+                .await
+                .expect("changed");
+            tx.commit().await.expect("committed");
+            assert_eq!(limit_of(&world, &key.id).await, limit, "{quota}");
+            let shown = admin.get(&format!("/api/v1/keys/{}", key.id)).await.expect(200);
+            assert_eq!(shown["used"].as_u64(), used, "{quota}");
+            assert_eq!((&shown["name"], &shown["expiry_date"]), (&json!("renamed"), &json!("2027-06-30")));
+            assert_eq!((after.validity.from, after.apis.len()), (key.validity.from, 1));
+            assert_eq!(shown["version"], after.version);
+        }
+
+        let mut tx = world.app.db.write("test.revoke").await.expect("a transaction");
+        let ended = revoke(&mut tx, &key.id, "system", now).await.expect("revoked");
+        assert_eq!(ended.state, KeyState::Revoked { revoked_at: now });
+        let refused = change(&mut tx, &world.app, &key.id, wanted(1, false), "system", now).await;
+        assert!(matches!(refused, Err(KeyError::Revoked { .. })), "{refused:?}");
+        drop(tx);
+        let shown = admin.get(&format!("/api/v1/keys/{}", key.id)).await.expect(200);
+        assert_eq!(shown["state"], "active", "a transaction that is dropped leaves nothing");
+    }
+}
+
+#[tokio::test]
+async fn two_secrets_live_during_a_rotation_and_one_always_stays() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        let IssuedKey { key, secret: first } = issued(&world, -1, &apis).await;
+        let secrets = format!("/api/v1/keys/{}/secrets", key.id);
+        let old = key.secrets[0].id.clone();
+        admin.delete(&format!("{secrets}/{old}")).await.problem(409, "last_secret");
+
+        world.advance_ms(1);
+        let rotated = admin.post(&secrets, json!({})).await.expect(201);
+        assert_eq!(rotated["secrets"].as_array().map(Vec::len), Some(2));
+        admin.post(&secrets, json!({})).await.problem(409, "too_many_secrets");
+        let opened = || async {
+            let mut conn = world.app.db.read().await.expect("a connection");
+            find_by_api_key(&mut conn, &world.app.vault, key.api_key.as_str())
+                .await
+                .expect("asked")
+                .expect("found")
+        };
+        let live = opened().await.secrets;
+        assert_eq!((live.len(), live[1].text.as_str()), (2, first.reveal()), "newest first");
+        assert!(!rotated.to_string().contains(&live[0].text));
+        let mails = admin.get("/api/v1/mails?template=key_credentials").await.expect(200);
+        assert_eq!(mails["items"].as_array().map(Vec::len), Some(1));
+
+        let mut tx = world.app.db.write("test.used").await.expect("a transaction");
+        note_secret_used(&mut tx, &live[0].id, world.app.now()).await.expect("noted");
+        tx.commit().await.expect("committed");
+        let shown = admin.get(&format!("/api/v1/keys/{}", key.id)).await.expect(200);
+        assert_eq!(shown["secrets"][0]["last_used_at"], world.app.now().0);
+        assert!(shown["secrets"][1]["last_used_at"].is_null());
+
+        admin.delete(&format!("{secrets}/sec_none")).await.problem(404, "not_found");
+        let left = admin.delete(&format!("{secrets}/{old}")).await.expect(200);
+        assert_eq!(left["secrets"].as_array().map(Vec::len), Some(1));
+        assert_eq!(opened().await.secrets, live[..1]);
+    }
+}
+
+#[tokio::test]
+async fn mails_about_a_key_say_what_its_holder_needs() {
+    for world in World::both_with(|config| config.time_zone = "Asia/Taipei".into()).await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        let issued = issued(&world, 1000, &apis).await;
+        let now = world.app.now();
+        let mail = Credentials {
+            headline: "Issued.".into(),
+            notes: vec![],
+            application: Some("KA-20260115-0001".into()),
+            recipients: vec!["ops@acme.example".into()],
+            not_before: now,
+        };
+        let mut tx = world.app.db.write("test.mail").await.expect("a transaction");
+        let ids = mail_credentials(&mut tx, &world.app, &issued, mail, now).await.expect("written");
+        let ended = revoke(&mut tx, &issued.key.id, "system", now).await.expect("revoked");
+        let told = Changed {
+            change: "revoked",
+            application: None,
+            recipients: vec!["ops@acme.example".into()],
+            not_before: now,
+        };
+        mail_change(&mut tx, &world.app, &ended, told, now).await.expect("written");
+        tx.commit().await.expect("committed");
+
+        let mail = admin.get(&format!("/api/v1/mails/{}", ids[0])).await.expect(200);
+        let body = mail["body"].as_str().expect("text");
+        for line in [
+            format!("API Key: {}", issued.key.api_key.as_str()),
+            "Client: Acme Ltd. (acme)".into(),
+            "Application: KA-20260115-0001".into(),
+            "Use quota: 1000 calls".into(),
+            "Effective from: 2026-01-15".into(),
+            "Expires after: 2026-12-31".into(),
+            "Dates are whole days in the zone Asia/Taipei.".into(),
+            "  - orders: POST https://api.example/orders".into(),
+        ] {
+            assert!(body.lines().any(|present| present == line), "{line}\nin\n{body}");
+        }
+        assert!(!body.contains(issued.secret.reveal()));
+    }
+}

@@ -141,7 +141,7 @@ async fn mail_to_client(
         effective_on: days.effective_on().to_string(),
         expires_on: days.expires_on().to_string(),
         time_zone: zone.iana_name().unwrap_or("UTC").into(),
-        created_by: by.display_name.clone(),
+        created_by: if by.display_name.is_empty() { &by.name } else { &by.display_name }.clone(),
         groups: catalog::known_groups(conn, &groups).await?.into_iter().map(|group| group.name).collect(),
         gateway_url: app.config.gateway_url.clone().unwrap_or_else(|| GATEWAY_PLACEHOLDER.into()),
     };
