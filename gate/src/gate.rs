@@ -766,3 +766,6 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,688 @@
+//! The gate of one worker, and two of one process, against a manager that a test plays.
+
+use super::*;
+use crate::credential::dgrk;
+use crate::id::Revision;
+use crate::request::{CredentialKind, RequestHead};
+use crate::shared::{Cas, CasMismatch};
+use crate::time::UnixMillis;
+use crate::wire::changes::{Change, ChangesAnswer, Fingerprint, Subject};
+use crate::wire::directory::{Audience, DirectoryAnswer, PathRule};
+use crate::wire::exchange::{
+    ClientStatus, ExchangeAnswer, ExchangeRequest, Grant, Presented, Proof, Resolved, Secret,
+};
+use crate::wire::{CHANGES_PATH, DIRECTORY_PATH, EXCHANGE_PATH, WIRE_VERSION};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::vec;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+/// Shared data of one process, with Envoy's rules.
+#[derive(Default)]
+struct Process {
+    values: BTreeMap<Vec<u8>, (Vec<u8>, u32)>,
+    writes: u32,
+}
+
+impl Shared for Process {
+    fn get(&mut self, key: &[u8]) -> Option<(Vec<u8>, Cas)> {
+        self.values.get(key).map(|(value, cas)| (value.clone(), Cas(*cas)))
+    }
+    fn set(&mut self, key: &[u8], value: &[u8], cas: Cas) -> Result<(), CasMismatch> {
+        match self.values.get(key) {
+            Some((_, held)) if *held != cas.0 => return Err(CasMismatch),
+            _ => {}
+        }
+        self.writes += 1;
+        self.values.insert(key.to_vec(), (value.to_vec(), self.writes));
+        Ok(())
+    }
+    fn create(&mut self, key: &[u8], value: &[u8]) -> Result<(), CasMismatch> {
+        self.set(key, value, crate::shared::CREATE)
+    }
+}
+
+impl Host for Process {
+    fn source(&mut self, _: StreamId) -> String {
+        "192.0.2.1:4711".into()
+    }
+}
+
+/// What the manager of a test knows.
+struct Manager {
+    revision: u64,
+    changes: Vec<Change>,
+    known: BTreeMap<String, Grant>,
+    settings: Settings,
+    resolves: usize,
+    usage: BTreeMap<String, u64>,
+}
+
+const API_KEY: &str = "a2V5MQ==";
+const SECRET: &str = "c2VjcmV0";
+
+fn grant(credential: &str, proof: Proof) -> Grant {
+    Grant {
+        credential: credential.into(),
+        client: "shop".into(),
+        proof,
+        client_status: ClientStatus::Active,
+        client_validity: None,
+        service_time: None,
+        addresses: vec![],
+        bound: false,
+        active: true,
+        effective_at: None,
+        revoked_at: None,
+        expires_at: None,
+        permission: Permission::Groups { groups: vec!["g1".into(), "g2".into()] },
+        audience: Audience::Both,
+        priority: 5,
+        tps: 0,
+        meters: vec![],
+        utc_offset_min: 0,
+        keep_s: 3_600,
+    }
+}
+
+fn hex(key: &str) -> String {
+    crate::credential::Fingerprint::of(key.as_bytes()).to_hex()
+}
+
+impl Manager {
+    fn new() -> Self {
+        let secret = Secret { id: "s1".into(), text: SECRET.into() };
+        Self {
+            revision: 10,
+            changes: vec![],
+            known: [
+                (hex("good"), grant("xk_1", Proof::Presented)),
+                (API_KEY.into(), grant("dk_1", Proof::Signature { secrets: vec![secret] })),
+            ]
+            .into(),
+            settings: Settings::default(),
+            resolves: 0,
+            usage: BTreeMap::new(),
+        }
+    }
+
+    fn change(&mut self, subject: Subject) {
+        self.revision += 1;
+        self.changes.push(Change { revision: Revision(self.revision), subject });
+    }
+
+    fn revoke(&mut self, key: &str) {
+        let id = self.known.remove(&hex(key)).unwrap().credential;
+        self.change(Subject::Credential { credential: id, fingerprint: Fingerprint::XApiKey(hex(key)) });
+    }
+
+    fn answer(&mut self, call: &Call) -> Answer {
+        let body = if call.path.starts_with(CHANGES_PATH) {
+            let since: u64 =
+                call.path.split("since=").nth(1).unwrap().split('&').next().unwrap().parse().unwrap();
+            let changes: Vec<Change> =
+                self.changes.iter().filter(|change| change.revision.0 > since).cloned().collect();
+            serde_json::to_vec(&ChangesAnswer {
+                version: WIRE_VERSION,
+                epoch: Epoch(5),
+                revision: Revision(self.revision),
+                reset: call.path.contains("epoch=0&"),
+                changes,
+            })
+        } else if call.path.starts_with(DIRECTORY_PATH) {
+            serde_json::to_vec(&DirectoryAnswer {
+                version: WIRE_VERSION,
+                epoch: Epoch(5),
+                revision: Revision(self.revision),
+                since: None,
+                settings: self.settings.clone(),
+                apis: vec![ApiEntry {
+                    uid: "orders".into(),
+                    module: "shop".into(),
+                    id: "orders".into(),
+                    hosts: vec![],
+                    methods: vec![],
+                    path: PathRule::Exact("/orders".into()),
+                    accepts: vec![CredentialKind::Dgrk, CredentialKind::XApiKey],
+                    no_auth: false,
+                    enabled: true,
+                    audience: Audience::Both,
+                    groups: vec!["g1".into()],
+                    unsigned_forms: false,
+                }],
+                removed: vec![],
+            })
+        } else {
+            assert_eq!(call.path, EXCHANGE_PATH);
+            let request: ExchangeRequest = serde_json::from_slice(&call.body).unwrap();
+            self.resolves += request.resolve.len();
+            let resolved = request.resolve.iter().map(|presented| {
+                let name = match presented {
+                    Presented::Dgrk { api_key } => api_key,
+                    Presented::XApiKey { sha256 } | Presented::Bearer { sha256 } => sha256,
+                    Presented::Basic { client, .. } => client,
+                };
+                match self.known.get(name) {
+                    Some(grant) => Resolved::Known { grant: Box::new(grant.clone()) },
+                    None => Resolved::Unknown,
+                }
+            });
+            let resolved = resolved.collect();
+            for row in request.usage.iter().flat_map(|usage| &usage.rows) {
+                *self.usage.entry(row.result.clone()).or_default() += row.count;
+            }
+            serde_json::to_vec(&ExchangeAnswer {
+                version: WIRE_VERSION,
+                epoch: Epoch(5),
+                as_of: Revision(self.revision),
+                resolved,
+                renewed: vec![],
+                usage_seq: request.usage.map(|usage| usage.seq),
+            })
+        };
+        Answer::Received { status: 200, marked: true, body: body.unwrap() }
+    }
+}
+
+/// A process with some workers, its manager, and what lies between them.
+struct World {
+    process: Process,
+    gates: Vec<Gate>,
+    manager: Manager,
+    now: u64,
+    /// Calls not answered yet, with the worker that sent them.
+    calls: Vec<(usize, Call)>,
+    /// Queues with something in them.
+    woken: Vec<Vec<u8>>,
+    queues: BTreeMap<Vec<u8>, usize>,
+    /// What became of held streams.
+    steps: Vec<(usize, StreamId, Step)>,
+    heads: BTreeMap<(usize, StreamId), (&'static str, Vec<(&'static str, String)>, bool, Vec<u8>)>,
+}
+
+impl World {
+    fn new(workers: usize) -> Self {
+        let setup = Setup {
+            namespace: b"kg:1:test:".to_vec(),
+            origin: OriginRule::Always(Origin::External),
+            health_path: Some("/health".into()),
+            cache_entries: 100,
+            filter_version: "test".into(),
+        };
+        Self {
+            process: Process::default(),
+            gates: (0..workers).map(|n| Gate::new(setup.clone(), [n as u8 + 1; 32])).collect(),
+            manager: Manager::new(),
+            now: 1_000_000,
+            calls: vec![],
+            woken: vec![],
+            queues: BTreeMap::new(),
+            steps: vec![],
+            heads: BTreeMap::new(),
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { unix: UnixMillis(1_700_000_000_000 + self.now as i64), mono: MonoMillis(self.now) }
+    }
+
+    fn decide(&mut self, worker: usize, stream: StreamId) -> Step {
+        let (method, headers, end_of_stream, body) = self.heads[&(worker, stream)].clone();
+        let head = RequestHead {
+            method: method.as_bytes(),
+            path: b"/orders?q=1",
+            host: b"api.example.com",
+            headers: headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect(),
+            end_of_stream,
+        };
+        let now = self.now();
+        let step = self.gates[worker].handle_request(stream, &head, None, &mut self.process, now);
+        if step != Step::ReadBody {
+            return step;
+        }
+        self.gates[worker].handle_request(stream, &head, Some(&body), &mut self.process, now)
+    }
+
+    /// A request without a body.
+    fn get(&mut self, worker: usize, stream: u32, headers: &[(&'static str, &str)]) -> Step {
+        self.request(worker, stream, "GET", headers, true, b"")
+    }
+
+    fn request(
+        &mut self,
+        worker: usize,
+        stream: u32,
+        method: &'static str,
+        headers: &[(&'static str, &str)],
+        end_of_stream: bool,
+        body: &[u8],
+    ) -> Step {
+        let headers = headers.iter().map(|(name, value)| (*name, value.to_string())).collect();
+        let stream = StreamId(stream);
+        self.heads.insert((worker, stream), (method, headers, end_of_stream, body.to_vec()));
+        let step = self.decide(worker, stream);
+        self.carry_out(worker);
+        step
+    }
+
+    fn carry_out(&mut self, worker: usize) {
+        let now = self.now();
+        while let Some(effect) = self.gates[worker].poll(&mut self.process, now) {
+            match effect {
+                Effect::Decide(stream) => {
+                    let step = self.decide(worker, stream);
+                    self.steps.push((worker, stream, step));
+                }
+                Effect::Register { queue } => {
+                    self.queues.insert(queue, worker);
+                }
+                Effect::Wake { queue } => self.woken.push(queue),
+                Effect::Call(call) => self.calls.push((worker, call)),
+                Effect::Notice(text) => panic!("{text}"),
+            }
+        }
+    }
+
+    /// The manager answers what was asked so far, except long polls without news.
+    fn answer_all(&mut self) {
+        for _ in 0..20 {
+            let calls = core::mem::take(&mut self.calls);
+            let (polls, others): (Vec<_>, Vec<_>) = calls.into_iter().partition(|(_, call)| {
+                let caught_up = format!("since={}&", self.manager.revision);
+                call.path.starts_with(CHANGES_PATH) && call.path.contains(&caught_up)
+            });
+            self.calls = polls;
+            if others.is_empty() && self.woken.is_empty() {
+                return;
+            }
+            for (worker, call) in others {
+                let answer = self.manager.answer(&call);
+                self.deliver(worker, call.id, answer);
+            }
+            for queue in core::mem::take(&mut self.woken) {
+                let worker = self.queues[&queue];
+                let now = self.now();
+                self.gates[worker].handle_wake(&mut self.process, now);
+                self.carry_out(worker);
+            }
+        }
+        panic!("no end of calls: {:?}", self.calls);
+    }
+
+    fn deliver(&mut self, worker: usize, call: CallId, answer: Answer) {
+        let now = self.now();
+        self.gates[worker].handle_answer(call, answer, &mut self.process, now);
+        self.carry_out(worker);
+    }
+
+    fn take_call(&mut self, path: &str) -> (usize, Call) {
+        let at = self.calls.iter().position(|(_, call)| call.path.starts_with(path)).unwrap();
+        self.calls.remove(at)
+    }
+
+    /// Time passes, in ticks, for the workers given.
+    fn pass(&mut self, millis: u64, workers: &[usize]) {
+        for _ in 0..millis / 100 {
+            self.now += 100;
+            for worker in workers {
+                let now = self.now();
+                self.gates[*worker].handle_tick(&mut self.process, now);
+                self.carry_out(*worker);
+            }
+        }
+    }
+
+    /// A world in which worker 0 has asked for everything once.
+    fn warm(workers: usize) -> Self {
+        let mut world = Self::new(workers);
+        for worker in 0..workers {
+            world.get(worker, 1, &[("x-api-key", "good")]);
+            world.answer_all();
+        }
+        world.steps.clear();
+        world
+    }
+}
+
+fn is_admitted(step: &Step) -> bool {
+    matches!(step, Step::Admit(_))
+}
+
+fn code(step: &Step) -> &str {
+    match step {
+        Step::Respond(response) => response.code,
+        Step::Admit(_) => "admitted",
+        Step::Wait => "wait",
+        Step::WaitForBody => "wait for body",
+        Step::ReadBody => "read body",
+    }
+}
+
+#[test]
+fn a_gate_does_nothing_before_its_first_request() {
+    let mut world = World::new(1);
+    world.pass(1_000, &[0]);
+    assert!(world.process.values.is_empty() && world.calls.is_empty());
+}
+
+#[test]
+fn the_first_request_waits_for_the_directory_and_is_admitted() {
+    let mut world = World::new(1);
+    assert_eq!(world.get(0, 1, &[("x-api-key", "good")]), Step::Wait);
+    world.answer_all();
+    assert_eq!(world.steps.iter().map(|(_, _, step)| code(step)).collect::<Vec<_>>(), ["wait", "admitted"]);
+    assert!(is_admitted(&world.get(0, 2, &[("x-api-key", "good")])), "and the next one does not wait");
+}
+
+#[test]
+fn without_a_manager_the_first_request_is_refused_in_time() {
+    let mut world = World::new(1);
+    assert_eq!(world.get(0, 1, &[("x-api-key", "good")]), Step::Wait);
+    world.pass(DIRECTORY_WAIT_MS - 100, &[0]);
+    assert!(world.steps.is_empty());
+    world.pass(200, &[0]);
+    assert_eq!(
+        world.steps.iter().map(|(_, _, step)| code(step)).collect::<Vec<_>>(),
+        ["directory_unavailable"]
+    );
+}
+
+#[test]
+fn readiness_is_told_from_local_state() {
+    let health = |world: &mut World| {
+        let head =
+            RequestHead { method: b"GET", path: b"/health", end_of_stream: true, ..RequestHead::default() };
+        let now = world.now();
+        let step = world.gates[0].handle_request(StreamId(99), &head, None, &mut world.process, now);
+        world.carry_out(0);
+        match step {
+            Step::Respond(response) => response.status,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut world = World::new(1);
+    assert_eq!(health(&mut world), 503);
+    world.answer_all();
+    assert_eq!(health(&mut world), 200);
+    world.calls.clear();
+    world.now += 61_000;
+    assert_eq!(health(&mut world), 503);
+}
+
+#[test]
+fn requests_for_the_same_unknown_are_asked_for_once() {
+    let mut world = World::warm(1);
+    world.manager.resolves = 0;
+    for stream in 10..40 {
+        assert_eq!(world.get(0, stream, &[("x-api-key", "nobody")]), Step::Wait);
+    }
+    world.answer_all();
+    assert_eq!(world.steps.len(), 30);
+    assert!(world.steps.iter().all(|(_, _, step)| code(step) == "credential_unknown"));
+    assert_eq!(world.manager.resolves, 1);
+    assert_eq!(code(&world.get(0, 50, &[("x-api-key", "nobody")])), "credential_unknown");
+    assert_eq!(world.manager.resolves, 1, "and an unknown is remembered");
+}
+
+#[test]
+fn a_source_of_unknown_credentials_is_throttled_and_known_ones_are_not() {
+    let mut world = World::warm(1);
+    let mut throttled = 0;
+    for n in 0..FAILED_LOOKUPS_PER_S as u32 + 10 {
+        let step = world.get(0, 100 + n, &[("x-api-key", &format!("nobody{n}"))]);
+        world.answer_all();
+        throttled += usize::from(code(&step) == "lookups_throttled");
+    }
+    assert_eq!(throttled, 10);
+    assert!(is_admitted(&world.get(0, 900, &[("x-api-key", "good")])));
+    world.now += 1_000;
+    assert_eq!(world.get(0, 901, &[("x-api-key", "nobody-at-last")]), Step::Wait);
+}
+
+#[test]
+fn a_late_answer_does_not_undo_a_revocation() {
+    let mut world = World::warm(1);
+    world.manager.known.insert(hex("late"), grant("xk_2", Proof::Presented));
+    assert_eq!(world.get(0, 10, &[("x-api-key", "late")]), Step::Wait);
+    let (worker, exchange) = world.take_call(EXCHANGE_PATH);
+    let answer = world.manager.answer(&exchange);
+    world.manager.revoke("late");
+    world.answer_all();
+    world.deliver(worker, exchange.id, answer);
+    assert!(world.steps.is_empty(), "the answer is of before the revocation");
+    world.pass(100, &[0]);
+    world.answer_all();
+    assert_eq!(world.steps.iter().map(|(_, _, step)| code(step)).collect::<Vec<_>>(), ["credential_unknown"]);
+}
+
+#[test]
+fn a_lookup_that_nobody_answers_is_given_up() {
+    let mut world = World::warm(1);
+    assert_eq!(world.get(0, 10, &[("x-api-key", "new")]), Step::Wait);
+    world.pass(1_900, &[0]);
+    assert!(world.steps.is_empty());
+    world.pass(200, &[0]);
+    assert_eq!(world.steps.iter().map(|(_, _, step)| code(step)).collect::<Vec<_>>(), ["lookup_unavailable"]);
+}
+
+#[test]
+fn a_change_reaches_every_worker_and_one_alone_polls() {
+    let mut world = World::warm(3);
+    let polling: Vec<usize> = world.calls.iter().map(|(worker, _)| *worker).collect();
+    assert_eq!(polling, [0]);
+    for worker in 0..3 {
+        assert!(is_admitted(&world.get(worker, 10, &[("x-api-key", "good")])));
+    }
+    world.manager.revoke("good");
+    world.answer_all();
+    for worker in 0..3 {
+        assert_eq!(world.get(worker, 11, &[("x-api-key", "good")]), Step::Wait, "worker {worker}");
+    }
+}
+
+#[test]
+fn another_worker_leads_when_the_leader_is_gone() {
+    let mut world = World::warm(2);
+    world.calls.clear();
+    world.pass(feed::LEADER_STALE_MS, &[1]);
+    assert!(world.calls.iter().all(|(_, call)| !call.path.starts_with(CHANGES_PATH)));
+    world.pass(200, &[1]);
+    assert!(world.calls.iter().any(|(worker, call)| *worker == 1 && call.path.starts_with(CHANGES_PATH)));
+    world.manager.revoke("good");
+    world.answer_all();
+    assert_eq!(world.get(1, 11, &[("x-api-key", "good")]), Step::Wait);
+}
+
+#[test]
+fn a_retired_leader_is_followed_at_the_next_tick() {
+    let mut world = World::warm(2);
+    world.calls.clear();
+    world.gates[0].retire(&mut world.process);
+    world.pass(100, &[1]);
+    assert!(world.calls.iter().any(|(worker, call)| *worker == 1 && call.path.starts_with(CHANGES_PATH)));
+}
+
+#[test]
+fn a_worker_behind_the_ring_asks_for_everything_anew() {
+    let mut world = World::warm(2);
+    for n in 0..=feed::RING_BATCHES {
+        world.manager.change(Subject::Client { client: format!("other{n}").as_str().into() });
+        let (worker, poll) = world.take_call(CHANGES_PATH);
+        let answer = world.manager.answer(&poll);
+        world.now += 100;
+        world.deliver(worker, poll.id, answer);
+    }
+    assert!(is_admitted(&world.get(0, 20, &[("x-api-key", "good")])), "the leader saw each of them");
+    let now = world.now();
+    world.gates[1].handle_wake(&mut world.process, now);
+    world.carry_out(1);
+    assert_eq!(world.get(1, 20, &[("x-api-key", "good")]), Step::Wait);
+}
+
+#[test]
+fn a_gate_cut_off_refuses_after_the_bound() {
+    let mut world = World::warm(1);
+    world.calls.clear();
+    world.pass(59_000, &[0]);
+    assert!(is_admitted(&world.get(0, 10, &[("x-api-key", "good")])));
+    world.pass(2_000, &[0]);
+    assert_eq!(code(&world.get(0, 11, &[("x-api-key", "good")])), "stale");
+}
+
+#[test]
+fn what_only_we_may_write_is_removed_and_who_calls_is_told() {
+    let mut world = World::warm(1);
+    let step = world.get(
+        0,
+        10,
+        &[("x-keygate-client-id", "me"), ("x_keygate.admin", "me"), ("x-api-key", "good"), ("x-other", "1")],
+    );
+    let Step::Admit(admission) = step else { panic!("{step:?}") };
+    assert_eq!(admission.remove, [b"x-keygate-client-id".to_vec(), b"x_keygate.admin".to_vec()]);
+    let identity = admission.identity.unwrap();
+    assert_eq!((identity.client.as_str(), identity.credential.as_str()), ("shop", "xk_1"));
+    assert_eq!(identity.groups.as_deref(), Some("g1,g2"));
+}
+
+#[test]
+fn a_signed_body_is_read_once_it_is_complete_and_its_key_is_known() {
+    let body = br#"{ "a": 1 }"#;
+    let right = dgrk::sign(API_KEY, SECRET, body);
+    let wrong = dgrk::sign(API_KEY, SECRET, b"another");
+    for (authorization, body_first, result) in [
+        (&right, true, "admitted"),
+        (&right, false, "admitted"),
+        (&wrong, true, "signature_incorrect"),
+        (&wrong, false, "signature_incorrect"),
+    ] {
+        let mut world = World::warm(1);
+        let headers = [("authorization", authorization.as_str())];
+        assert_eq!(world.request(0, 10, "POST", &headers, false, body), Step::WaitForBody);
+        let stream = StreamId(10);
+        if !body_first {
+            world.answer_all();
+            assert!(world.steps.iter().all(|(_, _, step)| *step == Step::WaitForBody));
+        }
+        assert_eq!(world.gates[0].handle_body(stream, 4, false), BodyStep::Hold);
+        assert_eq!(world.gates[0].handle_body(stream, body.len(), true), BodyStep::Decide);
+        let step = world.decide(0, stream);
+        world.carry_out(0);
+        if body_first {
+            assert_eq!(step, Step::WaitForBody);
+            world.answer_all();
+            assert_eq!(code(&world.steps.last().unwrap().2), result);
+        } else {
+            assert_eq!(code(&step), result);
+        }
+    }
+}
+
+#[test]
+fn a_signed_body_over_the_limit_is_refused_as_soon_as_it_shows() {
+    let mut world = World::warm(1);
+    let authorization = dgrk::sign(API_KEY, SECRET, b"x");
+    let headers = [("authorization", authorization.as_str()), ("content-length", "1048577")];
+    assert_eq!(code(&world.request(0, 10, "POST", &headers, false, b"")), "body_too_large");
+    assert_eq!(world.request(0, 11, "POST", &headers[..1], false, b""), Step::WaitForBody);
+    assert_eq!(world.gates[0].handle_body(StreamId(11), 1 << 20, false), BodyStep::Hold);
+    assert_eq!(world.gates[0].handle_body(StreamId(11), (1 << 20) + 1, false), BodyStep::Decide);
+    assert_eq!(code(&world.decide(0, StreamId(11))), "body_too_large");
+}
+
+#[test]
+fn wrong_signatures_use_up_the_budget_of_their_source() {
+    let mut world = World::warm(1);
+    let authorization = dgrk::sign(API_KEY, SECRET, b"another");
+    let body = vec![b'x'; 1 << 20];
+    let mut results = vec![];
+    for stream in 10..30 {
+        world.request(0, stream, "POST", &[("authorization", &authorization)], false, &body);
+        world.answer_all();
+        world.gates[0].handle_body(StreamId(stream), body.len(), true);
+        results.push(code(&world.decide(0, StreamId(stream))).to_string());
+    }
+    let throttled = results.iter().filter(|code| *code == "signatures_throttled").count();
+    assert!((3..=5).contains(&throttled), "16 MiB and a little: {results:?}");
+    world.now += 1_000;
+    let right = dgrk::sign(API_KEY, SECRET, b"");
+    assert!(is_admitted(&world.get(0, 50, &[("authorization", &right)])));
+}
+
+#[test]
+fn a_stream_counts_until_its_end_and_the_worst_priority_goes_first() {
+    let mut world = World::new(1);
+    world.manager.settings.capacity = 4;
+    world.get(0, 1, &[("x-api-key", "good")]);
+    world.answer_all();
+    // Priority 5 may use three quarters of four.
+    for stream in 2..=3 {
+        assert!(is_admitted(&world.get(0, stream, &[("x-api-key", "good")])));
+    }
+    assert_eq!(code(&world.get(0, 4, &[("x-api-key", "good")])), "overloaded");
+    world.gates[0].handle_end(StreamId(2));
+    assert!(is_admitted(&world.get(0, 5, &[("x-api-key", "good")])));
+}
+
+#[test]
+fn a_stream_that_ends_while_it_waits_is_forgotten() {
+    let mut world = World::warm(1);
+    assert_eq!(world.get(0, 10, &[("x-api-key", "new")]), Step::Wait);
+    world.gates[0].handle_end(StreamId(10));
+    world.answer_all();
+    assert!(world.steps.is_empty());
+    assert!(world.gates[0].lookups.is_empty() && world.gates[0].waiting_for_lookups == 0);
+}
+
+#[test]
+fn usage_is_reported_once_and_nothing_is_lost_with_a_cached_grant() {
+    let mut world = World::warm(1);
+    for stream in 10..15 {
+        world.get(0, stream, &[("x-api-key", "good")]);
+    }
+    world.manager.revoke("good");
+    world.answer_all();
+    world.pass(1_100, &[0]);
+    world.answer_all();
+    world.pass(1_100, &[0]);
+    world.answer_all();
+    assert_eq!(world.manager.usage.get("admitted"), Some(&6));
+}
+
+#[test]
+fn a_grant_that_does_not_ask_a_dgrk_key_for_its_secret_is_not_used() {
+    let mut world = World::warm(1);
+    world.manager.known.insert("b3Blbg==".into(), grant("dk_2", Proof::Presented));
+    let authorization = dgrk::sign("b3Blbg==", "whatever", b"");
+    assert_eq!(world.get(0, 10, &[("authorization", &authorization)]), Step::Wait);
+    let (worker, exchange) = world.take_call(EXCHANGE_PATH);
+    let answer = world.manager.answer(&exchange);
+    let now = world.now();
+    world.gates[worker].handle_answer(exchange.id, answer, &mut world.process, now);
+    let mut notices = 0;
+    while let Some(effect) = world.gates[worker].poll(&mut world.process, now) {
+        match effect {
+            Effect::Notice(_) => notices += 1,
+            Effect::Decide(stream) => {
+                let step = world.decide(worker, stream);
+                assert_eq!(code(&step), "credential_unknown");
+            }
+            Effect::Call(_) | Effect::Register { .. } | Effect::Wake { .. } => {}
+        }
+    }
+    assert_eq!(notices, 1);
+}
+
+#[test]
+fn an_answer_without_the_managers_mark_is_no_answer() {
+    let mut world = World::warm(1);
+    assert_eq!(world.get(0, 10, &[("x-api-key", "new")]), Step::Wait);
+    let (worker, exchange) = world.take_call(EXCHANGE_PATH);
+    let Answer::Received { status, body, .. } = world.manager.answer(&exchange) else { panic!() };
+    world.deliver(worker, exchange.id, Answer::Received { status, marked: false, body });
+    assert!(world.steps.is_empty());
+    world.pass(200, &[0]);
+    world.answer_all();
+    assert_eq!(world.steps.len(), 1, "it is asked again");
+}
