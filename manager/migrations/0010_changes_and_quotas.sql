@@ -33,7 +33,7 @@ CREATE TABLE meters (
     limit_units   BIGINT NOT NULL,             -- units per generation
     period        TEXT   NOT NULL,             -- total | day | week | month
     zone          TEXT   NOT NULL,             -- IANA name of the zone whose midnight turns the window
-    horizon_s     BIGINT NOT NULL,             -- seconds of demand that one lease should last for
+    horizon_s     BIGINT,                      -- seconds of demand that one lease should last for; NULL = the installation's
     generation    BIGINT NOT NULL,             -- life of the counter, from 1: every window and every reset begins one
     window_start  BIGINT,                      -- UTC ms; NULL = total
     window_end    BIGINT,                      -- UTC ms, first instant of the next window; NULL = total

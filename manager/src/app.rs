@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use gate::time::UnixMillis;
 
-use crate::changes::Watch;
 use crate::clock::{Clock, Random};
 use crate::config::Config;
 use crate::db::{Db, DbError};
+use crate::feed;
 use crate::telemetry::Metrics;
 use crate::vault::{Kek, Vault, VaultError};
 
@@ -26,8 +26,8 @@ pub struct App {
     pub config: Arc<Config>,
     /// Counters.
     pub metrics: Metrics,
-    /// What long polls wait on.
-    pub watch: Watch,
+    /// What the calls of gateways share.
+    pub feed: feed::Shared,
 }
 
 /// Why the manager cannot start.
@@ -50,7 +50,7 @@ impl App {
         let db = Db::connect_with(&config.database(), metrics.clone()).await?;
         let vault = Vault::open_database(&db, &kek, &random, clock.now()).await?;
         let config = Arc::new(config);
-        Ok(Self { db, clock, random, vault, config, metrics, watch: Watch::default() })
+        Ok(Self { db, clock, random, vault, config, metrics, feed: feed::Shared::default() })
     }
 
     /// The present.

@@ -40,21 +40,26 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-        if !media_type.eq_ignore_ascii_case("application/json") {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "Unsupported media type",
-                "send the body as JSON with the header `Content-Type: application/json`",
-            )
-            .field("Content-Type"));
-        }
-        let body =
-            axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await.map_err(|_| too_large())?;
-        parse_json(&body).map(Self)
+        read_json(request, MAX_BODY_BYTES).await.map(Self)
     }
+}
+
+/// A JSON body of at most `max_bytes`, for calls whose bound is not [`MAX_BODY_BYTES`].
+pub async fn read_json<T: DeserializeOwned>(request: Request, max_bytes: usize) -> Result<T, Problem> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "Unsupported media type",
+            "send the body as JSON with the header `Content-Type: application/json`",
+        )
+        .field("Content-Type"));
+    }
+    let body =
+        axum::body::to_bytes(request.into_body(), max_bytes).await.map_err(|_| too_large(max_bytes))?;
+    parse_json(&body)
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {
@@ -287,7 +292,7 @@ fn problem_of_bare(response: Response) -> Response {
             "Method not allowed",
             "this path does not answer that method; the Allow header lists those it answers",
         ),
-        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(MAX_BODY_BYTES),
         _ => return response,
     };
     if !bare {
@@ -301,12 +306,12 @@ fn problem_of_bare(response: Response) -> Response {
     response
 }
 
-fn too_large() -> Problem {
+fn too_large(max_bytes: usize) -> Problem {
     Problem::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "body_too_large",
         "Body too large",
-        format!("a body has {MAX_BODY_BYTES} bytes at most"),
+        format!("a body has {max_bytes} bytes at most"),
     )
 }
 

@@ -30,11 +30,13 @@ pub mod audit;
 pub mod catalog;
 pub mod changes;
 pub mod clients;
+pub mod feed;
 pub mod gateways;
 pub mod keys;
 pub mod mail;
 pub mod operators;
 pub mod quotas;
+pub mod usage;
 pub mod x_api_keys;
 
 use axum::Router;
@@ -56,12 +58,13 @@ fn management() -> Router<App> {
         .merge(mail::routes())
         .merge(operators::routes())
         .merge(serve::routes())
+        .merge(usage::routes())
         .merge(x_api_keys::routes())
 }
 
 /// The gateway API: what filters call.
 fn gateway() -> Router<App> {
-    Router::new()
+    Router::new().merge(feed::routes())
 }
 
 /// Everything on one port.

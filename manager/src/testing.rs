@@ -20,10 +20,10 @@ use sqlx::{AssertSqlSafe, Connection as _};
 use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::changes::Watch;
 use crate::clock::{Clock, Random};
 use crate::config::Config;
 use crate::db::{Conn, DatabaseSettings, Db};
+use crate::feed;
 use crate::operators::{self, Email, NewOperator, OperatorName, RoleName};
 use crate::telemetry::Metrics;
 use crate::vault::{Kek, Vault};
@@ -103,7 +103,7 @@ impl World {
         let db = Db::connect_with(&settings, metrics.clone()).await.expect("the database");
         let vault = Vault::open_database(&db, &kek, &random, clock.now()).await.expect("the vault");
         let config = Arc::new(config);
-        let app = App { db, clock, random, vault, config, metrics, watch: Watch::default() };
+        let app = App { db, clock, random, vault, config, metrics, feed: feed::Shared::default() };
         Self { router: crate::router(app.clone()), app, settings, _database: database }
     }
 

@@ -10,6 +10,6 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use ledger::{Outstanding, Step, announce, outstanding, renew};
-pub use model::{DEFAULT_HORIZON_S, Limit, MAX_LIMIT_UNITS, Meter, Period, Window, Zone};
-pub use store::{lift_limit, meter_of, reset, set_limit};
+pub use ledger::{Step, announce, renew};
+pub use model::{Limit, MAX_LIMIT_UNITS, Meter, Period, Window, Zone};
+pub use store::{Outstanding, lift_limit, meter_of, outstanding, reset, set_limit};

@@ -9,8 +9,6 @@ use std::fmt;
 
 /// The highest limit that can be set: exact in every JSON reader.
 pub const MAX_LIMIT_UNITS: u64 = 1 << 53;
-/// Seconds of demand that one lease should last for, when nothing else is set.
-pub const DEFAULT_HORIZON_S: u32 = 30;
 
 /// When a counter begins again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,8 +151,8 @@ pub struct Meter {
     pub owner: String,
     /// The limit in force.
     pub limit: Limit,
-    /// Seconds of demand that one lease should last for.
-    pub horizon_s: u32,
+    /// Seconds of demand that one lease should last for; none = as the installation sets it.
+    pub horizon_s: Option<u32>,
     /// Life of the counter.
     pub generation: Generation,
     /// When that life began and ends; none for a total.

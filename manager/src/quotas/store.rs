@@ -1,14 +1,17 @@
-//! Meters as their owners set them. With `ledger.rs` the only writer of `meters`.
+//! The only writer of `meters`, `lease_streams` and `leases`: first what owners do, then the rows
+//! that a renewal reads and writes.
 
-use gate::id::{Generation, MeterId};
+use std::collections::BTreeMap;
+
+use gate::id::{Generation, HolderId, LeaseId, MeterId};
+use gate::quota::issuer::{LeaseRow, LeaseState, MeterRow, Open, STREAM_KEEP_MS, StoredAnswer, StreamRow};
 use gate::time::UnixMillis;
 use gate::wire::changes::Subject;
-use gate::wire::exchange::MeterKind;
+use gate::wire::exchange::{MeterKind, Renewal};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::ledger;
-use super::model::{DEFAULT_HORIZON_S, Limit, MAX_LIMIT_UNITS, Meter, Period, Window, Zone};
+use super::model::{Limit, MAX_LIMIT_UNITS, Meter, Period, Window, Zone};
 use crate::changes;
 use crate::db::{Conn, DbError};
 
@@ -95,7 +98,7 @@ pub async fn lift_limit(conn: &mut Conn, kind: MeterKind, owner: &str) -> Result
     .fetch_optional(&mut *conn)
     .await?;
     match meter {
-        Some(meter) => ledger::forget_meter(conn, MeterId(meter.try_get::<i64, _>(0)? as u64)).await,
+        Some(meter) => forget_meter(conn, MeterId(meter.try_get::<i64, _>(0)? as u64)).await,
         None => Ok(()),
     }
 }
@@ -145,7 +148,7 @@ async fn insert(
          INSERT INTO meters (id, kind, owner, limit_units, period, zone, horizon_s,
                              generation, window_start, window_end, debited,
                              max_lease, last_lease, recalled_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $9, 0, NULL, 0, NULL)",
+         VALUES ($1, $2, $3, $4, $5, $6, NULL, 1, $7, $8, 0, NULL, 0, NULL)",
     )
     .bind(id.0 as i64)
     .bind(kind_text(kind))
@@ -153,7 +156,6 @@ async fn insert(
     .bind(limit.units as i64)
     .bind(limit.period.as_str())
     .bind(limit.zone.name())
-    .bind(i64::from(DEFAULT_HORIZON_S))
     .bind(window.map(|window| window.start.0))
     .bind(window.map(|window| window.end.0))
     .execute(conn)
@@ -184,7 +186,7 @@ async fn update(conn: &mut Conn, meter: &Meter) -> Result<(), DbError> {
 }
 
 /// A row of the columns that every query here names in the same order.
-pub(super) fn parse(row: &AnyRow) -> Result<Meter, DbError> {
+fn parse(row: &AnyRow) -> Result<Meter, DbError> {
     let id: i64 = row.try_get(0)?;
     let senseless = |column| DbError::Inconsistency { table: "meters", column, row: id.to_string() };
     let count =
@@ -203,7 +205,10 @@ pub(super) fn parse(row: &AnyRow) -> Result<Meter, DbError> {
             period: Period::parse(row.try_get(4)?).ok_or_else(|| senseless("period"))?,
             zone: Zone::parse(row.try_get(5)?).ok_or_else(|| senseless("zone"))?,
         },
-        horizon_s: u32::try_from(count(6, "horizon_s")?).map_err(|_| senseless("horizon_s"))?,
+        horizon_s: row
+            .try_get::<Option<i64>, _>(6)?
+            .map(|seconds| u32::try_from(seconds).map_err(|_| senseless("horizon_s")))
+            .transpose()?,
         generation: Generation(count(7, "generation")?),
         window,
         debited: count(10, "debited")?,
@@ -225,4 +230,344 @@ fn parse_kind(text: &str) -> Option<MeterKind> {
         "token_uses" => Some(MeterKind::TokenUses),
         _ => None,
     }
+}
+
+/// Units that are out, as an operator sees them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outstanding {
+    /// In leases that their holders may still spend or give back.
+    pub leased: u64,
+    /// In leases whose holders have never reported: lost to this generation.
+    pub withheld: u64,
+}
+
+/// What is out of the meter's present generation.
+pub async fn outstanding(conn: &mut Conn, meter: &Meter, now: UnixMillis) -> Result<Outstanding, DbError> {
+    let row = sqlx::query(
+        "-- quotas.outstanding
+         SELECT CAST(COALESCE(SUM(CASE WHEN expires_at >  $3 THEN units ELSE 0 END), 0) AS BIGINT),
+                CAST(COALESCE(SUM(CASE WHEN expires_at <= $3 THEN units ELSE 0 END), 0) AS BIGINT)
+           FROM leases
+          WHERE meter = $1 AND generation = $2",
+    )
+    .bind(meter.id.0 as i64)
+    .bind(meter.generation.0 as i64)
+    .bind(now.0)
+    .fetch_one(conn)
+    .await?;
+    Ok(Outstanding { leased: row.try_get::<i64, _>(0)? as u64, withheld: row.try_get::<i64, _>(1)? as u64 })
+}
+
+/// A meter's row while its transaction holds it.
+pub(super) struct Locked {
+    /// As owners and operators see it.
+    pub meter: Meter,
+    /// As the issuer sees it.
+    pub row: MeterRow,
+    /// The highest lease number given.
+    pub last_lease: u64,
+}
+
+/// The meter, locked until the transaction ends.
+pub(super) async fn lock(conn: &mut Conn, id: MeterId, horizon_s: u32) -> Result<Option<Locked>, DbError> {
+    let row = sqlx::query(
+        "-- quotas.renew.lock
+         UPDATE meters
+            SET debited = debited
+          WHERE id = $1
+      RETURNING id, kind, owner, limit_units, period, zone, horizon_s,
+                generation, window_start, window_end, debited,
+                max_lease, last_lease, recalled_at",
+    )
+    .bind(id.0 as i64)
+    .fetch_optional(conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let meter = parse(&row)?;
+    let max_lease = row.try_get::<Option<i64>, _>(11)?;
+    Ok(Some(Locked {
+        row: MeterRow {
+            meter: meter.id,
+            limit: meter.limit.units,
+            debited: meter.debited,
+            generation: meter.generation,
+            window_ends_at: meter.window.map(|window| window.end),
+            recalled_at: row.try_get::<Option<i64>, _>(13)?.map(UnixMillis),
+            horizon_s: meter.horizon_s.unwrap_or(horizon_s),
+            max_lease: max_lease.map(|units| u32::try_from(units).unwrap_or(u32::MAX)),
+        },
+        last_lease: row.try_get::<i64, _>(12)? as u64,
+        meter,
+    }))
+}
+
+/// Writes what a step has done to the meter. The limit stands in the condition once more: no
+/// mistake above can debit beyond it.
+pub(super) async fn debit(
+    conn: &mut Conn,
+    before: &MeterRow,
+    after: &MeterRow,
+    window: Option<Window>,
+    last_lease: u64,
+) -> Result<(), DbError> {
+    let updated = sqlx::query(
+        "-- quotas.renew.debit
+         UPDATE meters
+            SET generation = $2, window_start = $3, window_end = $4,
+                debited = $5, last_lease = $6, recalled_at = $7
+          WHERE id = $1 AND generation = $8 AND debited = $9
+            AND ($5 <= limit_units OR $5 <= debited)",
+    )
+    .bind(after.meter.0 as i64)
+    .bind(after.generation.0 as i64)
+    .bind(window.map(|window| window.start.0))
+    .bind(window.map(|window| window.end.0))
+    .bind(after.debited as i64)
+    .bind(last_lease as i64)
+    .bind(after.recalled_at.map(|at| at.0))
+    .bind(before.generation.0 as i64)
+    .bind(before.debited as i64)
+    .execute(conn)
+    .await?;
+    expect_one("meters", "debited", after.meter, updated.rows_affected())
+}
+
+pub(super) async fn live_leases(
+    conn: &mut Conn,
+    meter: MeterId,
+    now: UnixMillis,
+) -> Result<BTreeMap<u64, (HolderId, Generation)>, DbError> {
+    let rows = sqlx::query(
+        "-- quotas.renew.live
+         SELECT lease, holder, generation
+           FROM leases
+          WHERE meter = $1 AND expires_at > $2",
+    )
+    .bind(meter.0 as i64)
+    .bind(now.0)
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let holder = HolderId::try_from(row.try_get::<String, _>(1)?)
+                .map_err(|_| inconsistent("leases", "holder", meter))?;
+            Ok((row.try_get::<i64, _>(0)? as u64, (holder, Generation(row.try_get::<i64, _>(2)? as u64))))
+        })
+        .collect()
+}
+
+pub(super) async fn stream_row(
+    conn: &mut Conn,
+    holder: HolderId,
+    renewal: &Renewal,
+) -> Result<Option<StreamRow>, DbError> {
+    let row = sqlx::query(
+        "-- quotas.renew.stream
+         SELECT seq, answer, lease, generation, units, spend_until, window_end, remaining
+           FROM lease_streams
+          WHERE meter = $1 AND holder = $2 AND rec = $3",
+    )
+    .bind(renewal.meter.0 as i64)
+    .bind(holder.to_string())
+    .bind(renewal.rec.0 as i64)
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| parse_stream(&row, renewal.meter)).transpose()
+}
+
+fn parse_stream(row: &AnyRow, meter: MeterId) -> Result<StreamRow, DbError> {
+    let senseless = |column| inconsistent("lease_streams", column, meter);
+    let number = |index: usize, column| {
+        row.try_get::<Option<i64>, _>(index)?
+            .and_then(|number| u64::try_from(number).ok())
+            .ok_or_else(|| senseless(column))
+    };
+    let window_ends_at = row.try_get::<Option<i64>, _>(6)?.map(UnixMillis);
+    let answer = match row.try_get::<String, _>(1)?.as_str() {
+        "granted" => StoredAnswer::Granted {
+            lease: LeaseId(number(2, "lease")?),
+            generation: Generation(number(3, "generation")?),
+            units: u32::try_from(number(4, "units")?).map_err(|_| senseless("units"))?,
+            spend_until: UnixMillis(
+                row.try_get::<Option<i64>, _>(5)?.ok_or_else(|| senseless("spend_until"))?,
+            ),
+            window_ends_at,
+            remaining: number(7, "remaining")?,
+        },
+        "pending" => StoredAnswer::Pending,
+        "exhausted" => StoredAnswer::Exhausted { window_ends_at },
+        "closed" => StoredAnswer::Closed,
+        _ => return Err(senseless("answer")),
+    };
+    Ok(StreamRow { seq: row.try_get::<i64, _>(0)? as u64, answer })
+}
+
+pub(super) async fn put_stream(
+    conn: &mut Conn,
+    holder: HolderId,
+    renewal: &Renewal,
+    stream: &StreamRow,
+    now: UnixMillis,
+) -> Result<(), DbError> {
+    let (answer, grant, window_ends_at) = match stream.answer {
+        StoredAnswer::Granted { lease, generation, units, spend_until, window_ends_at, remaining } => {
+            ("granted", Some((lease, generation, units, spend_until, remaining)), window_ends_at)
+        }
+        StoredAnswer::Pending => ("pending", None, None),
+        StoredAnswer::Exhausted { window_ends_at } => ("exhausted", None, window_ends_at),
+        StoredAnswer::Closed => ("closed", None, None),
+    };
+    let put = sqlx::query(
+        "-- quotas.renew.put_stream
+         INSERT INTO lease_streams (meter, holder, rec, seq, answer, lease, generation, units,
+                                    spend_until, window_end, remaining, stepped_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+             ON CONFLICT (meter, holder, rec) DO UPDATE
+            SET seq = excluded.seq, answer = excluded.answer, lease = excluded.lease,
+                generation = excluded.generation, units = excluded.units,
+                spend_until = excluded.spend_until, window_end = excluded.window_end,
+                remaining = excluded.remaining, stepped_at = excluded.stepped_at
+          WHERE lease_streams.seq = excluded.seq - 1",
+    )
+    .bind(renewal.meter.0 as i64)
+    .bind(holder.to_string())
+    .bind(renewal.rec.0 as i64)
+    .bind(stream.seq as i64)
+    .bind(answer)
+    .bind(grant.map(|(lease, ..)| lease.0 as i64))
+    .bind(grant.map(|(_, generation, ..)| generation.0 as i64))
+    .bind(grant.map(|(_, _, units, ..)| i64::from(units)))
+    .bind(grant.map(|(_, _, _, spend_until, _)| spend_until.0))
+    .bind(window_ends_at.map(|end| end.0))
+    .bind(grant.map(|(.., remaining)| remaining as i64))
+    .bind(now.0)
+    .execute(conn)
+    .await?;
+    expect_one("lease_streams", "seq", renewal.meter, put.rows_affected())
+}
+
+pub(super) async fn lease_row(
+    conn: &mut Conn,
+    holder: HolderId,
+    renewal: &Renewal,
+    lease: LeaseId,
+) -> Result<Option<LeaseRow>, DbError> {
+    let row = sqlx::query(
+        "-- quotas.renew.lease
+         SELECT generation, units, expires_at
+           FROM leases
+          WHERE meter = $1 AND lease = $2 AND holder = $3 AND rec = $4",
+    )
+    .bind(renewal.meter.0 as i64)
+    .bind(lease.0 as i64)
+    .bind(holder.to_string())
+    .bind(renewal.rec.0 as i64)
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| {
+        Ok(LeaseRow {
+            id: lease,
+            generation: Generation(row.try_get::<i64, _>(0)? as u64),
+            units: u32::try_from(row.try_get::<i64, _>(1)?)
+                .map_err(|_| inconsistent("leases", "units", renewal.meter))?,
+            expires_at: UnixMillis(row.try_get(2)?),
+            // A lease that was given back has no row any more.
+            state: LeaseState::Open,
+        })
+    })
+    .transpose()
+}
+
+pub(super) async fn insert_lease(
+    conn: &mut Conn,
+    holder: HolderId,
+    renewal: &Renewal,
+    open: &Open,
+) -> Result<(), DbError> {
+    sqlx::query(
+        "-- quotas.renew.open
+         INSERT INTO leases (meter, lease, holder, rec, generation, units, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(renewal.meter.0 as i64)
+    .bind(open.lease.0 as i64)
+    .bind(holder.to_string())
+    .bind(renewal.rec.0 as i64)
+    .bind(open.generation.0 as i64)
+    .bind(i64::from(open.units))
+    .bind(open.expires_at.0)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn delete_lease(conn: &mut Conn, meter: MeterId, lease: LeaseId) -> Result<(), DbError> {
+    let deleted = sqlx::query(
+        "-- quotas.renew.close
+         DELETE FROM leases WHERE meter = $1 AND lease = $2",
+    )
+    .bind(meter.0 as i64)
+    .bind(lease.0 as i64)
+    .execute(conn)
+    .await?;
+    expect_one("leases", "lease", meter, deleted.rows_affected())
+}
+
+/// Streams and leases of a meter that is gone: its row is deleted and locked already.
+async fn forget_meter(conn: &mut Conn, meter: MeterId) -> Result<(), DbError> {
+    for statement in [
+        "-- quotas.lift_limit.streams
+         DELETE FROM lease_streams WHERE meter = $1",
+        "-- quotas.lift_limit.leases
+         DELETE FROM leases WHERE meter = $1",
+    ] {
+        sqlx::query(statement).bind(meter.0 as i64).execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+/// Leases of past generations that nobody will return any more.
+pub(super) async fn forget_past(conn: &mut Conn, meter: &MeterRow, now: UnixMillis) -> Result<(), DbError> {
+    sqlx::query(
+        "-- quotas.renew.forget_past
+         DELETE FROM leases WHERE meter = $1 AND generation < $2 AND expires_at < $3",
+    )
+    .bind(meter.meter.0 as i64)
+    .bind(meter.generation.0 as i64)
+    .bind(now.0 - STREAM_KEEP_MS)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn forget_idle_streams(
+    conn: &mut Conn,
+    meter: MeterId,
+    now: UnixMillis,
+) -> Result<(), DbError> {
+    sqlx::query(
+        "-- quotas.renew.forget_idle_streams
+         DELETE FROM lease_streams
+          WHERE meter = $1 AND stepped_at < $2
+            AND NOT EXISTS (SELECT 1
+                              FROM leases
+                             WHERE leases.meter  = lease_streams.meter
+                               AND leases.holder = lease_streams.holder
+                               AND leases.rec    = lease_streams.rec)",
+    )
+    .bind(meter.0 as i64)
+    .bind(now.0 - STREAM_KEEP_MS)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The row was locked, so the condition can fail only where the database contradicts itself:
+/// the transaction is rolled back, and nobody is told that he has units.
+fn expect_one(table: &'static str, column: &'static str, meter: MeterId, rows: u64) -> Result<(), DbError> {
+    if rows == 1 { Ok(()) } else { Err(inconsistent(table, column, meter)) }
+}
+
+fn inconsistent(table: &'static str, column: &'static str, meter: MeterId) -> DbError {
+    DbError::Inconsistency { table, column, row: format!("meter {meter}") }
 }

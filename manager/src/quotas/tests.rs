@@ -14,6 +14,7 @@ use crate::db::Db;
 use crate::testing::World;
 
 const EPOCH: Epoch = Epoch(7);
+const HORIZON_S: u32 = 30;
 /// 2023-11-14T22:13:20Z, a Tuesday.
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 const DAY_MS: i64 = 86_400_000;
@@ -58,7 +59,7 @@ async fn take(
     let mut steps: Vec<_> =
         steps.iter().map(|&(holder, renewal)| Step { holder, renewal, outcome: None }).collect();
     let mut write = db.write("test.renew").await.unwrap();
-    let announcements = renew(&mut write, EPOCH, &mut steps, now).await.unwrap();
+    let announcements = renew(&mut write, EPOCH, HORIZON_S, &mut steps, now).await.unwrap();
     write.commit().await.unwrap();
     (steps.into_iter().map(|step| step.outcome.expect("every step is answered")).collect(), announcements)
 }
@@ -302,7 +303,7 @@ async fn the_ledger_answers_as_the_pure_issuer_does_whatever_comes() {
                     generation: Generation(1),
                     window_ends_at: Window::containing(period, &Zone::utc(), NOW).map(|window| window.end),
                     recalled_at: None,
-                    horizon_s: DEFAULT_HORIZON_S,
+                    horizon_s: HORIZON_S,
                     max_lease: None,
                 },
                 period,

@@ -42,44 +42,30 @@ pub struct Filter {
     pub api: Option<String>,
 }
 
-/// Adds a report to the hour of `now`, unless it has been counted before: true when it was new.
-pub async fn count(
-    conn: &mut Conn,
-    holder: HolderId,
-    slot: u32,
-    report: &UsageReport,
-    now: UnixMillis,
-) -> Result<bool, DbError> {
-    let claimed = sqlx::query(
-        "-- usage.count.claim
-         INSERT INTO usage_reports (holder, slot, boot, seq, counted_at)
-         VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (holder, slot, boot) DO UPDATE
-            SET seq = excluded.seq, counted_at = excluded.counted_at
-          WHERE usage_reports.seq < excluded.seq",
-    )
-    .bind(holder.to_string())
-    .bind(i64::from(slot))
-    .bind(report.boot as i64)
-    .bind(report.seq as i64)
-    .bind(now.0)
-    .execute(&mut *conn)
-    .await?;
-    if claimed.rows_affected() == 0 {
-        return Ok(false);
-    }
-    if report.seq == 1 {
-        sqlx::query(
-            "-- usage.count.forget
-             DELETE FROM usage_reports WHERE holder = $1 AND counted_at < $2",
-        )
-        .bind(holder.to_string())
-        .bind(now.0 - REPORT_KEPT_MS)
-        .execute(&mut *conn)
-        .await?;
+/// One report of one VM.
+#[derive(Clone, Debug)]
+pub struct Reported {
+    /// The Envoy process.
+    pub holder: HolderId,
+    /// The VM within it.
+    pub slot: u32,
+    /// The report.
+    pub report: UsageReport,
+}
+
+/// Adds reports to the hour of `now`; one that has been counted before is left out. Rows are
+/// locked in the order of their keys, whatever the order of the reports.
+pub async fn count(conn: &mut Conn, reports: &[Reported], now: UnixMillis) -> Result<(), DbError> {
+    let mut reports: Vec<&Reported> = reports.iter().collect();
+    reports.sort_by_key(|one| (one.holder, one.slot, one.report.boot, one.report.seq));
+    let mut fresh = Vec::with_capacity(reports.len());
+    for reported in reports {
+        if claim(conn, reported, now).await? {
+            fresh.extend(&reported.report.rows);
+        }
     }
     let hour = now.0 - now.0.rem_euclid(HOUR_MS);
-    for ((credential, api, result), calls) in summed(&report.rows) {
+    for ((credential, api, result), calls) in summed(&fresh) {
         sqlx::query(
             "-- usage.count
              INSERT INTO usage_hours (hour, credential, api, result, calls)
@@ -95,7 +81,38 @@ pub async fn count(
         .execute(&mut *conn)
         .await?;
     }
-    Ok(true)
+    Ok(())
+}
+
+/// True: the report is new, and is now noted as counted.
+async fn claim(conn: &mut Conn, reported: &Reported, now: UnixMillis) -> Result<bool, DbError> {
+    let Reported { holder, slot, report } = reported;
+    let claimed = sqlx::query(
+        "-- usage.claim
+         INSERT INTO usage_reports (holder, slot, boot, seq, counted_at)
+         VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (holder, slot, boot) DO UPDATE
+            SET seq = excluded.seq, counted_at = excluded.counted_at
+          WHERE usage_reports.seq < excluded.seq",
+    )
+    .bind(holder.to_string())
+    .bind(i64::from(*slot))
+    .bind(report.boot as i64)
+    .bind(report.seq as i64)
+    .bind(now.0)
+    .execute(&mut *conn)
+    .await?;
+    if report.seq == 1 {
+        sqlx::query(
+            "-- usage.claim.forget
+             DELETE FROM usage_reports WHERE holder = $1 AND counted_at < $2",
+        )
+        .bind(holder.to_string())
+        .bind(now.0 - REPORT_KEPT_MS)
+        .execute(conn)
+        .await?;
+    }
+    Ok(claimed.rows_affected() == 1)
 }
 
 /// Rows by hour, newest first, after `after` (the key of the last row of the page before).
@@ -143,8 +160,8 @@ pub async fn hours(
         .collect()
 }
 
-/// The report's rows by their key, in the order in which every transaction locks them.
-fn summed(rows: &[UsageRow]) -> BTreeMap<(&str, &str, &str), i64> {
+/// The reports' rows by their key, in the order in which every transaction locks them.
+fn summed<'a>(rows: &[&'a UsageRow]) -> BTreeMap<(&'a str, &'a str, &'a str), i64> {
     let mut sums = BTreeMap::new();
     for row in rows {
         let credential = row.credential.as_ref().map_or("", |id| id.as_str());

@@ -8,15 +8,17 @@ use tidy::{assert_none, read, sources};
 const GATE_DEPENDENCIES: [&str; 6] = ["base64", "hmac", "serde", "serde_json", "sha2", "subtle"];
 
 /// From the bottom up. A capability may import those of the rows before its own.
-const CAPABILITIES: [&[&str]; 8] = [
-    &["audit", "mail", "changes", "quotas"],
+const CAPABILITIES: [&[&str]; 10] = [
+    &["audit", "mail", "changes"],
+    &["quotas"],
     &["operators"],
     &["catalog"],
     &["clients"],
     &["keys", "x_api_keys"],
     &["approvals"],
     &["applications"],
-    &["feed", "gateways", "usage"],
+    &["gateways", "usage"],
+    &["feed"],
 ];
 
 #[test]

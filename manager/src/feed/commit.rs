@@ -1,0 +1,186 @@
+//! Group commit: exchanges that wait at the same time are written in one transaction. A commit
+//! costs a flush to the disk whatever is in it; with one flush per exchange the disk would be
+//! the bound of all renewals together.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gate::id::{Epoch, HolderId};
+use gate::wire::exchange::{Renewal, RenewalAnswer, UsageReport};
+use tokio::sync::{Mutex as AsyncMutex, oneshot};
+
+use crate::app::App;
+use crate::changes;
+use crate::db::DbError;
+use crate::keys;
+use crate::quotas::{self, Step};
+use crate::usage::{self, Reported};
+
+/// Steps in one transaction at most: as many as keep it below some tens of milliseconds.
+const MAX_STEPS_TOGETHER: usize = 2_048;
+/// Last uses of secrets are noted by the minute.
+const LAST_USED_GRAIN_MS: i64 = 60_000;
+
+/// Where writes wait for their common commit. Clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Committer(Arc<Queue>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Vec<Job>>,
+    turn: AsyncMutex<()>,
+}
+
+/// What an exchange writes.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// The Envoy process.
+    pub holder: HolderId,
+    /// The VM within it.
+    pub slot: u32,
+    /// Steps of its lease streams.
+    pub renewals: Vec<Renewal>,
+    /// What it counted.
+    pub usage: Option<UsageReport>,
+}
+
+/// What it got, durably.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// One per renewal.
+    pub renewed: Vec<RenewalAnswer>,
+    /// The report that is counted.
+    pub usage_seq: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Job {
+    work: Work,
+    reply: oneshot::Sender<Result<Done, DbError>>,
+}
+
+impl Committer {
+    /// Writes `work`, together with what others wait to write. Returns after the commit; a caller
+    /// that goes away meanwhile stops nothing.
+    pub async fn commit(&self, app: &App, work: Work) -> Result<Done, DbError> {
+        let (reply, done) = oneshot::channel();
+        self.waiting().push(Job { work, reply });
+        let (app, committer) = (app.clone(), self.clone());
+        tokio::spawn(async move {
+            let _turn = committer.0.turn.lock().await;
+            let jobs = committer.take();
+            if !jobs.is_empty() {
+                run(&app, jobs).await;
+            }
+        });
+        // The sender is dropped unanswered only if that task died.
+        done.await.unwrap_or(Err(DbError::Sqlx(sqlx::Error::WorkerCrashed)))
+    }
+
+    /// Those whose turn it is: the first, and as many more as fit. One task runs per job, so
+    /// what is left over is taken by the next.
+    fn take(&self) -> Vec<Job> {
+        let mut waiting = self.waiting();
+        let mut steps = 0;
+        let fits = |job: &Job| {
+            steps += job.work.renewals.len() + job.work.usage.as_ref().map_or(0, |usage| usage.rows.len());
+            steps <= MAX_STEPS_TOGETHER
+        };
+        let count = waiting.iter().map(fits).take_while(|fits| *fits).count().max(1).min(waiting.len());
+        waiting.drain(..count).collect()
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Job>> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn run(app: &App, jobs: Vec<Job>) {
+    let (works, replies): (Vec<Work>, Vec<_>) = jobs.into_iter().map(|job| (job.work, job.reply)).unzip();
+    match write(app, &works).await {
+        Ok(done) => {
+            for (reply, done) in replies.into_iter().zip(done) {
+                // A receiver that is gone gets the same answer when it repeats its step.
+                let _ = reply.send(Ok(done));
+            }
+        }
+        Err(error) if works.len() == 1 => {
+            for reply in replies {
+                let _ = reply.send(Err(error));
+                break;
+            }
+        }
+        Err(error) => {
+            // One of them may be at fault; nothing was written, so each is tried by itself.
+            tracing::warn!(%error, "A common commit of {} exchanges failed; each is tried alone", works.len());
+            for (work, reply) in works.into_iter().zip(replies) {
+                let alone = write(app, std::slice::from_ref(&work)).await;
+                let _ = reply.send(alone.map(|mut done| done.remove(0)));
+            }
+        }
+    }
+}
+
+/// All of `works` in one transaction.
+async fn write(app: &App, works: &[Work]) -> Result<Vec<Done>, DbError> {
+    let now = app.now();
+    let mut steps: Vec<Step> = Vec::new();
+    let mut reports = Vec::new();
+    for work in works {
+        steps.extend(work.renewals.iter().map(|renewal| Step {
+            holder: work.holder,
+            renewal: *renewal,
+            outcome: None,
+        }));
+        reports.extend(work.usage.clone().map(|report| Reported {
+            holder: work.holder,
+            slot: work.slot,
+            report,
+        }));
+    }
+    let mut write = app.db.write("feed.exchange").await?;
+    let epoch: Epoch = changes::head(&mut write).await?.epoch;
+    let announcements = quotas::renew(&mut write, epoch, app.config.lease_horizon_s, &mut steps, now).await?;
+    usage::count(&mut write, &reports, now).await?;
+    write.commit().await?;
+
+    // What follows is lost in a crash without harm: a waiting renewal asks for its recall again.
+    if let Err(error) = quotas::announce(&app.db, &announcements, now).await {
+        tracing::warn!(%error, "{} announcements of the ledger are late", announcements.len());
+    }
+    if let Err(error) = note_secrets_used(app, &reports).await {
+        tracing::warn!(%error, "The last use of secrets could not be noted");
+    }
+
+    let mut outcomes = steps.into_iter().map(|step| RenewalAnswer {
+        meter: step.renewal.meter,
+        rec: step.renewal.rec,
+        seq: step.renewal.seq,
+        outcome: step.outcome.expect("renew answers every step"),
+    });
+    Ok(works
+        .iter()
+        .map(|work| Done {
+            renewed: outcomes.by_ref().take(work.renewals.len()).collect(),
+            usage_seq: work.usage.as_ref().map(|usage| usage.seq),
+        })
+        .collect())
+}
+
+async fn note_secrets_used(app: &App, reports: &[Reported]) -> Result<(), DbError> {
+    let rows = reports.iter().flat_map(|reported| &reported.report.rows);
+    let admitted = rows.filter(|row| row.result == ADMITTED).filter_map(|row| row.secret.as_deref());
+    let secrets: std::collections::BTreeSet<&str> = admitted.collect();
+    if secrets.is_empty() {
+        return Ok(());
+    }
+    let now = app.now();
+    let minute = gate::time::UnixMillis(now.0 - now.0.rem_euclid(LAST_USED_GRAIN_MS));
+    let mut write = app.db.write("feed.note_secrets_used").await?;
+    for secret in secrets {
+        keys::note_secret_used(&mut write, secret, minute).await?;
+    }
+    write.commit().await
+}
+
+/// The result of a call that was let in.
+const ADMITTED: &str = "admitted";

@@ -1,0 +1,157 @@
+//! What a credential may do, put together from what the capabilities know of it.
+
+use gate::id::{ClientId, CredentialId, GroupId};
+use gate::time::{Interval, UnixMillis};
+use gate::wire::exchange::{ClientStatus, Grant, Meter, MeterKind, Permission, Presented, Proof, Resolved};
+
+use crate::app::App;
+use crate::clients::{self, Client};
+use crate::config::LockoutScope;
+use crate::db::{Conn, DbError};
+use crate::keys::{self, KeyState};
+use crate::quotas;
+use crate::x_api_keys;
+
+/// How long a grant is kept if no change names it: half of what its service times cover.
+pub const KEEP_S: u32 = 86_400;
+
+/// What is known of a credential, apart from its client.
+struct Credential {
+    id: CredentialId,
+    proof: Proof,
+    active: bool,
+    revoked_at: Option<UnixMillis>,
+    validity: Option<Interval>,
+    permission: Permission,
+    uses: Option<quotas::Meter>,
+}
+
+/// A credential as its presenter may be told of it. Everything is read from `conn`, a snapshot
+/// whose revision was read before. `password_is_right` of a Basic was found out before it too.
+pub async fn resolve(
+    conn: &mut Conn,
+    app: &App,
+    presented: &Presented,
+    password_is_right: bool,
+    now: UnixMillis,
+) -> Result<Resolved, DbError> {
+    let found = match presented {
+        Presented::Dgrk { api_key } => of_key(conn, app, api_key).await?,
+        Presented::XApiKey { sha256 } => of_x_api_key(conn, sha256).await?,
+        Presented::Basic { client, .. } if password_is_right => of_basic(conn, client).await?,
+        // Tokens are issued by a later version: none exists that could be known.
+        Presented::Basic { .. } | Presented::Bearer { .. } => None,
+    };
+    let Some((client, credential)) = found else { return Ok(Resolved::Unknown) };
+    let quota = quotas::meter_of(conn, MeterKind::ClientQuota, client.id.as_str()).await?;
+    Ok(Resolved::Known { grant: Box::new(grant(app, &client, credential, quota, now)) })
+}
+
+async fn of_key(conn: &mut Conn, app: &App, api_key: &str) -> Result<Option<(Client, Credential)>, DbError> {
+    let Some(opened) = keys::find_by_api_key(conn, &app.vault, api_key).await? else { return Ok(None) };
+    let Some(client) = clients::by_id(conn, opened.key.client.as_str()).await? else { return Ok(None) };
+    let key = opened.key;
+    let uses = quotas::meter_of(conn, MeterKind::KeyUses, key.id.as_str()).await?;
+    let credential = Credential {
+        id: key.id,
+        proof: Proof::Signature { secrets: opened.secrets },
+        active: match key.state {
+            KeyState::Active | KeyState::Revoked { .. } => true,
+            KeyState::Inactive => false,
+        },
+        revoked_at: match key.state {
+            KeyState::Revoked { revoked_at } => Some(revoked_at),
+            KeyState::Active | KeyState::Inactive => None,
+        },
+        validity: Some(key.validity),
+        permission: Permission::Apis { apis: key.apis.into_iter().collect() },
+        uses,
+    };
+    Ok(Some((client, credential)))
+}
+
+async fn of_x_api_key(conn: &mut Conn, sha256: &str) -> Result<Option<(Client, Credential)>, DbError> {
+    let Some(key) = x_api_keys::find_by_sha256(conn, sha256).await? else { return Ok(None) };
+    let Some(client) = clients::by_id(conn, key.client.as_str()).await? else { return Ok(None) };
+    // What the client has lost since, the key has lost too.
+    let still = |group: &GroupId| client.groups.iter().any(|own| own == group.as_str());
+    let credential = Credential {
+        id: key.id,
+        proof: Proof::Presented,
+        active: true,
+        revoked_at: None,
+        validity: Some(key.validity),
+        permission: Permission::Groups { groups: key.groups.into_iter().filter(still).collect() },
+        uses: None,
+    };
+    Ok(Some((client, credential)))
+}
+
+async fn of_basic(conn: &mut Conn, client: &str) -> Result<Option<(Client, Credential)>, DbError> {
+    let Some(client) = clients::by_id(conn, client).await? else { return Ok(None) };
+    let groups = client.groups.iter().map(|group| GroupId(group.clone())).collect();
+    let credential = Credential {
+        id: CredentialId(format!("basic:{}", client.id.as_str())),
+        proof: Proof::Presented,
+        active: true,
+        revoked_at: None,
+        validity: None,
+        permission: Permission::Groups { groups },
+        uses: None,
+    };
+    Ok(Some((client, credential)))
+}
+
+fn grant(
+    app: &App,
+    client: &Client,
+    credential: Credential,
+    quota: Option<quotas::Meter>,
+    now: UnixMillis,
+) -> Grant {
+    let Credential { id, proof, active, revoked_at, validity, permission, uses } = credential;
+    let horizon_s = app.config.lease_horizon_s;
+    Grant {
+        credential: id,
+        client: ClientId::from(client.id.as_str()),
+        proof,
+        client_status: status(app, client),
+        client_validity: client.validity(),
+        service_time: client.service_intervals(now),
+        addresses: client.bindings.iter().map(|binding| binding.address.clone()).collect(),
+        // Should a binding ever name no address, nobody matches rather than everybody.
+        bound: !client.bindings.is_empty(),
+        active,
+        effective_at: validity.map(|validity| validity.from),
+        revoked_at,
+        expires_at: validity.map(|validity| validity.until),
+        permission,
+        audience: client.audience,
+        priority: client.priority,
+        tps: client.tps,
+        meters: quota.into_iter().chain(uses).map(|meter| on_wire(meter.at(now), horizon_s)).collect(),
+        utc_offset_min: client.zone.offset_min(now),
+        keep_s: KEEP_S,
+    }
+}
+
+/// A lock after wrong passwords closes password credentials alone (those never come this far),
+/// unless the installation wants it to close all.
+fn status(app: &App, client: &Client) -> ClientStatus {
+    match (client.status, app.config.lockout_scope) {
+        (ClientStatus::Active, LockoutScope::All) if client.password_locked() => ClientStatus::Locked,
+        (status, LockoutScope::All | LockoutScope::Password) => status,
+    }
+}
+
+fn on_wire(meter: quotas::Meter, horizon_s: u32) -> Meter {
+    Meter {
+        id: meter.id,
+        kind: meter.kind,
+        limit: meter.limit.units,
+        window_s: meter
+            .window
+            .map(|window| u64::try_from((window.end.0 - window.start.0) / 1_000).unwrap_or(0)),
+        horizon_s: meter.horizon_s.unwrap_or(horizon_s),
+    }
+}
