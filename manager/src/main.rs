@@ -35,6 +35,9 @@ enum Command {
     /// Try the mail settings.
     #[command(subcommand)]
     Mail(mail::cli::Command),
+    /// Register gateways and rotate their tokens.
+    #[command(subcommand)]
+    Gateway(gateways::cli::Command),
     /// Bring the database's schema up to date, and end.
     Migrate,
     /// Create operators.
@@ -87,6 +90,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Keys(command) => keys::cli::run(&start(config).await?, command).await?,
         Command::Mail(command) => mail::cli::run(&start(config).await?, command).await?,
+        Command::Gateway(command) => gateways::cli::run(&start(config).await?, command).await?,
         Command::Migrate => {
             start(config).await?;
             println!("the schema is up to date");

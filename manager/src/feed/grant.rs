@@ -74,7 +74,7 @@ async fn of_x_api_key(conn: &mut Conn, sha256: &str) -> Result<Option<(Client, C
     let Some(key) = x_api_keys::find_by_sha256(conn, sha256).await? else { return Ok(None) };
     let Some(client) = clients::by_id(conn, key.client.as_str()).await? else { return Ok(None) };
     // What the client has lost since, the key has lost too.
-    let still = |group: &GroupId| client.groups.iter().any(|own| own == group.as_str());
+    let still = |group: &GroupId| client.groups.contains(group);
     let credential = Credential {
         id: key.id,
         proof: Proof::Presented,
@@ -89,7 +89,7 @@ async fn of_x_api_key(conn: &mut Conn, sha256: &str) -> Result<Option<(Client, C
 
 async fn of_basic(conn: &mut Conn, client: &str) -> Result<Option<(Client, Credential)>, DbError> {
     let Some(client) = clients::by_id(conn, client).await? else { return Ok(None) };
-    let groups = client.groups.iter().map(|group| GroupId(group.clone())).collect();
+    let groups = client.groups.clone();
     let credential = Credential {
         id: CredentialId(format!("basic:{}", client.id.as_str())),
         proof: Proof::Presented,

@@ -1,1 +1,360 @@
+//! The gateway API through the router, as a filter calls it.
 
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Method;
+use gate::id::{ClientId, Revision};
+use gate::wire::changes::{ChangesAnswer, Subject};
+use gate::wire::directory::DirectoryAnswer;
+use gate::wire::exchange::{ExchangeAnswer, MeterKind, RenewalOutcome, Resolved};
+use serde_json::{Value, json};
+
+use crate::quotas::{self, Limit};
+use crate::testing::{Caller, World};
+use crate::{changes, gateways};
+
+const EXCHANGE: &str = "/gateway/v1/exchange";
+const HOLDER: &str = "0123456789abcdef0123456789abcdef";
+
+async fn gateway(world: &World, name: &str) -> Caller {
+    let issued = gateways::add(&world.app, name, "test").await.expect("a gateway");
+    world.bearer(issued.token.reveal())
+}
+
+fn request(more: Value) -> Value {
+    let mut request = json!({
+        "version": 1, "holder": HOLDER, "slot": 0, "filter_version": "0.1.0", "directory": 0, "feed": 0,
+    });
+    for (name, value) in more.as_object().expect("an object") {
+        request[name] = value.clone();
+    }
+    request
+}
+
+async fn exchange(caller: &Caller, more: Value) -> ExchangeAnswer {
+    let answer = caller.post(EXCHANGE, request(more)).await;
+    assert_eq!(answer.header("x-keygate-manager"), Some("1"));
+    serde_json::from_value(answer.expect(200)).expect("an exchange's answer")
+}
+
+async fn poll(caller: &Caller, query: &str) -> ChangesAnswer {
+    let answer = caller.get(&format!("/gateway/v1/changes?{query}")).await;
+    serde_json::from_value(answer.expect(200)).expect("a poll's answer")
+}
+
+async fn directory(caller: &Caller, query: &str) -> DirectoryAnswer {
+    let answer = caller.get(&format!("/gateway/v1/directory?{query}")).await;
+    serde_json::from_value(answer.expect(200)).expect("a directory")
+}
+
+async fn record(world: &World, subject: &Subject) -> Revision {
+    let mut write = world.app.db.write("test.record").await.expect("a transaction");
+    let revision = changes::record(&mut write, subject, world.app.now()).await.expect("recorded");
+    write.commit().await.expect("committed");
+    revision
+}
+
+async fn meter(world: &World, owner: &str, units: u64) -> u64 {
+    let mut write = world.app.db.write("test.meter").await.expect("a transaction");
+    let limit = Limit::total(units);
+    let id = quotas::set_limit(&mut write, MeterKind::KeyUses, owner, limit, world.app.now()).await;
+    write.commit().await.expect("committed");
+    id.expect("a meter").0
+}
+
+fn renewal(meter: u64, rec: u64, seq: u64, want: u32) -> Value {
+    json!({"meter": meter, "rec": rec, "seq": seq, "want": want})
+}
+
+#[tokio::test]
+async fn a_poll_brings_what_changed_and_ends_soon_after_a_commit() {
+    for world in World::both().await {
+        let caller = gateway(&world, "edge").await;
+        let begun = poll(&caller, "since=0&wait_ms=0").await;
+        assert!(begun.epoch.0 > 0 && !begun.reset, "{begun:?}");
+        let (epoch, since) = (begun.epoch.0, begun.revision.0);
+        let idle = poll(&caller, &format!("epoch={epoch}&since={since}&wait_ms=20")).await;
+        assert_eq!((idle.changes, idle.revision.0), (vec![], since));
+
+        let waiting = tokio::spawn({
+            let caller = caller.clone();
+            async move { poll(&caller, &format!("epoch={epoch}&since={since}&wait_ms=20000")).await }
+        });
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let subject = Subject::Client { client: ClientId::from("acme") };
+        let revision = record(&world, &subject).await;
+        let woken = tokio::time::timeout(Duration::from_secs(1), waiting).await;
+        let woken = woken.expect("within a second").expect("no panic");
+        assert_eq!(woken.revision, revision);
+        assert_eq!(woken.changes.iter().map(|change| &change.subject).collect::<Vec<_>>(), [&subject]);
+    }
+}
+
+#[tokio::test]
+async fn whoever_knows_another_life_of_the_database_begins_anew() {
+    for world in World::both().await {
+        let caller = gateway(&world, "edge").await;
+        let begun = poll(&caller, "since=0&wait_ms=0").await;
+        let (epoch, revision) = (begun.epoch.0, begun.revision.0);
+        for query in [
+            format!("epoch={}&since={revision}&wait_ms=20000", epoch ^ 1),
+            format!("epoch={epoch}&since={}&wait_ms=20000", revision + 1),
+        ] {
+            let answer = poll(&caller, &query).await;
+            assert!(answer.reset && answer.changes.is_empty(), "{query}");
+            assert_eq!((answer.epoch.0, answer.revision.0), (epoch, revision), "{query}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_directory_travels_whole_then_as_what_changed_then_not_at_all() {
+    for world in World::both_with(|config| config.max_staleness_s = 7).await {
+        let caller = gateway(&world, "edge").await;
+        let admin = world.operator("ann", &["admin"]).await;
+        let api = |id: &str| json!({"module": "orders", "id": id, "name": id, "path": {"exact": format!("/{id}")}, "accepts": ["dgrk"]});
+        let first = admin.post("/api/v1/apis", api("one")).await.expect(201);
+        let whole = directory(&caller, "").await;
+        assert_eq!((whole.since, whole.apis.len(), whole.settings.max_staleness_s), (None, 1, 7));
+
+        let known = format!("epoch={}&revision={}", whole.epoch.0, whole.revision.0);
+        let same = caller.get(&format!("/gateway/v1/directory?{known}")).await;
+        assert_eq!((same.status, same.header("x-keygate-manager")), (304, Some("1")));
+        // Changes of other things do not make it travel.
+        record(&world, &Subject::Client { client: ClientId::from("acme") }).await;
+        assert_eq!(caller.get(&format!("/gateway/v1/directory?{known}")).await.status, 304);
+
+        admin.post("/api/v1/apis", api("two")).await.expect(201);
+        let delta = directory(&caller, &known).await;
+        assert_eq!(delta.since, Some(whole.revision));
+        assert_eq!(delta.apis.iter().map(|api| api.id.as_str()).collect::<Vec<_>>(), ["two"]);
+        let uid = first["uid"].as_str().expect("a uid");
+        admin.delete(&format!("/api/v1/apis/{uid}")).await.expect(204);
+        let delta = directory(&caller, &known).await;
+        assert_eq!(delta.removed.iter().map(|uid| uid.as_str()).collect::<Vec<_>>(), [uid]);
+
+        let other_life = format!("epoch={}&revision={}", whole.epoch.0 ^ 1, whole.revision.0);
+        assert_eq!(directory(&caller, &other_life).await.since, None);
+    }
+}
+
+#[tokio::test]
+async fn other_settings_are_announced_when_a_manager_starts_with_them() {
+    for world in World::both().await {
+        let caller = gateway(&world, "edge").await;
+        let before = directory(&caller, "").await;
+        let mut restarted = world.app.clone();
+        restarted.feed = super::Shared::default();
+        let mut config = (*restarted.config).clone();
+        config.quota_wait_ms = 77;
+        restarted.config = std::sync::Arc::new(config);
+        let known = (Some(before.epoch), Some(before.revision));
+        let answer = super::actions::directory(&restarted, known.0, known.1).await.expect("an answer");
+        let super::actions::Directory::Answer(answer) = answer else { panic!("new settings travel") };
+        assert_eq!(answer.settings.quota_wait_ms, 77);
+        assert!(answer.revision > before.revision);
+        let seen = poll(&caller, &format!("since={}&wait_ms=0", before.revision.0)).await;
+        assert_eq!(seen.changes.last().map(|change| &change.subject), Some(&Subject::Directory));
+    }
+}
+
+#[tokio::test]
+async fn leases_are_granted_repeated_returned_and_recalled() {
+    for world in World::both().await {
+        let caller = gateway(&world, "edge").await;
+        let meter = meter(&world, "key_1", 1_000).await;
+        let first = exchange(&caller, json!({"renew": [renewal(meter, 9, 1, 50)]})).await;
+        let RenewalOutcome::Granted { lease, units: 10, remaining: 990, .. } = first.renewed[0].outcome
+        else {
+            panic!("{first:?}");
+        };
+        let again = exchange(&caller, json!({"renew": [renewal(meter, 9, 1, 50)]})).await;
+        assert_eq!(again.renewed, first.renewed, "a repeat is the same lease");
+
+        let mut back = renewal(meter, 9, 2, 0);
+        back["closed_lease"] = json!(lease);
+        back["unspent"] = json!(4);
+        back["epoch"] = json!(first.epoch);
+        let closed = exchange(&caller, json!({"renew": [back.clone()]})).await;
+        assert_eq!(closed.renewed[0].outcome, RenewalOutcome::Closed);
+        assert_eq!(exchange(&caller, json!({"renew": [back]})).await.renewed, closed.renewed);
+        let mut write = world.app.db.read().await.expect("a connection");
+        let stored =
+            quotas::meter_of(&mut write, MeterKind::KeyUses, "key_1").await.expect("read").expect("there");
+        assert_eq!(stored.debited, 6, "credited once");
+        drop(write);
+
+        let gone = exchange(&caller, json!({"renew": [renewal(999, 9, 1, 1)]})).await;
+        assert_eq!(gone.renewed[0].outcome, RenewalOutcome::Gone);
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_renewal_recalls_from_others_at_most_twice_a_second() {
+    for world in World::both().await {
+        let caller = gateway(&world, "edge").await;
+        let meter = meter(&world, "key_1", 1).await;
+        exchange(&caller, json!({"renew": [renewal(meter, 1, 1, 1)]})).await;
+        let since = poll(&caller, "since=0&wait_ms=0").await.revision;
+        let other = "ffffffffffffffffffffffffffffffff";
+        for (seq, after_ms) in [(1, 0), (2, 100), (3, 399), (4, 1)] {
+            world.advance_ms(after_ms);
+            let mut waiting = renewal(meter, 2, seq, 1);
+            waiting["waiting"] = json!(true);
+            let answer = exchange(&caller, json!({"holder": other, "renew": [waiting]})).await;
+            let outcome = answer.renewed[0].outcome;
+            assert!(matches!(outcome, RenewalOutcome::Pending { .. }), "{outcome:?}");
+        }
+        let seen = poll(&caller, &format!("since={}&wait_ms=0", since.0)).await;
+        let recall = Subject::Recall { meter: gate::id::MeterId(meter) };
+        let subjects: Vec<_> = seen.changes.into_iter().map(|change| change.subject).collect();
+        assert_eq!(subjects, [recall.clone(), recall], "at 0 and at 500 ms");
+    }
+}
+
+#[tokio::test]
+async fn exchanges_that_wait_together_are_answered_apart() {
+    for world in World::both().await {
+        let caller = gateway(&world, "edge").await;
+        let meter = meter(&world, "key_1", 100_000).await;
+        let calls: Vec<_> = (1..=40)
+            .map(|rec| {
+                let caller = caller.clone();
+                tokio::spawn(async move {
+                    let answer = exchange(&caller, json!({"renew": [renewal(meter, rec, 1, 3)]})).await;
+                    (rec, answer)
+                })
+            })
+            .collect();
+        let mut leases = std::collections::BTreeSet::new();
+        for call in calls {
+            let (rec, answer) = call.await.expect("answered");
+            assert_eq!((answer.renewed.len(), answer.renewed[0].rec.0), (1, rec));
+            let RenewalOutcome::Granted { lease, units: 3, .. } = answer.renewed[0].outcome else {
+                panic!("{answer:?}");
+            };
+            leases.insert(lease);
+        }
+        assert_eq!(leases.len(), 40, "each its own lease");
+        let mut read = world.app.db.read().await.expect("a connection");
+        let stored =
+            quotas::meter_of(&mut read, MeterKind::KeyUses, "key_1").await.expect("read").expect("there");
+        assert_eq!(stored.debited, 120);
+    }
+}
+
+#[tokio::test]
+async fn a_usage_report_counts_once() {
+    for world in World::both().await {
+        let caller = gateway(&world, "edge").await;
+        let admin = world.operator("ann", &["admin"]).await;
+        let row = |result: &str, count: u64| json!({"credential": "key_1", "api": "api_1", "result": result, "count": count});
+        let report = |boot: u64, seq: u64, rows: Vec<Value>| json!({"usage": {"boot": boot, "seq": seq, "rows": rows}});
+        let rows = vec![row("admitted", 5), row("admitted", 2), row("key_expired", 1)];
+        for _ in 0..2 {
+            let answer = exchange(&caller, report(1, 1, rows.clone())).await;
+            assert_eq!(answer.usage_seq, Some(1));
+        }
+        exchange(&caller, report(1, 2, vec![row("admitted", 10)])).await;
+        // A reused slot counts from 1 again.
+        exchange(&caller, report(2, 1, vec![row("admitted", 100)])).await;
+        exchange(
+            &caller,
+            json!({"usage": {"boot": 3, "seq": 1, "rows": [{"result": "api_not_found", "count": 4}]}}),
+        )
+        .await;
+        let hours = admin.get("/api/v1/usage").await.expect(200);
+        let of =
+            |index: usize| (hours["items"][index]["result"].clone(), hours["items"][index]["calls"].clone());
+        assert_eq!(
+            [of(0), of(1), of(2)],
+            [("api_not_found", 4), ("admitted", 117), ("key_expired", 1)].map(|(r, n)| (json!(r), json!(n)))
+        );
+        let first = admin.get("/api/v1/usage?limit=2").await.expect(200);
+        let cursor = first["next"].as_str().expect("there is more");
+        let rest = admin.get(&format!("/api/v1/usage?limit=2&cursor={cursor}")).await.expect(200);
+        assert_eq!((rest["items"].as_array().map(Vec::len), &rest["next"]), (Some(1), &Value::Null));
+        let none = admin.get("/api/v1/usage?credential=nobody").await.expect(200);
+        assert_eq!(none["items"], json!([]));
+    }
+}
+
+#[tokio::test]
+async fn bad_exchanges_are_refused_by_field_and_leave_nothing() {
+    for world in World::both().await {
+        let caller = gateway(&world, "edge").await;
+        let meter = meter(&world, "key_1", 100).await;
+        let good = renewal(meter, 1, 1, 1);
+        let with = |field: &str, value: Value| {
+            let mut renewal = good.clone();
+            renewal[field] = value;
+            json!({"renew": [good.clone(), renewal]})
+        };
+        let usage =
+            |row: Value| json!({"renew": [good.clone()], "usage": {"boot": 1, "seq": 1, "rows": [row]}});
+        let beyond = 1_u64 << 63;
+        for (more, field) in [
+            (json!({"version": 2}), "version"),
+            (json!({"holder": "short"}), "holder"),
+            (json!({"slot": -1}), "slot"),
+            (json!({"surprise": 1}), "surprise"),
+            (json!({"filter_version": "x".repeat(65)}), "filter_version"),
+            (json!({"feed": beyond}), "feed"),
+            (json!({"renew": vec![good.clone(); 1_025]}), "renew"),
+            (json!({"resolve": vec![json!({"kind": "bearer", "sha256": "x"}); 257]}), "resolve"),
+            (with("rec", json!(beyond)), "renew[1].rec"),
+            (with("seq", json!(0)), "renew[1].seq"),
+            (with("closed_lease", json!(beyond)), "renew[1].closed_lease"),
+            (with("want", json!("many")), "renew[1].want"),
+            (usage(json!({"result": "Admitted!", "count": 1})), "usage.rows[0].result"),
+            (usage(json!({"result": "admitted", "count": 0})), "usage.rows[0].count"),
+            (
+                usage(json!({"credential": "a\u{0}b", "result": "admitted", "count": 1})),
+                "usage.rows[0].credential",
+            ),
+            (json!({"usage": {"boot": 1, "seq": 0, "rows": []}}), "usage.seq"),
+        ] {
+            let answer = caller.post(EXCHANGE, request(more)).await;
+            assert_eq!(answer.header("x-keygate-manager"), Some("1"));
+            answer.refuses(field);
+        }
+        let huge = format!("{{\"version\": 1, \"x\": \"{}\"}}", "x".repeat(3 << 20));
+        let json_type = [("content-type", "application/json")];
+        caller.raw(Method::POST, EXCHANGE, &json_type, Body::from(huge)).await.problem(413, "body_too_large");
+        caller.raw(Method::POST, EXCHANGE, &json_type, Body::from("{")).await.problem(400, "malformed_json");
+        for (query, field) in [
+            ("wait_ms=1", "since"),
+            ("since=-1", "since"),
+            ("since=9223372036854775808", "since"),
+            ("since=0&wait_ms=30001", "wait_ms"),
+            ("since=0&holder=x", "holder"),
+            ("since=0&sinse=1", "sinse"),
+        ] {
+            caller.get(&format!("/gateway/v1/changes?{query}")).await.refuses(field);
+        }
+        let mut read = world.app.db.read().await.expect("a connection");
+        let stored =
+            quotas::meter_of(&mut read, MeterKind::KeyUses, "key_1").await.expect("read").expect("there");
+        assert_eq!(stored.debited, 0, "nothing half-written");
+    }
+}
+
+#[tokio::test]
+async fn a_credential_that_nobody_can_have_is_unknown_and_spoils_nothing() {
+    for world in World::both().await {
+        let caller = gateway(&world, "edge").await;
+        let presented = json!([
+            {"kind": "dgrk", "api_key": "a\u{0}b"},
+            {"kind": "dgrk", "api_key": "QUFB"},
+            {"kind": "x_api_key", "sha256": "xyz"},
+            {"kind": "x_api_key", "sha256": "0".repeat(64)},
+            {"kind": "bearer", "sha256": "0".repeat(64)},
+            {"kind": "basic", "client": "nobody", "password": "x"},
+            {"kind": "basic", "client": "a\u{0}b", "password": "x".repeat(1_000)},
+        ]);
+        let answer = exchange(&caller, json!({"resolve": presented})).await;
+        assert!(answer.resolved.iter().all(|one| *one == Resolved::Unknown), "{answer:?}");
+        assert_eq!(answer.resolved.len(), 7);
+    }
+}

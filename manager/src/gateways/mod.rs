@@ -5,6 +5,7 @@
 //! ([`FromGateway`]). Two tokens may be live, so that one can be exchanged without a gap.
 
 mod actions;
+pub mod cli;
 mod http;
 mod model;
 mod store;
