@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use manager::app::App;
 use manager::config::{self, Config};
-use manager::{audit, keys, mail, operators, serve, telemetry};
+use manager::{audit, gateways, keys, mail, operators, serve, telemetry};
 
 /// Keygate's manager: clients, APIs, keys, forms and quotas.
 #[derive(Parser)]
