@@ -154,7 +154,11 @@ pub fn renewals_due<S: Shared + ?Sized>(
     connected: bool,
     room: usize,
 ) -> Option<Touched<Vec<Renewal>>> {
-    touch(shared, key, now, |bucket| bucket.renewals_due(now, connected, room))
+    let touched = touch(shared, key, now, |bucket| {
+        (bucket.renewals_due(now, connected, room), bucket.next_due(now, connected))
+    })?;
+    let (result, next_due) = touched.result;
+    Some(Touched { result, next_due })
 }
 
 /// Puts an answer into the record, if it is the answer to the step on its way. `sent_at`: when
@@ -207,7 +211,7 @@ pub fn limit_changed<S: Shared + ?Sized>(
 pub fn look<S: Shared + ?Sized>(shared: &mut S, key: &[u8], now: MonoMillis) -> Touched<usize> {
     let bucket = shared.get(key).map(|(value, _)| read(Some(&value))).unwrap_or_default();
     let leases = bucket.meters.iter().map(|record| record.leases.len()).sum();
-    Touched { result: leases, next_due: bucket.next_due(now) }
+    Touched { result: leases, next_due: bucket.next_due(now, true) }
 }
 
 fn touch<S: Shared + ?Sized, T>(
@@ -222,7 +226,7 @@ fn touch<S: Shared + ?Sized, T>(
         let bytes = bucket.encode();
         let same = value.map_or_else(|| bucket == Bucket::default(), |value| value == bytes);
         let write = if same { Write::Keep } else { Write::Put(bytes) };
-        (write, Touched { result, next_due: bucket.next_due(now) })
+        (write, Touched { result, next_due: bucket.next_due(now, true) })
     })
 }
 
@@ -324,9 +328,9 @@ impl Bucket {
         }
     }
 
-    /// When [`Bucket::renewals_due`] has something to do.
-    pub fn next_due(&self, now: MonoMillis) -> Option<MonoMillis> {
-        self.meters.iter().map(|record| record.next_due(now)).min()
+    /// When [`Bucket::renewals_due`] has something to do; cut off, idle leases are nothing to do.
+    pub fn next_due(&self, now: MonoMillis, connected: bool) -> Option<MonoMillis> {
+        self.meters.iter().map(|record| record.next_due(now, connected)).min()
     }
 
     fn record(&self, meter: MeterId) -> Option<&MeterRecord> {
@@ -637,7 +641,7 @@ impl MeterRecord {
         }
     }
 
-    fn next_due(&self, now: MonoMillis) -> MonoMillis {
+    fn next_due(&self, now: MonoMillis, connected: bool) -> MonoMillis {
         if let Some(pending) = &self.pending {
             return pending.answer_by;
         }
@@ -648,7 +652,7 @@ impl MeterRecord {
         if self.leases.is_empty() && self.asked == 0 {
             return cmp::max(self.last_active + IDLE_MS, kept_until.unwrap_or(MonoMillis(0)));
         }
-        let idle = (self.asked == 0).then_some(self.last_active + IDLE_MS);
+        let idle = (connected && self.asked == 0).then_some(self.last_active + IDLE_MS);
         let asks = kept_until.filter(|_| self.asked > 0);
         let leases = self.leases.iter().map(|lease| {
             let over = cmp::min(lease.expires_at, lease.window_ends_at.unwrap_or(lease.expires_at));
@@ -770,7 +774,7 @@ mod tests {
         }
 
         fn next_due(&self) -> Option<u64> {
-            self.bucket.next_due(self.at()).map(|at| at.0)
+            self.bucket.next_due(self.at(), true).map(|at| at.0)
         }
     }
 
@@ -984,6 +988,9 @@ mod tests {
         node.now += IDLE_MS;
         let now = node.at();
         assert_eq!(node.bucket.renewals_due(now, false, 100), []);
+        assert_eq!(node.next_due(), Some(node.now), "at once, when connected again");
+        let succeeded_at = MonoMillis(node.now - IDLE_MS + LEASE_MS - RENEW_AHEAD_MS);
+        assert_eq!(node.bucket.next_due(now, false), Some(succeeded_at), "no busy waiting meanwhile");
         assert!(node.is_admitted(&[1]));
     }
 
@@ -1303,7 +1310,7 @@ mod tests {
             after.spend(now, &ask);
             after.recall(MeterId(seq));
             after.limit_changed(MeterId(seq));
-            after.next_due(now);
+            after.next_due(now, connected);
             prop_assert_eq!(Bucket::decode(&after.encode()), Ok(after));
         }
     }

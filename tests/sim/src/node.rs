@@ -151,7 +151,7 @@ impl Node {
 
     /// When a bucket wants attention.
     pub fn next_due(&mut self, bucket: usize, now: MonoMillis) -> Option<MonoMillis> {
-        self.bucket(bucket).next_due(now)
+        self.bucket(bucket).next_due(now, true)
     }
 
     /// What the workers share about a bucket.
