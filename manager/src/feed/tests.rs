@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Method;
-use gate::id::{ClientId, Revision};
+use gate::id::{ApiUid, ClientId, GroupId, Revision};
+use gate::time::{Interval, UnixMillis};
 use gate::wire::changes::{ChangesAnswer, Subject};
-use gate::wire::directory::DirectoryAnswer;
-use gate::wire::exchange::{ExchangeAnswer, MeterKind, RenewalOutcome, Resolved};
+use gate::wire::directory::{Audience, DirectoryAnswer};
+use gate::wire::exchange::{
+    ClientStatus, ExchangeAnswer, Grant, MeterKind, Permission, Proof, RenewalOutcome, Resolved,
+};
 use serde_json::{Value, json};
 
 use crate::quotas::{self, Limit};
@@ -356,5 +359,193 @@ async fn a_credential_that_nobody_can_have_is_unknown_and_spoils_nothing() {
         let answer = exchange(&caller, json!({"resolve": presented})).await;
         assert!(answer.resolved.iter().all(|one| *one == Resolved::Unknown), "{answer:?}");
         assert_eq!(answer.resolved.len(), 7);
+    }
+}
+
+const API_KEY: &str = "YjQxNzJlMjFiMzAzM2Q5NWM2ZDYzNTVjYzhmMTRjNGQxMTA3YzllYw==";
+const SECRET: &str =
+    "YTk2MTQ2MjhhZDM1MjYwZDVkMTdjMTE2MTIyZDhkOTFhNmNiNGI3NjNmMjg1ZTgzMWI3OGQ1ZGZlNDA2OGNkYw==";
+const CLIENT: &str = "/api/v1/clients/acme";
+
+/// A group, a client that has it, an API in it.
+struct Shop {
+    admin: Caller,
+    caller: Caller,
+    group: String,
+    other_group: String,
+    api: String,
+}
+
+impl Shop {
+    async fn open(world: &World) -> Self {
+        let admin = world.operator("ann", &["admin"]).await;
+        let api = json!({
+            "module": "shop", "id": "orders", "name": "orders", "path": {"exact": "/orders"},
+            "accepts": ["dgrk", "x_api_key", "basic"],
+        });
+        let api =
+            admin.post("/api/v1/apis", api).await.expect(201)["uid"].as_str().expect("a uid").to_owned();
+        let mut groups = Vec::new();
+        for name in ["retail", "partners"] {
+            let group = json!({"name": name, "alias": name, "apis": [api]});
+            let made = admin.post("/api/v1/groups", group).await.expect(201);
+            groups.push(made["id"].as_str().expect("an id").to_owned());
+        }
+        let client = json!({
+            "id": "acme", "name": "acme", "display_name": "Acme", "note": "Ann", "emails": "it@acme.example",
+            "password": "secret-1", "password_confirmation": "secret-1", "groups": groups,
+        });
+        admin.post("/api/v1/clients", client).await.expect(201);
+        let caller = gateway(world, "edge").await;
+        let [group, other_group] = groups.try_into().expect("two");
+        Self { admin, caller, group, other_group, api }
+    }
+
+    async fn import_key(&self) -> String {
+        let key = json!({
+            "client": "acme", "api_key": API_KEY, "secret_key": SECRET, "name": "from before",
+            "expiry_date": "2026-12-31", "quota": 5, "apis": [self.api],
+        });
+        let made = self.admin.post("/api/v1/keys/import", key).await.expect(201);
+        made["id"].as_str().expect("an id").to_owned()
+    }
+
+    async fn known(&self, presented: Value) -> Option<Grant> {
+        let answer = exchange(&self.caller, json!({"resolve": [presented]})).await;
+        match answer.resolved.into_iter().next().expect("one answer") {
+            Resolved::Known { grant } => Some(*grant),
+            Resolved::Unknown => None,
+        }
+    }
+
+    async fn grant(&self, presented: Value) -> Grant {
+        self.known(presented).await.expect("a known credential")
+    }
+}
+
+fn dgrk() -> Value {
+    json!({"kind": "dgrk", "api_key": API_KEY})
+}
+
+fn basic(password: &str) -> Value {
+    json!({"kind": "basic", "client": "acme", "password": password})
+}
+
+#[tokio::test]
+async fn a_dgrk_key_is_granted_its_apis_dates_secret_and_both_limits() {
+    for world in World::both().await {
+        let shop = Shop::open(&world).await;
+        let id = shop.import_key().await;
+        let change = json!({
+            "quota": 100, "quota_period": "day", "time_zone": "Asia/Taipei", "tps": 7, "priority": 2,
+            "audience": "external", "bindings": [{"name": "office", "address": "192.0.2.0/24"}],
+            "start_date": "2026-01-01", "expiry_date": "2026-06-30",
+            "service_from": "08:00", "service_until": "18:00",
+        });
+        shop.admin.patch(CLIENT, change).await.expect(200);
+        let grant = shop.grant(dgrk()).await;
+        assert_eq!((grant.credential.as_str(), grant.client.as_str()), (id.as_str(), "acme"));
+        let Proof::Signature { secrets } = &grant.proof else { panic!("a signature proves it") };
+        assert_eq!(secrets.iter().map(|secret| secret.text.as_str()).collect::<Vec<_>>(), [SECRET]);
+        assert_eq!(grant.permission, Permission::Apis { apis: vec![ApiUid::from(shop.api.as_str())] });
+        assert_eq!((grant.tps, grant.priority, grant.audience), (7, 2, Audience::External));
+        assert_eq!((grant.addresses, grant.bound), (vec!["192.0.2.0/24".to_string()], true));
+        assert!(grant.active && grant.revoked_at.is_none());
+        assert_eq!(grant.utc_offset_min, 480);
+        // 2026-01-01 and 2026-06-30 of Taipei, whole.
+        let dates = Interval { from: UnixMillis(1_767_196_800_000), until: UnixMillis(1_782_835_199_999) };
+        assert_eq!(grant.client_validity, Some(dates));
+        let served = grant.service_time.expect("hours");
+        let kept_until = UnixMillis(world.app.now().0 + i64::from(grant.keep_s) * 1_000);
+        assert!(served.last().expect("some").until > kept_until, "they last as long as the grant is kept");
+        let limits: Vec<_> =
+            grant.meters.iter().map(|meter| (meter.kind, meter.limit, meter.window_s)).collect();
+        let expected = [(MeterKind::ClientQuota, 100, Some(86_400)), (MeterKind::KeyUses, 5, None)];
+        assert_eq!(limits, expected);
+    }
+}
+
+#[tokio::test]
+async fn what_is_revoked_or_switched_off_is_granted_as_such_and_announced() {
+    for world in World::both().await {
+        let shop = Shop::open(&world).await;
+        let id = shop.import_key().await;
+        let before = exchange(&shop.caller, json!({"resolve": [dgrk()]})).await;
+        shop.admin.post(&format!("/api/v1/keys/{id}/revoke"), json!({})).await.expect(200);
+        let after = exchange(&shop.caller, json!({"resolve": [dgrk()]})).await;
+        let Resolved::Known { grant } = &after.resolved[0] else { panic!("{after:?}") };
+        assert_eq!(grant.revoked_at, Some(world.app.now()));
+        // A late answer of before says itself that it is older than the revocation.
+        let seen = poll(&shop.caller, &format!("since={}&wait_ms=0", before.as_of.0)).await;
+        let names_it = |change: &gate::wire::changes::Change| matches!(&change.subject, Subject::Credential { credential, .. } if credential.as_str() == id);
+        let revocation = seen.changes.iter().find(|change| names_it(change)).expect("it is announced");
+        assert!(before.as_of < revocation.revision && revocation.revision <= after.as_of);
+
+        shop.admin.patch(CLIENT, json!({"status": "disabled"})).await.expect(200);
+        assert_eq!(shop.grant(dgrk()).await.client_status, ClientStatus::Disabled);
+    }
+}
+
+#[tokio::test]
+async fn an_x_api_key_opens_only_what_its_client_still_has() {
+    for world in World::both().await {
+        let shop = Shop::open(&world).await;
+        let wanted = json!({
+            "client": "acme", "alias": "back office", "expiry_date": "2026-02-01",
+            "groups": [shop.group, shop.other_group],
+        });
+        let made = shop.admin.post("/api/v1/x-api-keys", wanted).await.expect(201);
+        let text = made["x_api_key"].as_str().expect("the text");
+        let presented = json!({
+            "kind": "x_api_key", "sha256": gate::credential::Fingerprint::of(text.as_bytes()).to_hex(),
+        });
+        let groups = async || match shop.grant(presented.clone()).await.permission {
+            Permission::Groups { groups } => groups,
+            Permission::Apis { .. } => panic!("groups"),
+        };
+        assert_eq!(groups().await.len(), 2);
+        shop.admin.patch(CLIENT, json!({"groups": [shop.other_group]})).await.expect(200);
+        assert_eq!(groups().await, [GroupId::from(shop.other_group.as_str())]);
+        let id = made["id"].as_str().expect("an id");
+        shop.admin.delete(&format!("/api/v1/x-api-keys/{id}")).await.expect(204);
+        assert_eq!(shop.known(presented.clone()).await, None);
+    }
+}
+
+#[tokio::test]
+async fn basic_is_known_by_the_right_password_until_wrong_ones_close_it() {
+    for world in World::both().await {
+        let shop = Shop::open(&world).await;
+        shop.import_key().await;
+        let grant = shop.grant(basic("secret-1")).await;
+        assert_eq!((grant.credential.as_str(), &grant.proof), ("basic:acme", &Proof::Presented));
+        assert!(matches!(grant.permission, Permission::Groups { groups } if groups.len() == 2));
+        for _ in 0..3 {
+            assert_eq!(shop.known(basic("secret-2")).await, None);
+        }
+        assert_eq!(shop.known(basic("secret-1")).await, None, "closed");
+        assert_eq!(shop.grant(dgrk()).await.client_status, ClientStatus::Active, "a stranger stops no key");
+    }
+    for world in World::both_with(|config| config.lockout_scope = crate::config::LockoutScope::All).await {
+        let shop = Shop::open(&world).await;
+        shop.import_key().await;
+        for _ in 0..3 {
+            shop.known(basic("secret-2")).await;
+        }
+        assert_eq!(shop.grant(dgrk()).await.client_status, ClientStatus::Locked);
+    }
+}
+
+#[tokio::test]
+async fn the_last_use_of_a_secret_is_known_by_the_minute() {
+    for world in World::both().await {
+        let shop = Shop::open(&world).await;
+        let id = shop.import_key().await;
+        let Proof::Signature { secrets } = shop.grant(dgrk()).await.proof else { panic!("a signature") };
+        world.advance_ms(90_000);
+        let row = json!({"credential": id, "secret": secrets[0].id, "result": "admitted", "count": 1});
+        exchange(&shop.caller, json!({"usage": {"boot": 1, "seq": 1, "rows": [row]}})).await;
+        let key = shop.admin.get(&format!("/api/v1/keys/{id}")).await.expect(200);
+        assert_eq!(key["secrets"][0]["last_used_at"], json!(World::START.0 + 60_000), "{key}");
     }
 }
