@@ -1,5 +1,6 @@
 //! From the head of a request to a step: the branches of the request path, in their order.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
@@ -40,6 +41,18 @@ enum Presentation<'h> {
     Basic(Basic),
 }
 
+/// A request at the moment it is decided.
+struct Arrival<'a, 'h> {
+    head: &'a RequestHead<'h>,
+    /// All of the body, once it was asked for.
+    body: Option<&'a [u8]>,
+    hold: &'a Hold,
+    /// What it waited for until now.
+    waited: Option<Wait>,
+    source: Source,
+    now: Now,
+}
+
 /// What became of a request, before it is told.
 enum Outcome {
     Admit(Admission),
@@ -53,7 +66,7 @@ struct Refusal {
     denial: Denial,
     api: Option<ApiUid>,
     /// Told once the secret is proven.
-    known: Option<Known>,
+    known: Option<Box<Known>>,
 }
 
 struct Known {
@@ -107,7 +120,9 @@ impl Gate {
         let waits = hold.waits.take();
         self.stop_waiting(stream, waits.map(|wait| wait.what));
         let waited = waits.or(hold.waited.take());
-        let outcome = self.consider(stream, head, body, &hold, waited, host, now);
+        let source = Source { stream, asked: None };
+        let mut arrival = Arrival { head, body, hold: &hold, waited, source, now };
+        let outcome = self.consider(&mut arrival, host);
         match outcome {
             Ok(Outcome::Admit(admission)) => {
                 self.in_flight += 1;
@@ -153,23 +168,14 @@ impl Gate {
         self.work = true;
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all that is known of a request, once")]
-    fn consider(
-        &mut self,
-        stream: StreamId,
-        head: &RequestHead<'_>,
-        body: Option<&[u8]>,
-        hold: &Hold,
-        waited: Option<Wait>,
-        host: &mut dyn Host,
-        now: Now,
-    ) -> Result<Outcome, Refusal> {
+    fn consider(&mut self, arrival: &mut Arrival<'_, '_>, host: &mut dyn Host) -> Result<Outcome, Refusal> {
+        let head = arrival.head;
         let path_alone = head.path.split(|byte| *byte == b'?').next().unwrap_or_default();
         if self.setup.health_path.as_ref().is_some_and(|health| health.as_bytes() == path_alone) {
             return Ok(Outcome::Health);
         }
         if self.directory.is_none() || !self.joined {
-            return self.wait_for_directory(head, hold, waited, now.mono);
+            return self.wait_for_directory(arrival);
         }
         let Some(directory) = &self.directory else { return Err(Denial::DirectoryUnavailable.into()) };
         let path = guard_path(head.path)?;
@@ -189,30 +195,24 @@ impl Gate {
             }
             Err(denial) => return Err(denial.into()),
         };
-        self.consider_api(stream, head, body, hold, waited, &api, host, now).map_err(|mut refusal| {
+        self.consider_api(arrival, &api, host).map_err(|mut refusal| {
             refusal.api = Some(api.uid.clone());
             refusal
         })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all that is known of a request, once")]
     fn consider_api(
         &mut self,
-        stream: StreamId,
-        head: &RequestHead<'_>,
-        body: Option<&[u8]>,
-        hold: &Hold,
-        waited: Option<Wait>,
+        arrival: &mut Arrival<'_, '_>,
         api: &Rc<ApiEntry>,
         host: &mut dyn Host,
-        now: Now,
     ) -> Result<Outcome, Refusal> {
-        let mut source = Source { stream, asked: None };
+        let (head, now) = (arrival.head, arrival.now.mono);
         if !api.enabled {
             return Err(Denial::ApiDisabled.into());
         }
         if api.no_auth {
-            let _permit = decide_open(api, self.origin(&mut source, host))?;
+            let _permit = decide_open(api, self.origin(&mut arrival.source, host))?;
             self.usage.count(None, None, Some(&api.uid), ADMITTED, 1);
             return Ok(Outcome::Admit(admission(head, None, Some(api))));
         }
@@ -223,26 +223,26 @@ impl Gate {
         };
         let for_body = matches!(signed, Some(SignedBody::Whole { .. }));
         if for_body {
-            self.check_body_size(head, hold)?;
+            self.check_body_size(arrival)?;
         }
-        if self.feed.fresh_until <= now.mono {
+        if self.feed.fresh_until <= now {
             // What is held may be revoked by now, and nobody can be asked.
             return Err(Denial::Stale.into());
         }
         let key = presentation.key(&self.password_key);
-        if self.cache.get_mut(&key).is_some_and(|entry| entry.keep_until <= now.mono)
+        if self.cache.get_mut(&key).is_some_and(|entry| entry.keep_until <= now)
             && let Some(entry) = self.cache.remove(&key)
         {
             self.forget(entry);
         }
         if self.cache.get_mut(&key).is_none() {
-            return self.look_up(&presentation, key, for_body, waited, &mut source, host, now.mono);
+            return self.look_up(arrival, &presentation, key, for_body, host);
         }
         let proof = match (&presentation, signed) {
             (Presentation::Dgrk(dgrk), Some(signed)) => {
-                match self.prove(dgrk, &key, signed, head, body, hold, &mut source, host, now.mono)? {
+                match self.prove(arrival, dgrk, &key, signed, host)? {
                     Some(proof) => proof,
-                    None => return Ok(body_outcome(hold)),
+                    None => return Ok(body_outcome(arrival.hold)),
                 }
             }
             (
@@ -257,32 +257,28 @@ impl Gate {
                 Proof { proven, secret_index: None }
             }
         };
-        self.settle(head, header, presentation.kind(), key, proof, api, waited, &mut source, host, now)
+        self.settle(arrival, header, key, proof, api, host)
     }
 
     /// Decides what is proven, takes what it costs, and admits.
-    #[expect(clippy::too_many_arguments, reason = "all that is known of a request, once")]
     fn settle(
         &mut self,
-        head: &RequestHead<'_>,
+        arrival: &mut Arrival<'_, '_>,
         header: &'static str,
-        kind: CredentialKind,
         key: CacheKey,
         proof: Proof,
         api: &Rc<ApiEntry>,
-        waited: Option<Wait>,
-        source: &mut Source,
         host: &mut dyn Host,
-        now: Now,
     ) -> Result<Outcome, Refusal> {
-        let origin = self.origin(source, host);
+        let now = arrival.now;
+        let origin = self.origin(&mut arrival.source, host);
         let Some(entry) = self.cache.get_mut(&key) else { return Err(Denial::Internal.into()) };
         let grant = &entry.grant;
         let address = match grant.bindings {
             crate::address::Bindings::Anywhere => None,
-            crate::address::Bindings::Only(_) => source.address(host),
+            crate::address::Bindings::Only(_) => arrival.source.address(host),
         };
-        let call = Call { kind, address, origin, in_flight: self.in_flight };
+        let call = Call { kind: key.kind(), address, origin, in_flight: self.in_flight };
         let _permit = decide(proof.proven, grant, api, &call, self.settings.capacity, now.unix)
             .map_err(|denial| entry.refusal(denial, Vec::new()))?;
         let mut answer_headers = Vec::new();
@@ -307,14 +303,14 @@ impl Gate {
                         answer_headers = ratelimit::headers(&entry.grant.wire, tps_left, &left);
                     }
                 }
-                unspent => return self.unspent(unspent, key, waited, now.mono),
+                unspent => return self.unspent(unspent, key, arrival),
             }
         }
         let Some(entry) = self.cache.get_mut(&key) else { return Err(Denial::Internal.into()) };
         if entry.count(api, proof.secret_index) {
             self.counted.push(key);
         }
-        let mut admitted = admission(head, Some(entry), Some(api));
+        let mut admitted = admission(arrival.head, Some(entry), Some(api));
         admitted.answer_headers = answer_headers;
         if self.settings.strip_credential {
             admitted.remove.push(header.as_bytes().to_vec());
@@ -327,8 +323,7 @@ impl Gate {
         &mut self,
         spent: Spent,
         key: CacheKey,
-        waited: Option<Wait>,
-        now: MonoMillis,
+        arrival: &Arrival<'_, '_>,
     ) -> Result<Outcome, Refusal> {
         let Some(entry) = self.cache.get_mut(&key) else { return Err(Denial::Internal.into()) };
         let wire = &entry.grant.wire;
@@ -337,8 +332,7 @@ impl Gate {
             found.map_or((MeterKind::ClientQuota, 0), |m| (m.kind, m.limit))
         };
         let patience_ms = u64::from(self.settings.quota_wait_ms);
-        let out_of_patience =
-            waited.is_some_and(|wait| matches!(wait.what, WaitFor::Units(_)) && wait.until <= now);
+        let out_of_patience = arrival.out_of_patience(|what| matches!(what, WaitFor::Units(_)));
         let crowded = |gate: &Self, meter| {
             gate.waiting_for_units.get(&meter).is_some_and(|waiting| waiting.len() >= MAX_WAITING_FOR_UNITS)
         };
@@ -392,14 +386,9 @@ impl Gate {
     }
 
     /// The directory is not here yet.
-    fn wait_for_directory(
-        &mut self,
-        head: &RequestHead<'_>,
-        hold: &Hold,
-        waited: Option<Wait>,
-        now: MonoMillis,
-    ) -> Result<Outcome, Refusal> {
-        let out_of_patience = waited.is_some_and(|wait| wait.until <= now);
+    fn wait_for_directory(&mut self, arrival: &Arrival<'_, '_>) -> Result<Outcome, Refusal> {
+        let head = arrival.head;
+        let out_of_patience = arrival.out_of_patience(|what| matches!(what, WaitFor::Directory));
         if out_of_patience || self.waiting_for_directory >= MAX_WAITING {
             return Err(Denial::DirectoryUnavailable.into());
         }
@@ -409,7 +398,7 @@ impl Gate {
         let for_body =
             dgrk && !head.end_of_stream && !is_grpc(head) && head.values("upgrade").next().is_none();
         if for_body {
-            self.check_body_size(head, hold)?;
+            self.check_body_size(arrival)?;
         }
         Ok(Outcome::Hold {
             waits: Some(WaitFor::Directory),
@@ -420,27 +409,24 @@ impl Gate {
     }
 
     /// Asks the manager for a credential that is not held.
-    #[expect(clippy::too_many_arguments, reason = "all that is known of a request, once")]
     fn look_up(
         &mut self,
+        arrival: &mut Arrival<'_, '_>,
         presentation: &Presentation<'_>,
         key: CacheKey,
         for_body: bool,
-        waited: Option<Wait>,
-        source: &mut Source,
         host: &mut dyn Host,
-        now: MonoMillis,
     ) -> Result<Outcome, Refusal> {
+        let now = arrival.now.mono;
         if self.unknowns.contains(&key, now) {
             return Err(Denial::CredentialUnknown { kind: presentation.kind() }.into());
         }
-        let out_of_patience =
-            waited.is_some_and(|wait| matches!(wait.what, WaitFor::Lookup(_)) && wait.until <= now);
+        let out_of_patience = arrival.out_of_patience(|what| matches!(what, WaitFor::Lookup(_)));
         if out_of_patience {
             return Err(Denial::LookupUnavailable.into());
         }
         if !self.lookups.contains_key(&key) {
-            let address = source.address(host);
+            let address = arrival.source.address(host);
             let throttled = address.is_some_and(|address| self.failed_lookups.is_spent(address, now));
             if throttled || self.waiting_for_lookups >= MAX_WAITING {
                 return Err(Denial::LookupsThrottled.into());
@@ -458,29 +444,25 @@ impl Gate {
     }
 
     /// Proves a DGRK signature. None: the body is needed and not here yet.
-    #[expect(clippy::too_many_arguments, reason = "all that is known of a request, once")]
     fn prove(
         &mut self,
+        arrival: &mut Arrival<'_, '_>,
         presented: &Dgrk<'_>,
         key: &CacheKey,
         signed: SignedBody,
-        head: &RequestHead<'_>,
-        body: Option<&[u8]>,
-        hold: &Hold,
-        source: &mut Source,
         host: &mut dyn Host,
-        now: MonoMillis,
     ) -> Result<Option<Proof>, Refusal> {
+        let now = arrival.now.mono;
         let (signed_body, charset) = match signed {
             SignedBody::Empty => (&b""[..], Charset::Utf8),
-            SignedBody::Whole { charset } => match (hold.body, body) {
+            SignedBody::Whole { charset } => match (arrival.hold.body, arrival.body) {
                 (Body::Complete { size: 0 }, _) => (&b""[..], charset),
                 (Body::Complete { .. }, Some(body)) => (body, charset),
                 (Body::Complete { .. } | Body::Arriving { .. } | Body::Unasked, _) => return Ok(None),
             },
         };
         if !self.failed_bytes.is_untouched()
-            && source.address(host).is_some_and(|address| self.failed_bytes.is_spent(address, now))
+            && arrival.source.address(host).is_some_and(|address| self.failed_bytes.is_spent(address, now))
         {
             return Err(Denial::SignaturesThrottled.into());
         }
@@ -501,9 +483,9 @@ impl Gate {
                 Ok(Some(Proof { proven, secret_index: Some(found.secret_index) }))
             }
             Verdict::Incorrect { received_sha256, minified_sha256 } => {
-                if let Some(address) = source.address(host) {
+                if let Some(address) = arrival.source.address(host) {
                     // Each also costs what does not depend on the body.
-                    let bytes = signed_body.len() + head.path.len() + 256;
+                    let bytes = signed_body.len() + arrival.head.path.len() + 256;
                     self.failed_bytes.spend(address, bytes as u64, now);
                 }
                 Err(Denial::SignatureIncorrect { received_sha256, minified_sha256 }.into())
@@ -511,13 +493,14 @@ impl Gate {
         }
     }
 
-    fn check_body_size(&self, head: &RequestHead<'_>, hold: &Hold) -> Result<(), Denial> {
+    fn check_body_size(&self, arrival: &Arrival<'_, '_>) -> Result<(), Denial> {
+        let head = arrival.head;
         let max = self.settings.max_signed_body_bytes;
         let announced = head
             .values("content-length")
             .next()
             .and_then(|value| core::str::from_utf8(value).ok().and_then(|digits| digits.parse::<u64>().ok()));
-        let size = match hold.body {
+        let size = match arrival.hold.body {
             Body::Unasked => 0,
             Body::Arriving { size } | Body::Complete { size } => size as u64,
         };
@@ -575,6 +558,13 @@ impl Gate {
     }
 }
 
+impl Arrival<'_, '_> {
+    /// Whether it has waited for this kind of thing for as long as it may.
+    fn out_of_patience(&self, kind: impl Fn(&WaitFor) -> bool) -> bool {
+        self.waited.is_some_and(|wait| kind(&wait.what) && wait.until <= self.now.mono)
+    }
+}
+
 struct Proof {
     proven: Proven,
     secret_index: Option<usize>,
@@ -588,7 +578,7 @@ impl Entry {
             utc_offset_min: self.grant.wire.utc_offset_min,
             headers,
         };
-        Refusal { denial, api: None, known: Some(known) }
+        Refusal { denial, api: None, known: Some(Box::new(known)) }
     }
 }
 

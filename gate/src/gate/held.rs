@@ -44,11 +44,6 @@ impl<E> Cache<E> {
         Self { index: BTreeMap::new(), entries: Vec::new(), hand: 0, capacity: capacity.max(1) }
     }
 
-    /// Number of entries.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// The entry of `key`, which is in use with this.
     pub fn get_mut(&mut self, key: &CacheKey) -> Option<&mut E> {
         let slot = self.entries.get_mut(*self.index.get(key)?)?;
@@ -86,16 +81,6 @@ impl<E> Cache<E> {
         let leaving: Vec<CacheKey> =
             self.entries.iter().filter(|slot| !stays(&slot.entry)).map(|slot| slot.key).collect();
         leaving.iter().filter_map(|key| self.remove(key)).collect()
-    }
-
-    /// All entries.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut E> {
-        self.entries.iter_mut().map(|slot| &mut slot.entry)
-    }
-
-    /// All entries.
-    pub fn iter(&self) -> impl Iterator<Item = &E> {
-        self.entries.iter().map(|slot| &slot.entry)
     }
 
     fn displace(&mut self) -> Option<E> {
@@ -318,10 +303,10 @@ mod tests {
         assert_eq!(cache.get_mut(&key(1)), Some(&mut 1));
         assert_eq!(cache.get_mut(&key(3)), Some(&mut 3));
         assert_eq!(cache.insert(key(4), 4), Some(2));
-        assert_eq!(cache.len(), 3);
+        assert_eq!(cache.entries.len(), 3);
         assert!(cache.get_mut(&key(2)).is_none());
         assert_eq!(cache.insert(key(4), 5), Some(4), "the same key again replaces its entry");
-        assert_eq!(cache.len(), 3);
+        assert_eq!(cache.entries.len(), 3);
     }
 
     #[test]
@@ -330,7 +315,7 @@ mod tests {
         for n in 0..200 {
             cache.insert(key(n), n);
             assert_eq!(cache.get_mut(&key(n)), Some(&mut n.clone()));
-            assert!(cache.len() <= 2);
+            assert!(cache.entries.len() <= 2);
         }
     }
 

@@ -186,6 +186,15 @@ impl Manager {
     }
 }
 
+/// A request as it was sent.
+#[derive(Clone)]
+struct Sent {
+    method: &'static str,
+    headers: Vec<(&'static str, String)>,
+    end_of_stream: bool,
+    body: Vec<u8>,
+}
+
 /// A process with some workers, its manager, and what lies between them.
 struct World {
     process: Process,
@@ -199,7 +208,7 @@ struct World {
     queues: BTreeMap<Vec<u8>, usize>,
     /// What became of held streams.
     steps: Vec<(usize, StreamId, Step)>,
-    heads: BTreeMap<(usize, StreamId), (&'static str, Vec<(&'static str, String)>, bool, Vec<u8>)>,
+    sent: BTreeMap<(usize, StreamId), Sent>,
 }
 
 impl World {
@@ -220,7 +229,7 @@ impl World {
             woken: vec![],
             queues: BTreeMap::new(),
             steps: vec![],
-            heads: BTreeMap::new(),
+            sent: BTreeMap::new(),
         }
     }
 
@@ -229,7 +238,7 @@ impl World {
     }
 
     fn decide(&mut self, worker: usize, stream: StreamId) -> Step {
-        let (method, headers, end_of_stream, body) = self.heads[&(worker, stream)].clone();
+        let Sent { method, headers, end_of_stream, body } = self.sent[&(worker, stream)].clone();
         let head = RequestHead {
             method: method.as_bytes(),
             path: b"/orders?q=1",
@@ -261,7 +270,7 @@ impl World {
     ) -> Step {
         let headers = headers.iter().map(|(name, value)| (*name, value.to_string())).collect();
         let stream = StreamId(stream);
-        self.heads.insert((worker, stream), (method, headers, end_of_stream, body.to_vec()));
+        self.sent.insert((worker, stream), Sent { method, headers, end_of_stream, body: body.to_vec() });
         let step = self.decide(worker, stream);
         self.carry_out(worker);
         step
