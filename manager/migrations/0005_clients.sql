@@ -41,7 +41,7 @@ CREATE TABLE client_bindings (
 
 CREATE TABLE client_groups (
     client_id  TEXT NOT NULL, -- clients.id
-    group_id   TEXT NOT NULL, -- groups.id
+    group_id   TEXT NOT NULL REFERENCES api_groups (id), -- a group that a client has cannot be deleted
     PRIMARY KEY (client_id, group_id)
 );
 CREATE INDEX client_groups_group ON client_groups (group_id);

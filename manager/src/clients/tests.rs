@@ -266,3 +266,16 @@ async fn wrong_passwords_close_password_credentials_until_an_operator_opens_them
         ));
     }
 }
+
+#[tokio::test]
+async fn a_group_that_a_client_has_cannot_be_deleted() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let group = group(&admin, "partners", "SYSTEM").await;
+        admin.post(CLIENTS, acme_with(json!({ "groups": [group] }))).await.expect(201);
+        let path = format!("/api/v1/groups/{group}");
+        admin.delete(&path).await.problem(409, "group_in_use");
+        admin.patch("/api/v1/clients/acme", json!({ "groups": [] })).await.expect(200);
+        admin.delete(&path).await.expect(204);
+    }
+}

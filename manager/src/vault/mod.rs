@@ -3,6 +3,8 @@
 //! be drawn at random. The purpose (`keys.secret`, row id) is bound in, so that a sealed text
 //! moved to another row or column does not open.
 
+mod store;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,12 +14,11 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use gate::time::UnixMillis;
-use sqlx::Row as _;
 use zeroize::Zeroizing;
 
 use crate::clock::Random;
 use crate::config::Config;
-use crate::db::{Conn, Db, DbError};
+use crate::db::{Db, DbError};
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
@@ -129,16 +130,16 @@ impl Vault {
         now: UnixMillis,
     ) -> Result<Self, VaultError> {
         let kek = XChaCha20Poly1305::new_from_slice(kek.0.as_slice()).map_err(|_| VaultError::KekText)?;
-        let mut rows = load(&mut *db.read().await?).await?;
+        let mut rows = store::load(&mut *db.read().await?).await?;
         if rows.is_empty() {
             let key = Zeroizing::new(random.bytes::<KEY_BYTES>());
             let first = "dk_1";
             let sealed = seal(&kek, first, DATA_KEY_PURPOSE, key.as_slice(), random);
             let mut tx = db.write("vault.first_key").await?;
-            insert_unless_present(&mut tx, first, &sealed, now).await?;
+            store::insert_unless_present(&mut tx, first, &sealed, now).await?;
             tx.commit().await?;
             // Another replica may have been first: what counts is what is stored.
-            rows = load(&mut *db.read().await?).await?;
+            rows = store::load(&mut *db.read().await?).await?;
         }
         let mut by_id = BTreeMap::new();
         let mut current = String::new();
@@ -206,40 +207,6 @@ fn aad(key_id: &str, purpose: &str) -> String {
 
 fn payload(sealed: &str) -> Option<(&str, &str)> {
     sealed.strip_prefix(FORMAT)?.strip_prefix(':')?.split_once(':')
-}
-
-async fn load(conn: &mut Conn) -> Result<Vec<(String, String)>, DbError> {
-    sqlx::query(
-        "-- vault.load
-         SELECT id, sealed_key
-           FROM vault_keys
-          ORDER BY created_at, id",
-    )
-    .fetch_all(conn)
-    .await?
-    .iter()
-    .map(|row| Ok((row.try_get("id")?, row.try_get("sealed_key")?)))
-    .collect()
-}
-
-async fn insert_unless_present(
-    conn: &mut Conn,
-    id: &str,
-    sealed: &str,
-    now: UnixMillis,
-) -> Result<(), DbError> {
-    sqlx::query(
-        "-- vault.first_key
-         INSERT INTO vault_keys (id, sealed_key, created_at)
-         VALUES ($1, $2, $3)
-         ON CONFLICT (id) DO NOTHING",
-    )
-    .bind(id)
-    .bind(sealed)
-    .bind(now.0)
-    .execute(conn)
-    .await?;
-    Ok(())
 }
 
 #[cfg(test)]
