@@ -121,7 +121,7 @@ impl Transport {
     /// One attempt at one mail.
     pub async fn send(&self, letter: &Letter<'_>) -> Result<Via, SendError> {
         match self {
-            Self::None => Err(SendError::Retry("no mail transport is configured: see section [mail]".into())),
+            Self::None => Err(SendError::Retry("no mail transport is configured: set mail_transport".into())),
             Self::File { from, folder } => {
                 write_file(folder, letter.id, &message(from, letter)?.formatted()).await?;
                 Ok(Via::File)
