@@ -192,7 +192,7 @@ impl ApiKey {
         // The grammar of the header itself: what it refuses could never be presented.
         let bare = text.trim_end_matches('=');
         let base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/".contains(&byte);
-        let whole = text.len() % 4 == 0 && text.len() - bare.len() <= 2;
+        let whole = text.len().is_multiple_of(4) && text.len() - bare.len() <= 2;
         if text.is_empty() || text.len() > MAX_API_KEY_BYTES || !whole || !bare.bytes().all(base64) {
             return Err(TermsError::ApiKey);
         }

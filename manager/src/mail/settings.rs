@@ -19,9 +19,9 @@ pub enum MailSettings {
         /// Sender.
         from: Mailbox,
         /// Tried first.
-        primary: SmtpSettings,
+        primary: Box<SmtpSettings>,
         /// Tried at once when the first one fails.
-        secondary: Option<SmtpSettings>,
+        secondary: Option<Box<SmtpSettings>>,
     },
     /// Into a folder.
     File {
@@ -70,9 +70,11 @@ impl MailSettings {
         match config.mail_transport {
             MailTransport::None => Ok(Self::None),
             MailTransport::File => Ok(Self::File { from: sender()?, folder: config.mail_file_dir.clone() }),
-            MailTransport::Smtp => {
-                Ok(Self::Smtp { from: sender()?, primary: primary(config)?, secondary: secondary(config)? })
-            }
+            MailTransport::Smtp => Ok(Self::Smtp {
+                from: sender()?,
+                primary: Box::new(primary(config)?),
+                secondary: secondary(config)?.map(Box::new),
+            }),
         }
     }
 }
@@ -113,7 +115,6 @@ fn secondary(config: &Config) -> Result<Option<SmtpSettings>, ConfigError> {
 }
 
 /// `None`: one of the two is missing.
-#[expect(clippy::type_complexity, reason = "outer: contradiction, inner: no sign-in")]
 fn account(username: &Option<String>, password: &Option<Sensitive>) -> Option<Option<(String, Sensitive)>> {
     match (username, password) {
         (None, None) => Some(None),

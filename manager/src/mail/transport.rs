@@ -96,8 +96,8 @@ impl Transport {
             MailSettings::None => Ok(Self::None),
             MailSettings::Smtp { from, primary, secondary } => Ok(Self::Smtp {
                 from,
-                primary: Box::new(SmtpServer::open(primary)?),
-                secondary: secondary.map(SmtpServer::open).transpose()?.map(Box::new),
+                primary: Box::new(SmtpServer::open(*primary)?),
+                secondary: secondary.map(|server| SmtpServer::open(*server)).transpose()?.map(Box::new),
             }),
             MailSettings::File { from, folder } => {
                 create_private_folder(&folder).map_err(|error| ConfigError::Setting {
