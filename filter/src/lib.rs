@@ -23,8 +23,8 @@ pub mod root;
 pub mod shared;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
+use gate::sorted::Sorted;
 use host::LogLevel;
 use request::Action;
 use root::Root;
@@ -33,9 +33,9 @@ use shared::Envoy;
 /// All that this VM holds.
 #[derive(Default)]
 struct Vm {
-    roots: BTreeMap<u32, Root>,
+    roots: Sorted<u32, Root>,
     /// To which root a stream belongs.
-    streams: BTreeMap<u32, u32>,
+    streams: Sorted<u32, u32>,
 }
 
 thread_local! {

@@ -4,9 +4,8 @@
 //! their configuration. A gate begins its work with the first request, so that the VM that only
 //! validates a configuration, and the main thread's, never call or claim anything.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use gate::gate::{Admission, Answer, Call, CallId, Effect, Gate, StreamId, TICK_MS};
+use gate::sorted::Sorted;
 use gate::time::{MonoMillis, Now, UnixMillis};
 use gate::wire::{MANAGER_MARK, MANAGER_MARK_VALUE};
 
@@ -26,13 +25,13 @@ pub struct Root {
     authorization: Option<Vec<u8>>,
     vm_id: Vec<u8>,
     ticking: bool,
-    calls: BTreeMap<u32, CallId>,
+    calls: Sorted<u32, CallId>,
     /// Numbers of queues of other VMs, by name.
-    queues: BTreeMap<Vec<u8>, u32>,
+    queues: Sorted<Vec<u8>, u32>,
     /// Held streams whose head is all there is.
-    ended: BTreeSet<u32>,
+    ended: Sorted<u32, ()>,
     /// Headers for answers to come.
-    answer_headers: BTreeMap<u32, Vec<(&'static str, String)>>,
+    answer_headers: Sorted<u32, Vec<(&'static str, String)>>,
     /// The body that is being verified; kept for its memory.
     pub body: Vec<u8>,
 }
@@ -60,10 +59,10 @@ impl Root {
             authorization,
             vm_id: host::property(b"plugin_vm_id").unwrap_or_default(),
             ticking: false,
-            calls: BTreeMap::new(),
-            queues: BTreeMap::new(),
-            ended: BTreeSet::new(),
-            answer_headers: BTreeMap::new(),
+            calls: Sorted::new(),
+            queues: Sorted::new(),
+            ended: Sorted::new(),
+            answer_headers: Sorted::new(),
             body: Vec::new(),
             config,
         })
@@ -104,12 +103,12 @@ impl Root {
 
     /// A held stream has no body: its head is read again without the host's word on that.
     pub fn remember_end(&mut self, stream: u32) {
-        self.ended.insert(stream);
+        self.ended.insert(stream, ());
     }
 
     /// Whether a held stream has no body.
     pub fn has_ended(&self, stream: u32) -> bool {
-        self.ended.contains(&stream)
+        self.ended.contains_key(&stream)
     }
 
     /// Keeps what the answer to an admitted request is to carry.

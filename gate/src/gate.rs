@@ -13,7 +13,8 @@
 //! decided again from the start, so that a decision never mixes two moments.
 
 use alloc::borrow::ToOwned;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -26,6 +27,7 @@ use crate::directory::Directory;
 use crate::grant::HeldGrant;
 use crate::id::{Epoch, HolderId, MeterId};
 use crate::shared::{Shared, Write, update};
+use crate::sorted::Sorted;
 use crate::time::{MonoMillis, Now};
 use crate::wire::directory::{ApiEntry, Settings};
 use crate::wire::exchange::Permission;
@@ -244,20 +246,20 @@ pub struct Gate {
     /// Cached credentials with calls that are not in `usage` yet.
     counted: Vec<CacheKey>,
 
-    streams: BTreeMap<StreamId, Stream>,
+    streams: Sorted<StreamId, Stream>,
     in_flight: u32,
     waiting_for_directory: usize,
     waiting_for_lookups: usize,
-    lookups: BTreeMap<CacheKey, Lookup>,
-    waiting_for_units: BTreeMap<MeterId, Vec<StreamId>>,
+    lookups: Sorted<CacheKey, Box<Lookup>>,
+    waiting_for_units: Sorted<MeterId, Vec<StreamId>>,
     /// In which bucket a meter's record is.
-    buckets: BTreeMap<MeterId, u16>,
-    due_buckets: BTreeMap<u16, MonoMillis>,
+    buckets: Sorted<MeterId, u16>,
+    due_buckets: Sorted<u16, MonoMillis>,
     scanned_buckets: u16,
     leases_seen: u32,
 
     next_call: u64,
-    calls: BTreeMap<CallId, Pending>,
+    calls: Sorted<CallId, Box<Pending>>,
     polls: Pace,
     fetches: Pace,
     exchanges: Pace,
@@ -291,7 +293,7 @@ enum Stream {
     /// Behind us, until its end.
     Admitted,
     /// Held.
-    Held(Hold),
+    Held(Box<Hold>),
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -404,18 +406,18 @@ impl Gate {
             failed_bytes: Budget::new(FAILED_BYTES_PER_S),
             usage: Usage::new(random.number()),
             counted: Vec::new(),
-            streams: BTreeMap::new(),
+            streams: Sorted::new(),
             in_flight: 0,
             waiting_for_directory: 0,
             waiting_for_lookups: 0,
-            lookups: BTreeMap::new(),
-            waiting_for_units: BTreeMap::new(),
-            buckets: BTreeMap::new(),
-            due_buckets: BTreeMap::new(),
+            lookups: Sorted::new(),
+            waiting_for_units: Sorted::new(),
+            buckets: Sorted::new(),
+            due_buckets: Sorted::new(),
             scanned_buckets: 0,
             leases_seen: 0,
             next_call: 0,
-            calls: BTreeMap::new(),
+            calls: Sorted::new(),
             polls: Pace::new(),
             fetches: Pace::new(),
             exchanges: Pace::new(),
@@ -482,7 +484,8 @@ impl Gate {
         }
         self.synchronise(host, now.mono);
         // Units may have come with another worker's renewal.
-        let waiting: Vec<StreamId> = self.waiting_for_units.values().flatten().copied().collect();
+        let waiting: Vec<StreamId> =
+            self.waiting_for_units.iter().flat_map(|(_, waiting)| waiting).copied().collect();
         waiting.into_iter().for_each(|stream| self.resume(stream));
         self.work = true;
     }
@@ -630,7 +633,7 @@ impl Gate {
         self.next_call += 1;
         let id = CallId(self.next_call);
         let lost_at = now + timeout_ms + 1_000;
-        self.calls.insert(id, Pending { purpose, sent: now, lost_at });
+        self.calls.insert(id, Box::new(Pending { purpose, sent: now, lost_at }));
         Call { id, method, path, body, timeout_ms: u32::try_from(timeout_ms).unwrap_or(u32::MAX) }
     }
 

@@ -47,5 +47,6 @@ pub mod limit_fields;
 pub mod quota;
 pub mod request;
 pub mod shared;
+pub mod sorted;
 pub mod time;
 pub mod wire;

@@ -1,9 +1,9 @@
 //! What one source address may use up per second of something that costs us without helping
 //! anybody known: look-ups of credentials that do not exist, bytes with wrong signatures.
 
-use alloc::collections::BTreeMap;
 use core::net::IpAddr;
 
+use crate::sorted::Sorted;
 use crate::time::MonoMillis;
 
 /// Addresses counted at a time. Only failures are counted, and a full table forgets those of
@@ -14,13 +14,13 @@ pub const MAX_SOURCES: usize = 4_096;
 /// A budget per source address and second.
 pub struct Budget {
     per_second: u64,
-    spent: BTreeMap<IpAddr, (u64, u64)>,
+    spent: Sorted<IpAddr, (u64, u64)>,
 }
 
 impl Budget {
     /// So many per second and address.
     pub fn new(per_second: u64) -> Self {
-        Self { per_second, spent: BTreeMap::new() }
+        Self { per_second, spent: Sorted::new() }
     }
 
     /// Whether anybody has spent anything lately: if not, the address need not be known.
@@ -46,11 +46,11 @@ impl Budget {
                 self.spent.remove(&least);
             }
         }
-        let entry = self.spent.entry(source).or_insert((second, 0));
-        if entry.0 != second {
-            *entry = (second, 0);
-        }
-        entry.1 = entry.1.saturating_add(units);
+        let before = match self.spent.get(&source) {
+            Some((counted, spent)) if *counted == second => *spent,
+            Some(_) | None => 0,
+        };
+        self.spent.insert(source, (second, before.saturating_add(units)));
     }
 
     /// Forgets what was spent in seconds past.

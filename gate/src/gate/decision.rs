@@ -109,7 +109,7 @@ impl Gate {
         self.activate(host, now.mono);
         let mut hold = match self.streams.remove(&stream) {
             None => Hold::default(),
-            Some(Stream::Held(hold)) => hold,
+            Some(Stream::Held(hold)) => *hold,
             Some(Stream::Admitted) => {
                 // Decided already: a second decision would count it twice.
                 self.streams.insert(stream, Stream::Admitted);
@@ -132,7 +132,7 @@ impl Gate {
             Ok(Outcome::Health) => self.health(now),
             Ok(Outcome::ReadBody) => {
                 hold.waited = waited;
-                self.streams.insert(stream, Stream::Held(hold));
+                self.streams.insert(stream, Stream::Held(Box::new(hold)));
                 Step::ReadBody
             }
             Ok(Outcome::Hold { waits, patience_ms, again_at, for_body }) => {
@@ -147,7 +147,7 @@ impl Gate {
                 if let Some(wait) = hold.waits {
                     self.begin_waiting(stream, wait.what);
                 }
-                self.streams.insert(stream, Stream::Held(hold));
+                self.streams.insert(stream, Stream::Held(Box::new(hold)));
                 if hold.body == Body::Unasked { Step::Wait } else { Step::WaitForBody }
             }
             Err(refusal) => Step::Respond(self.refuse(head, refusal, now)),
@@ -163,7 +163,12 @@ impl Gate {
                     lookup.waiting.push(stream);
                 }
             }
-            WaitFor::Units(meter) => self.waiting_for_units.entry(meter).or_default().push(stream),
+            WaitFor::Units(meter) => match self.waiting_for_units.get_mut(&meter) {
+                Some(waiting) => waiting.push(stream),
+                None => {
+                    self.waiting_for_units.insert(meter, vec![stream]);
+                }
+            },
         }
         self.work = true;
     }
@@ -257,14 +262,14 @@ impl Gate {
                 Proof { proven, secret_index: None }
             }
         };
-        self.settle(arrival, header, key, proof, api, host)
+        self.settle(arrival, (header, presentation.kind()), key, proof, api, host)
     }
 
     /// Decides what is proven, takes what it costs, and admits.
     fn settle(
         &mut self,
         arrival: &mut Arrival<'_, '_>,
-        header: &'static str,
+        (header, kind): (&'static str, CredentialKind),
         key: CacheKey,
         proof: Proof,
         api: &Rc<ApiEntry>,
@@ -278,7 +283,7 @@ impl Gate {
             crate::address::Bindings::Anywhere => None,
             crate::address::Bindings::Only(_) => arrival.source.address(host),
         };
-        let call = Call { kind: key.kind(), address, origin, in_flight: self.in_flight };
+        let call = Call { kind, address, origin, in_flight: self.in_flight };
         let _permit = decide(proof.proven, grant, api, &call, self.settings.capacity, now.unix)
             .map_err(|denial| entry.refusal(denial, Vec::new()))?;
         let mut answer_headers = Vec::new();
@@ -293,8 +298,9 @@ impl Gate {
             };
             let touched = spend(host, &self.keys.numbered("bucket", u64::from(bucket)), now.mono, &ask);
             if let Some(due) = touched.next_due {
-                let known = self.due_buckets.entry(bucket).or_insert(due);
-                *known = due.min(*known);
+                if self.due_buckets.get(&bucket).is_none_or(|known| due < *known) {
+                    self.due_buckets.insert(bucket, due);
+                }
                 self.work |= due <= now.mono;
             }
             match touched.result {
@@ -431,7 +437,8 @@ impl Gate {
             if throttled || self.waiting_for_lookups >= MAX_WAITING {
                 return Err(Denial::LookupsThrottled.into());
             }
-            self.lookups.insert(key, super::exchange::Lookup::of(presentation.presented(), address));
+            let lookup = super::exchange::Lookup::of(presentation.presented(), address);
+            self.lookups.insert(key, Box::new(lookup));
         } else if self.waiting_for_lookups >= MAX_WAITING {
             return Err(Denial::LookupsThrottled.into());
         }

@@ -14,7 +14,6 @@ use crate::grant::HeldGrant;
 use crate::id::{ClientId, MeterId};
 use crate::quota::bucket::{BUCKETS, bucket_of_key};
 use crate::quota::holder::{self, Installed};
-use crate::request::CredentialKind;
 use crate::time::{MonoMillis, Now};
 use crate::wire::exchange::{
     ExchangeAnswer, ExchangeRequest, Grant, MAX_RENEWALS, MAX_RESOLVES, Presented, Proof, RenewalAnswer,
@@ -328,17 +327,12 @@ impl Gate {
         for meter in &entry.grant.wire.meters {
             self.buckets.insert(meter.id, bucket);
         }
-        // Beyond this, those of the lowest meters go: a recall that finds no bucket is served
+        // Beyond this, those of the highest meters go: a recall that finds no bucket is served
         // when the lease is idle or ends.
         while self.buckets.len()
             > self.setup.cache_entries.saturating_mul(METERS_PER_GRANT).max(METERS_PER_GRANT)
         {
-            self.buckets.pop_first();
+            self.buckets.pop();
         }
-    }
-
-    /// Whether a kind's credentials name their client themselves.
-    pub(super) fn is_password(key: &CacheKey) -> bool {
-        key.kind() == CredentialKind::Basic
     }
 }

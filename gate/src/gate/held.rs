@@ -4,13 +4,13 @@
 //! no kept change newer than its `as_of` names its credential or client, and only if `as_of`
 //! lies within what is kept ([`History::allows`]).
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::rc::Rc;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::presented::CacheKey;
 use crate::id::{ClientId, CredentialId, Revision};
+use crate::sorted::Sorted;
 use crate::time::MonoMillis;
 use crate::wire::changes::{Change, Fingerprint, Subject};
 
@@ -26,7 +26,8 @@ pub const MAX_UNKNOWN: usize = 10_000;
 /// Grants by presented credential, bounded. The entry that was not used for longest goes first,
 /// as near as one bit per entry can tell (a clock that passes over the entries).
 pub struct Cache<E> {
-    index: BTreeMap<CacheKey, usize>,
+    /// Where in `entries`. (A number of 64 bits, as in the other trees here: one kind of tree.)
+    index: BTreeMap<CacheKey, u64>,
     entries: Vec<Slot<E>>,
     hand: usize,
     capacity: usize,
@@ -46,7 +47,8 @@ impl<E> Cache<E> {
 
     /// The entry of `key`, which is in use with this.
     pub fn get_mut(&mut self, key: &CacheKey) -> Option<&mut E> {
-        let slot = self.entries.get_mut(*self.index.get(key)?)?;
+        let at = usize::try_from(*self.index.get(key)?).ok()?;
+        let slot = self.entries.get_mut(at)?;
         slot.used = true;
         Some(&mut slot.entry)
     }
@@ -58,20 +60,20 @@ impl<E> Cache<E> {
             None if self.entries.len() >= self.capacity => self.displace(),
             None => None,
         };
-        self.index.insert(key, self.entries.len());
+        self.index.insert(key, self.entries.len() as u64);
         self.entries.push(Slot { key, used: false, entry });
         displaced
     }
 
     /// Takes the entry of `key` out.
     pub fn remove(&mut self, key: &CacheKey) -> Option<E> {
-        let at = self.index.remove(key)?;
+        let at = usize::try_from(self.index.remove(key)?).ok()?;
         if at >= self.entries.len() {
             return None;
         }
         let slot = self.entries.swap_remove(at);
         if let Some(moved) = self.entries.get(at) {
-            self.index.insert(moved.key, at);
+            self.index.insert(moved.key, at as u64);
         }
         Some(slot.entry)
     }
@@ -105,19 +107,20 @@ impl<E> Cache<E> {
 /// Credentials that the manager does not know, for a short while.
 #[derive(Default)]
 pub struct Unknowns {
-    until: BTreeMap<CacheKey, MonoMillis>,
+    /// Until when, in milliseconds of the monotonic clock.
+    until: BTreeMap<CacheKey, u64>,
     in_order: VecDeque<CacheKey>,
 }
 
 impl Unknowns {
     /// Whether `key` was unknown lately.
     pub fn contains(&self, key: &CacheKey, now: MonoMillis) -> bool {
-        self.until.get(key).is_some_and(|until| now < *until)
+        self.until.get(key).is_some_and(|until| now.0 < *until)
     }
 
     /// Believes that `key` is unknown for [`UNKNOWN_MS`].
     pub fn insert(&mut self, key: CacheKey, now: MonoMillis) {
-        if self.until.insert(key, now + UNKNOWN_MS).is_none() {
+        if self.until.insert(key, (now + UNKNOWN_MS).0).is_none() {
             self.in_order.push_back(key);
         }
         while self.in_order.len() > MAX_UNKNOWN {
@@ -146,7 +149,7 @@ impl Unknowns {
     /// Forgets what is past.
     pub fn expire(&mut self, now: MonoMillis) {
         while let Some(oldest) = self.in_order.front() {
-            if self.until.get(oldest).is_some_and(|until| now < *until) {
+            if self.until.get(oldest).is_some_and(|until| now.0 < *until) {
                 break;
             }
             self.until.remove(oldest);
@@ -158,15 +161,9 @@ impl Unknowns {
 /// The changes of the last minute, by what they name.
 pub struct History {
     complete_from: Revision,
-    in_order: VecDeque<(Revision, MonoMillis, Named)>,
-    newest: BTreeMap<Named, Revision>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Named {
-    Client(Rc<str>),
-    Credential(Rc<str>),
-    Presented(CacheKey),
+    in_order: VecDeque<(Revision, MonoMillis, CacheKey)>,
+    /// The newest revision that names it.
+    newest: BTreeMap<CacheKey, u64>,
 }
 
 /// Whom an answer is about.
@@ -189,17 +186,17 @@ impl History {
     pub fn record(&mut self, change: &Change, now: MonoMillis) {
         match &change.subject {
             Subject::Client { client } => {
-                self.keep(change.revision, Named::Client(client.as_str().into()), now);
+                self.keep(change.revision, CacheKey::client(client), now);
             }
             Subject::Credential { credential, fingerprint } => {
-                self.keep(change.revision, Named::Credential(credential.as_str().into()), now);
+                self.keep(change.revision, CacheKey::credential(credential), now);
                 match fingerprint {
                     Fingerprint::Basic(client) => {
-                        self.keep(change.revision, Named::Client(client.as_str().into()), now);
+                        self.keep(change.revision, CacheKey::client(&client.as_str().into()), now);
                     }
                     Fingerprint::Dgrk(_) | Fingerprint::XApiKey(_) | Fingerprint::Bearer(_) => {
                         if let Some(key) = CacheKey::of(fingerprint) {
-                            self.keep(change.revision, Named::Presented(key), now);
+                            self.keep(change.revision, key, now);
                         }
                     }
                 }
@@ -208,9 +205,9 @@ impl History {
         }
     }
 
-    fn keep(&mut self, revision: Revision, named: Named, now: MonoMillis) {
-        self.in_order.push_back((revision, now, named.clone()));
-        self.newest.insert(named, revision);
+    fn keep(&mut self, revision: Revision, named: CacheKey, now: MonoMillis) {
+        self.in_order.push_back((revision, now, named));
+        self.newest.insert(named, revision.0);
         while self.in_order.len() > MAX_HISTORY {
             self.forget_oldest();
         }
@@ -226,26 +223,26 @@ impl History {
     fn forget_oldest(&mut self) {
         let Some((revision, _, named)) = self.in_order.pop_front() else { return };
         self.complete_from = self.complete_from.max(revision);
-        if self.newest.get(&named) == Some(&revision) {
+        if self.newest.get(&named) == Some(&revision.0) {
             self.newest.remove(&named);
         }
     }
 
     /// Whether an answer whose rows were read at `as_of` may be used.
     pub fn allows(&self, as_of: Revision, answered: &Answered<'_>) -> bool {
-        let unchanged = |named: Named| self.newest.get(&named).is_none_or(|changed| *changed <= as_of);
+        let unchanged = |named: CacheKey| self.newest.get(&named).is_none_or(|changed| *changed <= as_of.0);
         as_of >= self.complete_from
-            && unchanged(Named::Presented(*answered.key))
-            && answered.credential.is_none_or(|id| unchanged(Named::Credential(id.as_str().into())))
-            && answered.client.is_none_or(|id| unchanged(Named::Client(id.as_str().into())))
+            && unchanged(*answered.key)
+            && answered.credential.is_none_or(|id| unchanged(CacheKey::credential(id)))
+            && answered.client.is_none_or(|id| unchanged(CacheKey::client(id)))
     }
 }
 
 /// Clients and credentials that a batch of changes names: one pass over the cache serves all.
 #[derive(Default)]
 pub struct Stale {
-    clients: BTreeSet<String>,
-    credentials: BTreeSet<String>,
+    clients: Sorted<String, ()>,
+    credentials: Sorted<String, ()>,
     /// Credentials as they are presented.
     pub presented: Vec<CacheKey>,
     /// Clients all of whose passwords are forgotten, wrong ones too.
@@ -257,14 +254,14 @@ impl Stale {
     pub fn add(&mut self, change: &Change) {
         match &change.subject {
             Subject::Client { client } => {
-                self.clients.insert(client.0.clone());
+                self.clients.insert(client.0.clone(), ());
                 self.passwords = true;
             }
             Subject::Credential { credential, fingerprint } => {
-                self.credentials.insert(credential.0.clone());
+                self.credentials.insert(credential.0.clone(), ());
                 self.presented.extend(CacheKey::of(fingerprint));
                 if let Fingerprint::Basic(client) = fingerprint {
-                    self.clients.insert(client.clone());
+                    self.clients.insert(client.clone(), ());
                     self.passwords = true;
                 }
             }
@@ -279,7 +276,7 @@ impl Stale {
 
     /// Whether a grant of these is stale.
     pub fn names(&self, client: &ClientId, credential: &CredentialId) -> bool {
-        self.clients.contains(client.as_str()) || self.credentials.contains(credential.as_str())
+        self.clients.contains_key(client.as_str()) || self.credentials.contains_key(credential.as_str())
     }
 }
 

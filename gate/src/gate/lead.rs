@@ -317,7 +317,7 @@ impl Gate {
             }
         }
         if stale.passwords {
-            self.unknowns.retain(|key| !Self::is_password(key));
+            self.unknowns.retain(|key| !key.is_password());
         }
         let named =
             self.cache.extract(|entry| !stale.names(&entry.grant.wire.client, &entry.grant.wire.credential));

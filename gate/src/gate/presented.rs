@@ -2,31 +2,50 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::id::{ClientId, CredentialId};
 use crate::request::CredentialKind;
 use crate::wire::changes::Fingerprint;
 
-/// A credential as the caches name it: no secret, and the same for the same presentation.
+/// A credential as the caches name it: no secret, and the same for the same presentation. Clients
+/// and credential ids have one too, so that one kind of table serves all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CacheKey {
     hash: [u8; 32],
-    kind: CredentialKind,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Presented(CredentialKind),
+    Client,
+    Credential,
 }
 
 impl CacheKey {
     /// Of a DGRK key: the hash of its public text.
     pub fn dgrk(api_key: &str) -> Self {
-        Self { hash: Sha256::digest(api_key.as_bytes()).into(), kind: CredentialKind::Dgrk }
+        Self { hash: Sha256::digest(api_key.as_bytes()).into(), what: What::Presented(CredentialKind::Dgrk) }
     }
 
     /// Of an X-Api-Key or a Bearer token: the hash of its text. Of Basic: the HMAC of id and
     /// password under a key that only this VM has.
     pub fn hashed(kind: CredentialKind, sha256: [u8; 32]) -> Self {
-        Self { hash: sha256, kind }
+        Self { hash: sha256, what: What::Presented(kind) }
     }
 
-    /// What was presented.
-    pub fn kind(&self) -> CredentialKind {
-        self.kind
+    /// Of a client, by its id.
+    pub fn client(id: &ClientId) -> Self {
+        Self { hash: Sha256::digest(id.as_str().as_bytes()).into(), what: What::Client }
+    }
+
+    /// Of a credential, by its id.
+    pub fn credential(id: &CredentialId) -> Self {
+        Self { hash: Sha256::digest(id.as_str().as_bytes()).into(), what: What::Credential }
+    }
+
+    /// Whether it names an id and a password.
+    pub fn is_password(&self) -> bool {
+        self.what == What::Presented(CredentialKind::Basic)
     }
 
     /// The key that a change names. None for Basic, whose keys only the VM can compute, and for

@@ -1,10 +1,10 @@
 //! What one VM admitted and refused since its last report.
 
-use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::id::{ApiUid, CredentialId};
+use crate::sorted::Sorted;
 use crate::wire::exchange::{MAX_USAGE, UsageReport, UsageRow};
 
 /// Different rows kept at most; what is over is counted by its result alone.
@@ -16,7 +16,7 @@ pub const ADMITTED: &str = "admitted";
 pub struct Usage {
     boot: u64,
     seq: u64,
-    rows: BTreeMap<Row, u64>,
+    rows: Sorted<Row, u64>,
     unacknowledged: Option<UsageReport>,
 }
 
@@ -31,7 +31,7 @@ struct Row {
 impl Usage {
     /// Nothing counted yet. `boot` names this life of the VM.
     pub fn new(boot: u64) -> Self {
-        Self { boot, seq: 0, rows: BTreeMap::new(), unacknowledged: None }
+        Self { boot, seq: 0, rows: Sorted::new(), unacknowledged: None }
     }
 
     /// Counts `count` calls.
@@ -52,8 +52,12 @@ impl Usage {
         if self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&row) {
             row = Row { credential: None, secret: None, api: None, result };
         }
-        let counter = self.rows.entry(row).or_insert(0);
-        *counter = counter.saturating_add(count);
+        match self.rows.get_mut(&row) {
+            Some(counter) => *counter = counter.saturating_add(count),
+            None => {
+                self.rows.insert(row, count);
+            }
+        }
     }
 
     /// Whether there is something to report.
@@ -66,7 +70,7 @@ impl Usage {
         if self.unacknowledged.is_none() && !self.rows.is_empty() {
             let mut rows = Vec::new();
             while rows.len() < MAX_USAGE
-                && let Some((row, count)) = self.rows.pop_first()
+                && let Some((row, count)) = self.rows.pop()
             {
                 rows.push(UsageRow {
                     credential: row.credential,
