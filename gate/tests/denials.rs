@@ -1,5 +1,5 @@
 //! Every refusal as it goes over the wire, in both formats, against the files in
-//! `tests/vectors/denials`. `KEYGATE_BLESS=1 cargo test -p gate --test denials` writes them
+//! `tests/vectors/denials`. `BLESS=1 cargo test -p gate --test denials` writes them
 //! anew; look at the difference before committing it.
 #![cfg(not(target_arch = "wasm32"))] // it reads files
 
@@ -112,7 +112,7 @@ fn file(name: &str) -> PathBuf {
 fn refusals_read_as_their_golden_files_say() {
     for (name, denial) in rows() {
         let rendered = render(&denial);
-        if std::env::var_os("KEYGATE_BLESS").is_some() {
+        if std::env::var_os("BLESS").is_some() {
             std::fs::write(file(name), &rendered).expect("the folder is writable");
         }
         let golden = std::fs::read_to_string(file(name)).unwrap_or_default();
