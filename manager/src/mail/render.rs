@@ -163,18 +163,18 @@ mod tests {
     use super::*;
 
     /// Renders a sample and compares it with the golden file `tests/mail/<name>.golden`;
-    /// `KEYGATE_BLESS=1` writes the file anew.
+    /// `BLESS=1` writes the file anew.
     fn check<C: MailContext>(name: &str, sample: &C) -> Rendered {
         let mail = render(C::TEMPLATE, Language::En, sample).expect("renders");
         let printed =
             format!("Subject: {}\n\n=== text ===\n{}\n=== html ===\n{}", mail.subject, mail.text, mail.html);
         let file =
             PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/mail").join(format!("{name}.golden"));
-        if std::env::var_os("KEYGATE_BLESS").is_some() {
+        if std::env::var_os("BLESS").is_some() {
             std::fs::write(&file, &printed).expect("golden file is written");
         }
         let golden = std::fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(printed, golden, "{name} differs from {}; KEYGATE_BLESS=1 accepts it", file.display());
+        assert_eq!(printed, golden, "{name} differs from {}; BLESS=1 accepts it", file.display());
         mail
     }
 
