@@ -152,6 +152,16 @@ impl Envoy {
         Ok(client::http1(self.admin, &Call::get("/config_dump")).await?.text())
     }
 
+    /// Whether it was started and not stopped since.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// The token with which it speaks to the manager.
+    pub fn token(&self) -> &str {
+        &self.wiring.token
+    }
+
     /// Resident memory in KiB.
     pub fn rss_kib(&self) -> Result<u64> {
         self.process.as_ref().context("Envoy does not run")?.rss_kib()

@@ -5,13 +5,14 @@
 //! - [`world`]: everything started and wired, one per test file.
 //! - [`client`], [`load`]: who calls.
 //! - [`envoy`], [`manager`], [`upstream`], [`smtp`], [`postgres`]: what is called.
-//! - [`api`]: the management API as an operator uses it.
+//! - [`api`], [`cast`]: the management API as an operator uses it, and what tests put on record.
 //! - [`faulty_proxy`]: loses, delays or holds back the manager's answers.
 //! - [`process`], [`provision`]: processes that die with us, and where their programs are.
 //!
 //! Everything listens on loopback, on free ports. Nothing here decides what is right: the tests do.
 
 pub mod api;
+pub mod cast;
 pub mod client;
 pub mod envoy;
 pub mod faulty_proxy;
