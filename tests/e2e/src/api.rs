@@ -59,12 +59,13 @@ impl Operator {
         self.done(Call::get(path)).await
     }
 
-    /// Reads the resource's version, then sends `method` with it in `If-Match`.
-    pub async fn write(&self, method: &str, path: &str, body: Value) -> Result<Value> {
-        let present = self.call(Call::get(path)).await?;
+    /// Reads the resource's version, then sends `method` to it or to its `action` with that version
+    /// in `If-Match`.
+    pub async fn write(&self, method: &str, resource: &str, action: &str, body: Value) -> Result<Value> {
+        let present = self.call(Call::get(resource)).await?;
         let version =
-            present.header("etag").with_context(|| format!("{path} has no ETag: {}", present.text()))?;
-        let mut call = Call::new(method, path).header("if-match", version);
+            present.header("etag").with_context(|| format!("{resource} has no ETag: {}", present.text()))?;
+        let mut call = Call::new(method, &format!("{resource}{action}")).header("if-match", version);
         if !body.is_null() {
             call = call.header("content-type", "application/json").body(body.to_string());
         }
@@ -73,7 +74,7 @@ impl Operator {
 
     /// `PATCH` of the present version, which must succeed.
     pub async fn patch(&self, path: &str, body: Value) -> Result<Value> {
-        self.write("PATCH", path, body).await
+        self.write("PATCH", path, "", body).await
     }
 
     /// `DELETE`, which must succeed.

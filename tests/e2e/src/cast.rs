@@ -142,33 +142,15 @@ impl World {
 
     /// Brings a pair in that exists elsewhere, as an operator would on the command line.
     pub fn import(&self, pair: Pair, name: &str, terms: &Terms) -> Result<Pair> {
-        let secret = self.manager.folder().join(format!("{}.secret", pair.api_key.len() + name.len()));
-        std::fs::write(&secret, &pair.secret_key).with_context(|| format!("write {}", secret.display()))?;
         let quota = terms.quota.to_string();
-        let secret = secret.display().to_string();
-        let mut arguments = vec![
-            "keys",
-            "import",
-            "--client",
-            &terms.client,
-            "--name",
-            name,
-            "--api-key",
-            &pair.api_key,
-            "--secret-key-file",
-            &secret,
-            "--effective",
-            &terms.effective,
-            "--expiry",
-            &terms.expiry,
-            "--quota",
-            &quota,
-        ];
+        let mut arguments = vec!["keys", "import", "--client", &terms.client, "--name", name];
+        arguments.extend(["--api-key", &pair.api_key, "--secret-file", "-", "--quota", &quota]);
+        arguments.extend(["--effective-date", &terms.effective, "--expiry-date", &terms.expiry]);
         for api in &terms.apis {
             arguments.extend(["--api", api]);
         }
-        let printed = self.manager.run(&arguments)?;
-        let id = printed.split_whitespace().find(|word| word.starts_with("key_")).map(str::to_owned);
+        let printed = self.manager.run_with(&arguments, &pair.secret_key)?;
+        let id = printed.lines().find_map(|line| line.strip_prefix("key: ")).map(str::to_owned);
         Ok(Pair {
             id: id.with_context(|| format!("`keygate keys import` printed no id:\n{printed}"))?,
             ..pair

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -19,6 +20,8 @@ pub struct Manager {
     /// Where it listens, for operators and gateways alike.
     pub address: SocketAddr,
     folder: PathBuf,
+    /// Days by which its clock is wrong.
+    clock_shift_days: i64,
     process: Option<Process>,
 }
 
@@ -32,7 +35,7 @@ impl Manager {
             file.push_str(&format!("{name} = {value}\n"));
         }
         std::fs::write(folder.join("keygate.toml"), file).context("write keygate.toml")?;
-        Ok(Self { address, folder: folder.to_owned(), process: None })
+        Ok(Self { address, folder: folder.to_owned(), clock_shift_days: 0, process: None })
     }
 
     /// A command of `keygate` in the manager's folder.
@@ -45,7 +48,16 @@ impl Manager {
                 command.env_remove(name);
             }
         }
+        if self.clock_shift_days != 0 {
+            command.env("LD_PRELOAD", clock_shift_library()?);
+            command.env("E2E_CLOCK_SHIFT_S", (self.clock_shift_days * 86_400).to_string());
+        }
         Ok(command)
+    }
+
+    /// From its next start, and for every command, it is another day.
+    pub fn set_day(&mut self, days_from_today: i64) {
+        self.clock_shift_days = days_from_today;
     }
 
     /// Runs a command of `keygate` to its end and returns what it printed.
@@ -125,4 +137,20 @@ impl Manager {
     pub fn folder(&self) -> &Path {
         &self.folder
     }
+}
+
+/// `clock_shift.c`, compiled with the C compiler that Rust links with.
+fn clock_shift_library() -> Result<PathBuf> {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(library) = LIBRARY.get() {
+        return Ok(library.clone());
+    }
+    let library = std::env::temp_dir().join(format!("keygate-clock-shift-{}.so", std::process::id()));
+    let source = provision::root().join("tests/e2e/src/clock_shift.c");
+    let compiled =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").status();
+    if !compiled.context("compile clock_shift.c: is there a C compiler `cc`?")?.success() {
+        bail!("clock_shift.c does not compile");
+    }
+    Ok(LIBRARY.get_or_init(|| library).clone())
 }

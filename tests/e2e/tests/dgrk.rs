@@ -18,6 +18,8 @@ struct Stage {
     world: World,
     orders: String,
     client: String,
+    /// Its last day was yesterday.
+    expired: Pair,
 }
 
 static STAGE: OnceCell<Stage> = OnceCell::const_new();
@@ -29,12 +31,17 @@ async fn stage() -> Result<&'static Stage> {
                 settings: vec![("max_signed_body_bytes", MAX_SIGNED_BODY.to_string())],
                 ..Plan::default()
             };
-            let world = World::start("dgrk", plan).await?;
+            let mut world = World::start("dgrk", plan).await?;
             let orders = world.api("orders", "/orders", json!({})).await?;
             world.api("reports", "/reports", json!({})).await?;
             let client = world.client("acme", json!({})).await?;
+            // Nobody can bring in a key that is over: it was brought in when it was not.
+            world.manager.set_day(-9);
+            let terms = Terms::new(&client, &[&orders]).days(-9, -1);
+            let expired = world.import(Pair::named("expired"), "expired", &terms)?;
+            world.manager.set_day(0);
             world.until_known(&Call::get("/reports")).await?;
-            Ok(Stage { world, orders, client })
+            Ok(Stage { world, orders, client, expired })
         })
         .await
 }
@@ -168,14 +175,15 @@ fn api_that_is_not_on_the_key_is_refused() -> Result<()> {
 fn expired_key_and_key_of_tomorrow_are_refused() -> Result<()> {
     e2e::run(async {
         let stage = stage().await?;
+        let tomorrow = stage.pair("effective tomorrow", &stage.terms().days(1, 30))?;
+        let today = stage.pair("today alone", &stage.terms().days(0, 0))?;
         let rows = [
-            ("expired yesterday", -30, -1, "401 credential_expired"),
-            ("effective tomorrow", 1, 30, "401 credential_not_effective"),
-            ("today alone", 0, 0, "200"),
+            (&stage.expired, "401 credential_expired"),
+            (&tomorrow, "401 credential_not_effective"),
+            (&today, "200"),
         ];
-        for (name, effective, expiry, expected) in rows {
-            let pair = stage.pair(name, &stage.terms().days(effective, expiry))?;
-            assert_eq!(stage.call(pair.sign(Call::get("/orders/day"))).await?.verdict(), expected, "{name}");
+        for (pair, expected) in rows {
+            assert_eq!(stage.call(pair.sign(Call::get("/orders/day"))).await?.verdict(), expected);
         }
         Ok(())
     })
@@ -189,7 +197,7 @@ fn revoked_key_is_refused_within_a_second() -> Result<()> {
         let call = pair.sign(Call::get("/orders/revoked"));
         assert_eq!(stage.call(call.clone()).await?.status, 200);
         let operator = stage.world.operator();
-        operator.post(&format!("/api/v1/keys/{}/revoke", pair.id), json!({})).await?;
+        operator.write("POST", &format!("/api/v1/keys/{}", pair.id), "/revoke", Value::Null).await?;
         let revoked = wait::now();
         loop {
             let answer = stage.call(call.clone()).await?;

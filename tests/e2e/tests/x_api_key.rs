@@ -15,6 +15,8 @@ struct Stage {
     orders: String,
     group: String,
     client: String,
+    /// Its last day was yesterday.
+    expired: XApiKey,
 }
 
 static STAGE: OnceCell<Stage> = OnceCell::const_new();
@@ -22,7 +24,7 @@ static STAGE: OnceCell<Stage> = OnceCell::const_new();
 async fn stage() -> Result<&'static Stage> {
     STAGE
         .get_or_try_init(|| async {
-            let world = World::start("x-api-key", Plan::default()).await?;
+            let mut world = World::start("x-api-key", Plan::default()).await?;
             let orders = world.api("orders", "/orders", json!({})).await?;
             world.api("reports", "/reports", json!({})).await?;
             let bearer_only = json!({ "accepts": ["x_api_key"], "methods": ["GET", "POST"] });
@@ -31,8 +33,17 @@ async fn stage() -> Result<&'static Stage> {
             world.api("off", "/off", json!({ "enabled": false })).await?;
             let group = world.group("partners", &[&orders, &plain]).await?;
             let client = world.client("acme", json!({ "groups": [group] })).await?;
+            // Nobody can create a key that is over: it was created when it was not.
+            world.manager.stop().await?;
+            world.manager.set_day(-9);
+            world.manager.start().await?;
+            let days = json!({ "effective_date": wait::day(-9), "expiry_date": wait::day(-1) });
+            let expired = world.x_api_key(&client, &[&group], days).await?;
+            world.manager.stop().await?;
+            world.manager.set_day(0);
+            world.manager.start().await?;
             world.until_known(&Call::get("/off")).await?;
-            Ok(Stage { world, orders, group, client })
+            Ok(Stage { world, orders, group, client, expired })
         })
         .await
 }
