@@ -549,3 +549,46 @@ async fn the_last_use_of_a_secret_is_known_by_the_minute() {
         assert_eq!(key["secrets"][0]["last_used_at"], json!(World::START.0 + 60_000), "{key}");
     }
 }
+
+/// `cargo test --release -p manager --lib -- --ignored --nocapture renewals_per_second`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement: it prints figures, and is worth running alone and in release only"]
+async fn renewals_per_second() {
+    const CALLS: u64 = 64;
+    const EACH: u64 = 50;
+    const PER_CALL: u64 = 16;
+    for world in World::both().await {
+        let (mut meters, caller) = (Vec::new(), gateway(&world, "edge").await);
+        for owner in 0..200 {
+            meters.push(meter(&world, &format!("key_{owner}"), 1_000_000_000).await);
+        }
+        let began = crate::telemetry::Stopwatch::start();
+        let calls: Vec<_> = (0..CALLS)
+            .map(|call| {
+                let (caller, meters) = (caller.clone(), meters.clone());
+                tokio::spawn(async move {
+                    for round in 0..EACH {
+                        let renewals: Vec<_> = (0..PER_CALL)
+                            .map(|n| {
+                                let at = (call * 7 + round * 13 + n * 11) % 200;
+                                renewal(meters[at as usize], 1 + call * 1_000_000 + round * 1_000 + n, 1, 5)
+                            })
+                            .collect();
+                        let answer = exchange(&caller, json!({"renew": renewals})).await;
+                        assert_eq!(answer.renewed.len() as u64, PER_CALL);
+                    }
+                })
+            })
+            .collect();
+        for call in calls {
+            call.await.expect("answered");
+        }
+        let us = began.elapsed_us();
+        let renewals = CALLS * EACH * PER_CALL;
+        println!(
+            "{:?}: {renewals} renewals, {} per second",
+            world.app.db.dialect(),
+            renewals * 1_000_000 / us
+        );
+    }
+}

@@ -1,5 +1,6 @@
 //! Adding gateways, rotating their tokens, and letting them in.
 
+use gate::id::Epoch;
 use gate::time::UnixMillis;
 use serde_json::{Value, json};
 
@@ -145,6 +146,24 @@ pub async fn revoke(app: &App, gateway: &str, token: &str, by: &str) -> Result<(
     audit::record(&mut write, entry, now).await?;
     write.commit().await?;
     Ok(())
+}
+
+/// Begins a new life of the database, so that nothing from after the backup is taken for known.
+pub async fn after_restore(app: &App, by: &str) -> Result<Epoch, DbError> {
+    let now = app.now();
+    let fresh = Epoch(app.random.number());
+    let mut write = app.db.write("gateways.after_restore").await?;
+    let known = changes::head(&mut write).await?.epoch;
+    changes::renew_epoch(&mut write, known, fresh).await?;
+    let entry = audit::Entry {
+        actor: by.into(),
+        action: "gateways.after_restore",
+        subject: "database".into(),
+        detail: json!({"epoch_before": known, "epoch": fresh}),
+    };
+    audit::record(&mut write, entry, now).await?;
+    write.commit().await?;
+    Ok(fresh)
 }
 
 /// What `GET /api/v1/gateways` shows.

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Issued, add, revoke, rotate};
+use super::{Issued, add, after_restore, revoke, rotate};
 use crate::app::App;
 
 /// The variable in which Envoy's process holds the token.
@@ -34,6 +34,9 @@ pub enum Command {
         /// The token's id, gwt_…
         token: String,
     },
+    /// After the database was restored from a backup: every gateway asks anew for what it holds,
+    /// and leases of the time before are refused.
+    AfterRestore,
 }
 
 /// Runs one command.
@@ -44,6 +47,10 @@ pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Revoke { name, token } => {
             revoke(app, &name, &token, "cli").await?;
             println!("token {token} of {name} is revoked");
+        }
+        Command::AfterRestore => {
+            let epoch = after_restore(app, "cli").await?;
+            println!("the database has a new epoch, {epoch}: gateways begin anew with their next poll");
         }
     }
     Ok(())

@@ -125,3 +125,20 @@ async fn the_overview_shows_each_envoy_and_no_secret() {
         other.post("/gateway/v1/exchange", exchange).await.problem(403, "forbidden");
     }
 }
+
+#[tokio::test]
+async fn after_a_restore_gateways_begin_anew() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let gateway = added(&admin, "edge").await;
+        let caller = world.bearer(text(&gateway, "token"));
+        let before = caller.get(POLL).await.expect(200);
+        super::after_restore(&world.app, "test").await.expect("a new epoch");
+        let query = format!("/gateway/v1/changes?epoch={}&since=0&wait_ms=0", before["epoch"]);
+        let after = caller.get(&query).await.expect(200);
+        assert_eq!(after["reset"], true);
+        assert_ne!(after["epoch"], before["epoch"]);
+        let entries = admin.get("/api/v1/audit").await.expect(200);
+        assert_eq!(entries["items"][0]["action"], "gateways.after_restore");
+    }
+}
