@@ -185,7 +185,7 @@ async fn prepare(app: &App) -> Result<(), DbError> {
         }
         write.commit().await
     });
-    prepared.await.map(|()| ())
+    prepared.await.copied()
 }
 
 fn settings(config: &Config) -> Settings {

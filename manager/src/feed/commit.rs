@@ -96,27 +96,23 @@ impl Committer {
 
 async fn run(app: &App, jobs: Vec<Job>) {
     let (works, replies): (Vec<Work>, Vec<_>) = jobs.into_iter().map(|job| (job.work, job.reply)).unzip();
-    match write(app, &works).await {
-        Ok(done) => {
-            for (reply, done) in replies.into_iter().zip(done) {
-                // A receiver that is gone gets the same answer when it repeats its step.
-                let _ = reply.send(Ok(done));
-            }
-        }
-        Err(error) if works.len() == 1 => {
-            for reply in replies {
-                let _ = reply.send(Err(error));
-                break;
-            }
-        }
+    let answers: Vec<Result<Done, DbError>> = match write(app, &works).await {
+        Ok(done) => done.into_iter().map(Ok).collect(),
+        Err(error) if works.len() == 1 => vec![Err(error)],
         Err(error) => {
             // One of them may be at fault; nothing was written, so each is tried by itself.
             tracing::warn!(%error, "A common commit of {} exchanges failed; each is tried alone", works.len());
-            for (work, reply) in works.into_iter().zip(replies) {
-                let alone = write(app, std::slice::from_ref(&work)).await;
-                let _ = reply.send(alone.map(|mut done| done.remove(0)));
+            let mut answers = Vec::with_capacity(works.len());
+            for work in &works {
+                let alone = write(app, std::slice::from_ref(work)).await;
+                answers.push(alone.map(|mut done| done.remove(0)));
             }
+            answers
         }
+    };
+    for (reply, answer) in replies.into_iter().zip(answers) {
+        // A caller that is gone gets the same answer when it repeats its steps.
+        let _ = reply.send(answer);
     }
 }
 

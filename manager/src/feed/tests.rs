@@ -248,6 +248,42 @@ async fn exchanges_that_wait_together_are_answered_apart() {
 }
 
 #[tokio::test]
+async fn an_exchange_that_cannot_be_written_spoils_none_of_its_company() {
+    for world in World::both().await {
+        let caller = gateway(&world, "edge").await;
+        let held = meter(&world, "held", 100).await;
+        let (good, bad) = (meter(&world, "good", 100).await, meter(&world, "bad", 100).await);
+        world.sql("UPDATE meters SET zone = 'nowhere' WHERE owner = 'bad'").await;
+        exchange(&caller, json!({})).await;
+
+        // While one commit waits for this lock, the two others gather behind it.
+        let mut lock = world.app.db.write("test.lock").await.expect("a transaction");
+        let (limit, now) = (Limit::total(100), world.app.now());
+        quotas::set_limit(&mut lock, MeterKind::KeyUses, "held", limit, now).await.expect("locked");
+        let calls: Vec<_> = [held, bad, good]
+            .map(|meter| {
+                let caller = caller.clone();
+                tokio::spawn(async move {
+                    caller.post(EXCHANGE, request(json!({"renew": [renewal(meter, 1, 1, 1)]}))).await
+                })
+            })
+            .into_iter()
+            .collect();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        lock.commit().await.expect("released");
+        let mut answers = Vec::new();
+        for call in calls {
+            answers.push(call.await.expect("answered"));
+        }
+        let [held, bad, good] = answers.try_into().expect("three");
+        for answer in [held, good] {
+            assert_eq!(answer.expect(200)["renewed"][0]["outcome"], "granted");
+        }
+        bad.problem(500, "internal");
+    }
+}
+
+#[tokio::test]
 async fn a_usage_report_counts_once() {
     for world in World::both().await {
         let caller = gateway(&world, "edge").await;
