@@ -15,6 +15,7 @@ use core::fmt;
 
 use crate::denial::Denial;
 use crate::id::{ApiUid, Epoch, Revision};
+use crate::sorted::Sorted;
 use crate::wire::directory::{ApiEntry, DirectoryAnswer, PathRule, Settings};
 
 /// Segments of a path at most, of a rule and of a request: matching visits each with every
@@ -27,7 +28,7 @@ pub struct Directory {
     epoch: Epoch,
     revision: Revision,
     settings: Settings,
-    apis: BTreeMap<ApiUid, Rc<ApiEntry>>,
+    apis: Sorted<ApiUid, Rc<ApiEntry>>,
     index: Index,
 }
 
@@ -80,7 +81,9 @@ impl Directory {
         for uid in &answer.removed {
             apis.remove(uid);
         }
-        apis.extend(answer.apis.into_iter().map(|api| (api.uid.clone(), Rc::new(api))));
+        for api in answer.apis {
+            apis.insert(api.uid.clone(), Rc::new(api));
+        }
         self.index = Index::build(&apis)?;
         self.apis = apis;
         self.settings = answer.settings;
@@ -128,10 +131,11 @@ impl Directory {
         match (search.found, search.allow) {
             (Some(api), _) => Ok(api),
             (None, allow) if allow.is_empty() => Err(Denial::ApiNotFound),
-            (None, mut allow) => {
-                allow.sort_unstable();
-                allow.dedup();
-                Err(Denial::MethodNotAllowed { allow: allow.into_iter().map(ToString::to_string).collect() })
+            (None, allow) => {
+                let allow: Sorted<&str, ()> = allow.into_iter().map(|method| (method, ())).collect();
+                Err(Denial::MethodNotAllowed {
+                    allow: allow.iter().map(|(method, ())| method.to_string()).collect(),
+                })
             }
         }
     }
@@ -160,9 +164,9 @@ struct Node {
 }
 
 impl Index {
-    fn build(apis: &BTreeMap<ApiUid, Rc<ApiEntry>>) -> Result<Self, DirectoryError> {
+    fn build(apis: &Sorted<ApiUid, Rc<ApiEntry>>) -> Result<Self, DirectoryError> {
         let mut index = Self::default();
-        for api in apis.values() {
+        for (_, api) in apis.iter() {
             if api.hosts.is_empty() {
                 index.any_host.insert(api)?;
             }

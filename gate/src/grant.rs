@@ -6,6 +6,7 @@ use core::fmt;
 
 use crate::address::{Bindings, Block, NotABlock};
 use crate::id::{ApiUid, ClientKey, GroupId};
+use crate::sorted::Sorted;
 use crate::wire::directory::ApiEntry;
 use crate::wire::exchange::{Grant, Permission};
 
@@ -26,8 +27,8 @@ pub struct HeldGrant {
 
 #[derive(Clone, Debug)]
 enum Permitted {
-    Apis(Vec<ApiUid>),
-    Groups(Vec<GroupId>),
+    Apis(Sorted<ApiUid, ()>),
+    Groups(Sorted<GroupId, ()>),
 }
 
 /// Why a grant cannot be taken. The credential stays unknown, and the caller is refused.
@@ -70,14 +71,12 @@ impl HeldGrant {
     /// Whether `api` is among what may be called.
     pub fn permits(&self, api: &ApiEntry) -> bool {
         match &self.permitted {
-            Permitted::Apis(apis) => apis.binary_search(&api.uid).is_ok(),
-            Permitted::Groups(groups) => api.groups.iter().any(|group| groups.binary_search(group).is_ok()),
+            Permitted::Apis(apis) => apis.contains_key(&api.uid),
+            Permitted::Groups(groups) => api.groups.iter().any(|group| groups.contains_key(group)),
         }
     }
 }
 
-fn sorted<T: Clone + Ord>(ids: &[T]) -> Vec<T> {
-    let mut ids = ids.to_vec();
-    ids.sort_unstable();
-    ids
+fn sorted<T: Clone + Ord>(ids: &[T]) -> Sorted<T, ()> {
+    ids.iter().map(|id| (id.clone(), ())).collect()
 }

@@ -52,20 +52,34 @@ pub fn update<S: Shared + ?Sized, T>(
     key: &[u8],
     mut change: impl FnMut(Option<&[u8]>) -> (Write, T),
 ) -> Option<T> {
+    let mut result = None;
+    let written = write_until_alone(shared, key, &mut |value| {
+        let (write, changed) = change(value);
+        result = Some(changed);
+        write
+    });
+    if written { result } else { None }
+}
+
+/// One loop for all: [`update`] is compiled for each of its many callers.
+fn write_until_alone<S: Shared + ?Sized>(
+    shared: &mut S,
+    key: &[u8],
+    change: &mut dyn FnMut(Option<&[u8]>) -> Write,
+) -> bool {
     for _ in 0..CAS_ATTEMPTS {
         let found = shared.get(key);
         let value = found.as_ref().map(|(value, _)| value.as_slice()).filter(|value| !value.is_empty());
-        let (write, result) = change(value);
-        let written = match (write, found) {
+        let written = match (change(value), found) {
             (Write::Keep, _) => Ok(()),
             (Write::Put(value), Some((_, cas))) => shared.set(key, &value, cas),
             (Write::Put(value), None) => shared.create(key, &value),
         };
         if written.is_ok() {
-            return Some(result);
+            return true;
         }
     }
-    None
+    false
 }
 
 #[cfg(test)]

@@ -35,13 +35,12 @@ pub struct Change {
     /// Its number.
     pub revision: Revision,
     /// What it is about.
-    #[serde(flatten)]
     pub subject: Subject,
 }
 
 /// What changed. The filter forgets what it holds about it and asks again when needed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Subject {
     /// A client: all grants of all its credentials are stale.
     Client {
@@ -71,7 +70,7 @@ pub enum Subject {
 
 /// How a credential is looked up: what of it a request shows, secrets only as a hash.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(tag = "as", content = "value", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Fingerprint {
     /// The public API key text of a DGRK pair.
     Dgrk(alloc::string::String),

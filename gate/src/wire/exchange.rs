@@ -113,7 +113,7 @@ pub struct ExchangeAnswer {
 
 /// Whether a credential exists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "found", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Resolved {
     /// It does: what it may do. (Boxed: a grant is large, an "unknown" is not.)
     Known {
@@ -180,7 +180,7 @@ pub struct Grant {
 
 /// How a caller proves to hold the secret of what it presents. `Debug` shows no secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "by", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Proof {
     /// It was found by the hash of the secret (X-Api-Key, token), or the manager checked the
     /// password (Basic).
@@ -230,7 +230,7 @@ pub enum ClientStatus {
 
 /// What a credential may call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "to", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Permission {
     /// Exactly these APIs (DGRK).
     Apis {
@@ -310,13 +310,12 @@ pub struct RenewalAnswer {
     /// Echoed.
     pub seq: u64,
     /// The answer itself.
-    #[serde(flatten)]
     pub outcome: RenewalOutcome,
 }
 
 /// See [`RenewalAnswer`]. All durations count from the moment the call was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum RenewalOutcome {
     /// A lease.
     Granted {

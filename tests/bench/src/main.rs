@@ -73,9 +73,13 @@ fn print(variants: &[Variant], samples: &[Vec<f64>]) {
     let summary = |samples: &[f64]| {
         let mut sorted = samples.to_vec();
         sorted.sort_by(f64::total_cmp);
-        (sorted.first().copied().unwrap_or(f64::NAN), sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN))
+        (
+            sorted.first().copied().unwrap_or(f64::NAN),
+            sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN),
+        )
     };
-    let (baseline_min, baseline_median) = samples.first().map_or((f64::NAN, f64::NAN), |plain| summary(plain));
+    let (baseline_min, baseline_median) =
+        samples.first().map_or((f64::NAN, f64::NAN), |plain| summary(plain));
     println!(
         "{:<42} {:>8} {:>8} {:>8} {:>8} {:>12}",
         "CPU of the worker per request", "min µs", "median", "added", "ratio", "normalised"
@@ -90,5 +94,7 @@ fn print(variants: &[Variant], samples: &[Vec<f64>]) {
             (min - baseline_min) * REFERENCE_BASELINE_US / baseline_min,
         );
     }
-    println!("normalised: added µs (of the minima) on a machine where the first row takes {REFERENCE_BASELINE_US} µs");
+    println!(
+        "normalised: added µs (of the minima) on a machine where the first row takes {REFERENCE_BASELINE_US} µs"
+    );
 }

@@ -53,8 +53,7 @@ impl Yard {
         let free_client = world.client("free", json!({ "groups": [group] })).await?;
         let counted_key = world.x_api_key(&counted_client, &[&group], json!({})).await?;
         let free_key = world.x_api_key(&free_client, &[&group], json!({})).await?;
-        let signing =
-            world.import(Pair::named("bench"), "bench", &Terms::new(&counted_client, &[&api]))?;
+        let signing = world.import(Pair::named("bench"), "bench", &Terms::new(&counted_client, &[&api]))?;
 
         let get = Call::get("/bench");
         let body = json_of_bytes(1_024);
@@ -64,12 +63,17 @@ impl Yard {
             ("Keygate: X-Api-Key, no limit", Filter::Keygate, get.clone().x_api_key(&free_key.text)),
             ("Keygate: X-Api-Key, rate and quota", Filter::Keygate, get.x_api_key(&counted_key.text)),
             ("no filter, POST of 1 KiB", Filter::None, Call::post("/bench", body.clone())),
-            ("Keygate: DGRK, POST of 1 KiB, rate and quota", Filter::Keygate, signing.sign(Call::post("/bench", body))),
+            (
+                "Keygate: DGRK, POST of 1 KiB, rate and quota",
+                Filter::Keygate,
+                signing.sign(Call::post("/bench", body)),
+            ),
         ];
         let mut variants = Vec::new();
         let mut envoys = Vec::new();
         for (number, (name, filter, call)) in rows.into_iter().enumerate() {
-            let envoy = filter.envoy(&world, number).await.with_context(|| format!("start the Envoy of “{name}”"))?;
+            let envoy =
+                filter.envoy(&world, number).await.with_context(|| format!("start the Envoy of “{name}”"))?;
             let process = envoy.process_id().context("it was just started")?;
             variants.push(Variant { name, address: envoy.address, envoy_process: process, call });
             envoys.push(envoy);
