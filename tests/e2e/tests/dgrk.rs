@@ -344,7 +344,8 @@ fn hostile_headers_are_refused_and_the_vm_lives() -> Result<()> {
         let good = pair.sign(Call::get("/orders/hostile"));
         let mut twice = good.clone();
         twice.headers.extend(good.headers.clone());
-        assert_eq!(stage.call(twice).await?.verdict(), "400 credential_duplicated");
+        // Envoy joins the two with a comma before the filter sees them.
+        assert_eq!(stage.call(twice).await?.verdict(), "401 credential_malformed");
         for value in [&b"DGRK ab\xff\xfe.x"[..], b"DGRK", b"DGRK ", b"DGRK a.b.c", b"\xff\xfe", b"dgrk x"] {
             let answer = stage.call(Call::get("/orders/hostile").header("authorization", value)).await?;
             assert_eq!(answer.status, 401, "{value:?}: {}", answer.text());

