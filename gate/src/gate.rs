@@ -437,7 +437,7 @@ impl Gate {
 
     /// Whether requests can be decided: a directory is held, and is fresh.
     pub fn is_ready(&self, now: Now) -> bool {
-        self.directory.is_some() && now.mono < self.feed.fresh_until
+        self.directory.is_some() && self.feed.is_fresh(self.staleness_ms(), now.mono)
     }
 
     /// Whether [`Gate::poll`] may have something.

@@ -230,7 +230,7 @@ impl Gate {
         if for_body {
             self.check_body_size(arrival)?;
         }
-        if self.feed.fresh_until <= now {
+        if !self.feed.is_fresh(self.staleness_ms(), now) {
             // What is held may be revoked by now, and nobody can be asked.
             return Err(Denial::Stale.into());
         }

@@ -27,6 +27,8 @@ pub const EXCHANGE_TIMEOUT_MS: u64 = 1_000;
 pub const MAX_EXCHANGES: usize = 4;
 /// How often usage is reported.
 pub const USAGE_EVERY_MS: u64 = 1_000;
+/// A node that was answered a poll within this is connected.
+const CONNECTED_MS: u64 = 2_000;
 /// Meters whose buckets are remembered, per cached grant.
 const METERS_PER_GRANT: usize = 4;
 /// Buckets that the leader looks through with each tick: all of them within about a second.
@@ -113,7 +115,7 @@ impl Gate {
         let mut renew = Vec::new();
         let mut buckets = Vec::new();
         // "Connected": a poll was answered lately, so that idle leases can be fetched again.
-        let connected = self.feed.fresh_until.0.saturating_sub(self.staleness_ms()) + 2_000 > now.0;
+        let connected = self.feed.is_fresh(CONNECTED_MS, now);
         for bucket in due {
             let room = MAX_RENEWALS - renew.len();
             if room == 0 {

@@ -57,8 +57,9 @@ pub struct FeedState {
     pub next_batch: u64,
     /// How often everything was to be asked anew.
     pub resets: u64,
-    /// Until when what is held may be used.
-    pub fresh_until: MonoMillis,
+    /// When the newest answered poll was sent: what is held may be used for `max_staleness_s` from
+    /// then on, whatever that setting was before. 0 before the first.
+    pub polled_at: MonoMillis,
     /// How often the directory changed, as far as changes tell.
     pub directory_wanted: u64,
     /// Of these, how many the shared directory covers.
@@ -76,12 +77,17 @@ impl FeedState {
         revision: Revision(0),
         next_batch: 0,
         resets: 0,
-        fresh_until: MonoMillis(0),
+        polled_at: MonoMillis(0),
         directory_wanted: 1,
         directory_served: 0,
         snapshot: 0,
         deltas: 0,
     };
+
+    /// Whether what is held may be used.
+    pub fn is_fresh(&self, staleness_ms: u64, now: MonoMillis) -> bool {
+        self.polled_at.0 != 0 && self.polled_at + staleness_ms > now
+    }
 
     fn encode(&self) -> Vec<u8> {
         numbers(&[
@@ -89,7 +95,7 @@ impl FeedState {
             self.revision.0,
             self.next_batch,
             self.resets,
-            self.fresh_until.0,
+            self.polled_at.0,
             self.directory_wanted,
             self.directory_served,
             self.snapshot,
@@ -99,13 +105,13 @@ impl FeedState {
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (numbers, rest) = read_numbers::<9>(bytes)?;
-        let [epoch, revision, next_batch, resets, fresh_until, wanted, served, snapshot, deltas] = numbers;
+        let [epoch, revision, next_batch, resets, polled_at, wanted, served, snapshot, deltas] = numbers;
         rest.is_empty().then_some(Self {
             epoch: Epoch(epoch),
             revision: Revision(revision),
             next_batch,
             resets,
-            fresh_until: MonoMillis(fresh_until),
+            polled_at: MonoMillis(polled_at),
             directory_wanted: wanted,
             directory_served: served,
             snapshot,

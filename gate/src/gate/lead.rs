@@ -74,7 +74,7 @@ impl Gate {
             Err(why) => return self.poll_refused(&why, now),
         };
         self.polls.answered();
-        let fresh_until = sent + self.staleness_ms();
+        let polled_at = sent;
         let continues = |state: &FeedState| state.epoch == epoch && state.revision == since;
         let news = if answer.reset || answer.epoch != epoch {
             feed::change(host, &self.keys, |state| {
@@ -84,17 +84,17 @@ impl Gate {
                     state.revision = answer.revision;
                     state.resets += 1;
                     state.directory_wanted += 1;
-                    state.fresh_until = fresh_until.max(state.fresh_until);
+                    state.polled_at = polled_at.max(state.polled_at);
                 }
                 agreed
             })
         } else if answer.revision > since {
-            self.share_changes(&answer, epoch, since, fresh_until, host)
+            self.share_changes(&answer, epoch, since, polled_at, host)
         } else {
             feed::change(host, &self.keys, |state| {
-                let agreed = continues(state) && state.fresh_until < fresh_until;
+                let agreed = continues(state) && state.polled_at < polled_at;
                 if agreed {
-                    state.fresh_until = fresh_until;
+                    state.polled_at = polled_at;
                 }
                 agreed
             });
@@ -113,7 +113,7 @@ impl Gate {
         answer: &ChangesAnswer,
         epoch: Epoch,
         since: Revision,
-        fresh_until: MonoMillis,
+        polled_at: MonoMillis,
         host: &mut dyn Host,
     ) -> bool {
         let number = feed::read(host, &self.keys).next_batch;
@@ -125,7 +125,7 @@ impl Gate {
                 state.revision = answer.revision;
                 state.next_batch += 1;
                 state.directory_wanted += u64::from(directory);
-                state.fresh_until = fresh_until.max(state.fresh_until);
+                state.polled_at = polled_at.max(state.polled_at);
             }
             agreed
         })

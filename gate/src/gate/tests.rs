@@ -541,6 +541,19 @@ fn a_gate_cut_off_refuses_after_the_bound() {
 }
 
 #[test]
+fn the_bound_of_the_settings_holds_from_the_first_poll_on() {
+    // The first poll is answered before the settings are known, whose default is longer.
+    let mut world = World::new(1);
+    world.manager.settings.max_staleness_s = 2;
+    world.get(0, 1, &[("x-api-key", "good")]);
+    world.answer_all();
+    assert!(is_admitted(&world.get(0, 10, &[("x-api-key", "good")])));
+    world.calls.clear();
+    world.pass(3_000, &[0]);
+    assert_eq!(code(&world.get(0, 11, &[("x-api-key", "good")])), "stale");
+}
+
+#[test]
 fn what_only_we_may_write_is_removed_and_who_calls_is_told() {
     let mut world = World::warm(1);
     let step = world.get(

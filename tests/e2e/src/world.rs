@@ -86,6 +86,8 @@ impl World {
             ("smtp_host", "\"127.0.0.1\"".to_owned()),
             ("smtp_port", mail.address.port().to_string()),
             ("smtp_security", "\"none\"".to_owned()),
+            // A machine that compiles beside the tests answers late, and that is not what they are about.
+            ("quota_wait_ms", "3000".to_owned()),
         ];
         if plan.database == Database::Postgres {
             settings.push(("database_url", format!("{:?}", postgres::create_database(name).await?)));

@@ -69,8 +69,8 @@ fn contains(bytes: &[u8], needle: &str) -> bool {
     bytes.windows(needle.len()).any(|window| window == needle.as_bytes())
 }
 
-/// The header that makes the variant for tests trap (filter/src, feature `trap`).
-const TRAP: &str = "x-keygate-test-trap";
+/// What the variant for tests exports beside Envoy's callbacks (filter/src/request.rs, feature `trap`).
+const TRAP: &str = "keygate_test_trap";
 
 #[test]
 fn the_shipped_filter_cannot_be_told_to_trap() {
