@@ -277,7 +277,7 @@ async fn an_exchange_that_cannot_be_written_spoils_none_of_its_company() {
         }
         let [held, bad, good] = answers.try_into().expect("three");
         for answer in [held, good] {
-            assert_eq!(answer.expect(200)["renewed"][0]["outcome"], "granted");
+            assert_eq!(answer.expect(200)["renewed"][0]["outcome"]["granted"]["units"], 1);
         }
         bad.problem(500, "internal");
     }
