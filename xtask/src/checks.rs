@@ -69,12 +69,16 @@ pub fn run(quick: bool, only: &[Stage]) -> Result<()> {
 /// Runs the benchmarks, optimised.
 pub fn bench(arguments: &[String]) -> Result<()> {
     let filter = wasm::build(None, wasm::Variant::Shipped)?;
+    let baseline = wasm::build(None, wasm::Variant::SdkBaseline)?;
     let envoy = envoy::obtain()?;
+    progress("Building the manager (keygate)");
+    process::run(cargo().args(["build", "--quiet", "--package", "manager", "--bins"]))?;
     process::run(
         cargo()
             .args(["run", "--quiet", "--release", "--package", "bench", "--"])
             .args(arguments)
             .env("KEYGATE_E2E_FILTER", filter)
+            .env("KEYGATE_BENCH_SDK_BASELINE", baseline)
             .env("KEYGATE_E2E_ENVOY", envoy),
     )
 }

@@ -37,6 +37,8 @@ pub enum Variant {
     Shipped,
     /// With the feature `trap`: a header of the request makes the VM trap. For tests alone.
     Trap,
+    /// The minimal filter on the SDK that benchmarks compare with.
+    SdkBaseline,
 }
 
 impl Variant {
@@ -45,6 +47,7 @@ impl Variant {
         target().join(match self {
             Self::Shipped => "keygate.wasm",
             Self::Trap => "keygate-trap.wasm",
+            Self::SdkBaseline => "sdk-baseline.wasm",
         })
     }
 }
@@ -63,23 +66,26 @@ pub enum Toolchain {
 /// Builds the filter and says how large it is.
 pub fn build(source: Option<Source>, variant: Variant) -> Result<PathBuf> {
     let toolchain = find(source)?;
-    let (from, features) = match variant {
-        Variant::Shipped => (target().join("wasm"), None),
-        // A folder of its own: the two variants would overwrite each other's file.
-        Variant::Trap => (target().join("wasm-trap"), Some("trap")),
+    // Folders of their own: two builds of the same package would overwrite each other's file.
+    let (says, package, library, features, from) = match variant {
+        Variant::Shipped => ("the filter", "filter", "keygate_filter", None, "wasm"),
+        Variant::Trap => {
+            ("the filter's variant for tests", "filter", "keygate_filter", Some("trap"), "wasm-trap")
+        }
+        Variant::SdkBaseline => {
+            ("the filter to measure against", "sdk-baseline", "sdk_baseline", None, "wasm-sdk")
+        }
     };
-    progress(match variant {
-        Variant::Shipped => "Building the filter (keygate.wasm)",
-        Variant::Trap => "Building the filter's variant for tests (keygate-trap.wasm)",
-    });
+    let from = target().join(from);
+    progress(format!("Building {says} ({})", variant.path().display()));
     let mut command = toolchain.cargo("build");
-    command.args(["--quiet", "--package", "filter", "--lib", "--profile", "wasm", "--target-dir"]).arg(&from);
+    command.args(["--quiet", "--package", package, "--lib", "--profile", "wasm", "--target-dir"]).arg(&from);
     if let Some(features) = features {
         command.args(["--features", features]);
     }
     process::run(&mut command)?;
 
-    let built = from.join(TARGET).join("wasm").join("keygate_filter.wasm");
+    let built = from.join(TARGET).join("wasm").join(format!("{library}.wasm"));
     let file = variant.path();
     std::fs::copy(&built, &file)
         .with_context(|| format!("copy {} to {}", built.display(), file.display()))?;

@@ -162,6 +162,11 @@ impl Envoy {
         &self.wiring.token
     }
 
+    /// Its process, while it runs.
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
     /// Resident memory in KiB.
     pub fn rss_kib(&self) -> Result<u64> {
         self.process.as_ref().context("Envoy does not run")?.rss_kib()

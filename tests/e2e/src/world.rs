@@ -123,6 +123,11 @@ impl World {
         Ok(Self { folder, upstream, mail, manager, proxy, envoys, admin })
     }
 
+    /// A token for one more Envoy.
+    pub fn gateway_token(&self, name: &str) -> Result<String> {
+        gateway_token(&self.manager, name)
+    }
+
     /// The first Envoy.
     pub fn envoy(&self) -> &Envoy {
         self.envoys.first().expect("the plan has an Envoy")
