@@ -112,3 +112,19 @@ fn locked_version(package: &str) -> Result<String> {
     let version = entry.lines().find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
     Ok(version.with_context(|| format!("Cargo.lock: {package} without a version"))?.to_owned())
 }
+
+/// Binaryen's optimiser: the system's, else the one of the npm package, fetched once. None where
+/// neither is to be had.
+pub fn wasm_opt() -> Option<PathBuf> {
+    if let Some(own) = on_path("wasm-opt") {
+        return Some(own);
+    }
+    let folder = folder("binaryen").ok()?;
+    let fetched = folder.join("node_modules/.bin/wasm-opt");
+    if !fetched.exists() {
+        on_path("npm")?;
+        progress("Fetching wasm-opt (npm package binaryen)");
+        install_npm("binaryen@123.0.0", &folder).ok()?;
+    }
+    fetched.exists().then_some(fetched)
+}

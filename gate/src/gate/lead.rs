@@ -28,7 +28,12 @@ impl Gate {
         }
         let FeedState { epoch, revision, .. } = self.feed;
         let wait_ms = if epoch == Epoch(0) { 0 } else { POLL_WAIT_MS };
-        let path = format!("{CHANGES_PATH}?epoch={epoch}&since={revision}&wait_ms={wait_ms}");
+        let mut path = format!("{CHANGES_PATH}?epoch={epoch}&since={revision}&wait_ms={wait_ms}");
+        if let Some(holder) = self.holder {
+            // So that operators see an idle Envoy alive.
+            path.push_str("&holder=");
+            path.push_str(&String::from(holder));
+        }
         self.polls.sent();
         let purpose = Purpose::Poll { epoch, since: revision };
         Some(self.call(purpose, "GET", path, Vec::new(), POLL_TIMEOUT_MS, now))
