@@ -1,8 +1,8 @@
 //! Which API a request means: validated, indexed APIs and settings; host, method and path
 //! matching.
 //!
-//! Paths are compared byte by byte, without decoding: what could be read in two ways never
-//! gets here ([`crate::request::guard_path`]). Matching is deterministic. Of the APIs whose
+//! Paths are compared in their normal form ([`normal_path`]); what could be read in two ways
+//! never gets here ([`guard_path`]). Matching is deterministic. Of the APIs whose
 //! host and path fit, the first whose methods fit is meant, in this order: a named host before
 //! any host; then, segment by segment, a literal before a parameter; then an exact or template
 //! path before a prefix, and a longer prefix before a shorter one.
@@ -15,6 +15,7 @@ use core::fmt;
 
 use crate::denial::Denial;
 use crate::id::{ApiUid, Epoch, Revision};
+use crate::request::{guard_path, normal_path};
 use crate::sorted::Sorted;
 use crate::wire::directory::{ApiEntry, DirectoryAnswer, PathRule, Settings};
 
@@ -118,8 +119,8 @@ impl Directory {
 
     /// The API that a request means.
     ///
-    /// `host` is normalised by [`crate::request::normal_host`], `path` guarded and without its
-    /// query, `method` as received.
+    /// `host` is normalised by [`crate::request::normal_host`], `path` guarded, without its query
+    /// and in its normal form, `method` as received.
     pub fn find(&self, host: &str, method: &str, path: &str) -> Result<&Rc<ApiEntry>, Denial> {
         let mut search = Search { method, found: None, allow: Vec::new() };
         let segments: Vec<&str> = segments(path).collect();
@@ -182,7 +183,7 @@ impl Node {
     fn insert(&mut self, api: &Rc<ApiEntry>) -> Result<(), DirectoryError> {
         let (PathRule::Exact(path) | PathRule::Prefix(path) | PathRule::Template(path)) = &api.path;
         let unusable = || DirectoryError::UnusablePath { api: api.uid.clone(), path: path.clone() };
-        let guarded = crate::request::guard_path(path.as_bytes()).map_err(|_| unusable())?;
+        let guarded = guard_path(path.as_bytes()).map_err(|_| unusable())?;
         if guarded != path.as_str() || segments(path).count() > MAX_SEGMENTS {
             return Err(unusable());
         }
@@ -197,7 +198,7 @@ impl Node {
                 node = if parameter {
                     node.parameter.get_or_insert_default()
                 } else {
-                    node.literals.entry(segment.to_string()).or_default()
+                    node.literals.entry(normal_path(segment).into_owned()).or_default()
                 };
             }
         }
@@ -338,6 +339,18 @@ mod tests {
             directory.find("", "DELETE", "/orders").unwrap_err(),
             Denial::MethodNotAllowed { allow: ["GET", "POST", "PUT"].map(String::from).to_vec() }
         );
+    }
+
+    #[test]
+    fn every_spelling_of_a_path_means_the_same_api() {
+        let apis =
+            [("strict", PathRule::Exact("/admin/items:all".into())), ("open", PathRule::Prefix("/".into()))];
+        let apis = apis.map(|(uid, path)| api(uid, &[], &[], path)).to_vec();
+        let directory = Directory::from_snapshot(snapshot(apis)).unwrap();
+        for path in ["/admin/items:all", "/%61dmin/items:all", "/admin/items%3Aall", "/admin/items%3aall"] {
+            let found = directory.find("", "GET", &normal_path(path)).unwrap();
+            assert_eq!(found.uid.as_str(), "strict", "{path}");
+        }
     }
 
     #[test]

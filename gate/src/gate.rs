@@ -449,7 +449,9 @@ impl Gate {
     pub fn handle_body(&mut self, stream: StreamId, size: usize, complete: bool) -> BodyStep {
         let max = self.settings.max_signed_body_bytes as usize;
         match self.streams.get_mut(&stream) {
-            None | Some(Stream::Admitted) => BodyStep::Pass,
+            Some(Stream::Admitted) => BodyStep::Pass,
+            // Refused, or forgotten: its headers must not go upstream behind its body.
+            None => BodyStep::Hold,
             Some(Stream::Held(hold)) => {
                 hold.body = if complete { Body::Complete { size } } else { Body::Arriving { size } };
                 if complete || size > max { BodyStep::Decide } else { BodyStep::Hold }
@@ -460,7 +462,8 @@ impl Gate {
     /// Trailers have arrived: no more of the body follows.
     pub fn handle_trailers(&mut self, stream: StreamId) -> BodyStep {
         match self.streams.get(&stream) {
-            None | Some(Stream::Admitted) => BodyStep::Pass,
+            Some(Stream::Admitted) => BodyStep::Pass,
+            None => BodyStep::Hold,
             Some(Stream::Held(hold)) => match hold.body {
                 Body::Unasked => BodyStep::Hold,
                 Body::Arriving { size } | Body::Complete { size } => self.handle_body(stream, size, true),
@@ -498,6 +501,10 @@ impl Gate {
         self.work = true;
         self.give_up_lost_calls(host, now);
         self.keep_slot(host, now.mono);
+        // A wake-up may have been lost on its way; its mark would keep the next ones off.
+        if let Some(slot) = self.slot {
+            slots::mark_awake(host, &self.keys, slot);
+        }
         self.leads = feed::lead(host, &self.keys, self.me, now.mono);
         self.synchronise(host, now.mono);
         self.history.expire(now.mono);

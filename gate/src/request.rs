@@ -2,6 +2,7 @@
 //! how much of its body a signature covers.
 
 use alloc::borrow::Cow;
+use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +92,40 @@ pub fn guard_path(path_and_query: &[u8]) -> Result<&str, Denial> {
         return Err(Denial::PathAmbiguous);
     }
     core::str::from_utf8(path).map_err(|_| Denial::PathAmbiguous)
+}
+
+/// A guarded path as paths are compared: every back end that decodes reads `/%61dmin` as `/admin`,
+/// so a character that may stand in clear does, what may not (braces among it) stands encoded, in
+/// upper case. Only `%` itself, `?` and `#` stay what they are: decoded they would mean another path.
+pub fn normal_path(guarded: &str) -> Cow<'_, str> {
+    if !guarded.bytes().any(|byte| matches!(byte, b'%' | b'{' | b'}')) {
+        return Cow::Borrowed(guarded);
+    }
+    let mut normal = String::with_capacity(guarded.len());
+    let mut characters = guarded.chars();
+    while let Some(character) = characters.next() {
+        let decoded = match character {
+            '%' => {
+                let digits = characters.next().zip(characters.next());
+                let value = |(high, low): (char, char)| Some(high.to_digit(16)? << 4 | low.to_digit(16)?);
+                digits.and_then(value).and_then(|value| u8::try_from(value).ok())
+            }
+            plain => u8::try_from(plain).ok(),
+        };
+        match decoded {
+            Some(byte @ 0x21..=0x7e) if !matches!(byte, b'%' | b'?' | b'#' | b'{' | b'}') => {
+                normal.push(char::from(byte));
+            }
+            Some(byte) => {
+                let hex =
+                    |nibble| char::from_digit(u32::from(nibble), 16).unwrap_or('0').to_ascii_uppercase();
+                normal.extend(['%', hex(byte >> 4), hex(byte & 15)]);
+            }
+            // A guarded path has neither broken escapes nor other characters.
+            None => normal.push(character),
+        }
+    }
+    Cow::Owned(normal)
 }
 
 /// A host as APIs are registered under it: lower case, without port and trailing dot. A host
@@ -292,6 +327,26 @@ mod tests {
             assert_eq!(guard_path(path.as_bytes()), Ok(guarded));
         }
         assert!(guard_path(&[b"/".as_slice(), &[b'a'; MAX_PATH_BYTES - 1]].concat()).is_ok());
+    }
+
+    #[test]
+    fn spellings_of_one_path_are_one() {
+        for (path, normal) in [
+            ("/admin", "/admin"),
+            ("/%61dmin", "/admin"),
+            ("/items%3asearch", "/items:search"),
+            ("/%7Euser", "/~user"),
+            ("/caf%c3%a9", "/caf%C3%A9"),
+            ("/a%20b", "/a%20b"),
+            ("/100%25", "/100%25"),
+            ("/what%3f", "/what%3F"),
+            ("/{id}", "/%7Bid%7D"),
+            ("/%7bid%7d", "/%7Bid%7D"),
+        ] {
+            assert_eq!(normal_path(path), normal);
+            assert_eq!(normal_path(normal), normal, "once is enough");
+            assert!(guard_path(normal.as_bytes()).is_ok(), "{normal}");
+        }
     }
 
     #[test]

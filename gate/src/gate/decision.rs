@@ -27,7 +27,7 @@ use crate::quota::bucket::bucket_of_key;
 use crate::quota::holder::{Ask, Spent, spend};
 use crate::request::{
     CredentialHeader, CredentialKind, RequestHead, SignedBody, credential_header, guard_path,
-    is_cors_preflight, is_grpc, is_identity_header, normal_host, signed_body,
+    is_cors_preflight, is_grpc, is_identity_header, normal_host, normal_path, signed_body,
 };
 use crate::time::{MonoMillis, Now};
 use crate::wire::directory::{ApiEntry, Unregistered};
@@ -183,17 +183,21 @@ impl Gate {
             return self.wait_for_directory(arrival);
         }
         let Some(directory) = &self.directory else { return Err(Denial::DirectoryUnavailable.into()) };
-        let path = guard_path(head.path)?;
+        let path = normal_path(guard_path(head.path)?);
         let host_name = normal_host(head.host);
         let method = core::str::from_utf8(head.method).unwrap_or_default();
         if self.settings.cors_preflight && is_cors_preflight(head) {
             let wanted = head.values("access-control-request-method").next().unwrap_or_default();
             let wanted = core::str::from_utf8(wanted).unwrap_or_default();
-            if directory.find(&host_name, wanted, path).is_ok_and(|api| api.enabled) {
+            let meant = directory.find(&host_name, wanted, &path).ok().filter(|api| api.enabled).cloned();
+            if let Some(api) = meant
+                && decide_open(&api, self.origin(&mut arrival.source, host)).is_ok()
+            {
                 return Ok(Outcome::Admit(admission(head, None, None)));
             }
         }
-        let api = match directory.find(&host_name, method, path) {
+        let Some(directory) = &self.directory else { return Err(Denial::DirectoryUnavailable.into()) };
+        let api = match directory.find(&host_name, method, &path) {
             Ok(api) => api.clone(),
             Err(Denial::ApiNotFound) if self.settings.unregistered == Unregistered::Pass => {
                 return Ok(Outcome::Admit(admission(head, None, None)));

@@ -11,13 +11,13 @@ use super::presented::CacheKey;
 use super::{Answer, Call, Entry, Gate, Host, Purpose, StreamId};
 use crate::credential::dgrk::VerifyingKey;
 use crate::grant::HeldGrant;
-use crate::id::{ClientId, MeterId};
+use crate::id::ClientId;
 use crate::quota::bucket::{BUCKETS, bucket_of_key};
 use crate::quota::holder::{self, Installed};
 use crate::time::{MonoMillis, Now};
 use crate::wire::exchange::{
-    ExchangeAnswer, ExchangeRequest, Grant, MAX_RENEWALS, MAX_RESOLVES, Presented, Proof, RenewalAnswer,
-    Resolved,
+    ExchangeAnswer, ExchangeRequest, Grant, MAX_RENEWALS, MAX_RESOLVES, Presented, Proof, Renewal,
+    RenewalAnswer, Resolved,
 };
 use crate::wire::{EXCHANGE_PATH, WIRE_VERSION};
 
@@ -25,6 +25,8 @@ use crate::wire::{EXCHANGE_PATH, WIRE_VERSION};
 pub const EXCHANGE_TIMEOUT_MS: u64 = 1_000;
 /// Exchanges under way at a time: what comes meanwhile is asked for together.
 pub const MAX_EXCHANGES: usize = 4;
+/// Passwords in one exchange at most: together they must take less than its time-out.
+const MAX_PASSWORDS: usize = 16;
 /// How often usage is reported.
 pub const USAGE_EVERY_MS: u64 = 1_000;
 /// A node that was answered a poll within this is connected.
@@ -45,7 +47,7 @@ pub(super) struct Lookup {
 /// An exchange under way.
 pub(super) struct Exchange {
     resolves: Vec<Asked>,
-    renewals: Vec<(MeterId, u16)>,
+    renewals: Vec<(Renewal, u16)>,
     usage: bool,
 }
 
@@ -68,12 +70,20 @@ impl Gate {
         if self.exchanges.under_way >= MAX_EXCHANGES || now.mono < self.exchanges.not_before || !self.joined {
             return None;
         }
+        let (renew, renewals) = self.due_renewals(host, now.mono);
         let mut resolves = Vec::new();
+        let mut passwords = 0;
         for (key, lookup) in self.lookups.iter_mut().filter(|(_, lookup)| !lookup.asked).take(MAX_RESOLVES) {
+            // A password takes the manager tens of milliseconds: never in the way of renewals.
+            if matches!(lookup.presented, Presented::Basic { .. }) {
+                if !renew.is_empty() || passwords == MAX_PASSWORDS {
+                    continue;
+                }
+                passwords += 1;
+            }
             lookup.asked = true;
             resolves.push(Asked { key: *key, presented: lookup.presented.clone(), source: lookup.source });
         }
-        let (renew, renewals) = self.due_renewals(host, now.mono);
         let usage_due = self.usage_due_at <= now.mono;
         if usage_due {
             self.usage_due_at = now.mono + USAGE_EVERY_MS;
@@ -105,11 +115,7 @@ impl Gate {
         Some(self.call(Purpose::Exchange(exchange), "POST", path, body, EXCHANGE_TIMEOUT_MS, now.mono))
     }
 
-    fn due_renewals(
-        &mut self,
-        host: &mut dyn Host,
-        now: MonoMillis,
-    ) -> (Vec<crate::wire::exchange::Renewal>, Vec<(MeterId, u16)>) {
+    fn due_renewals(&mut self, host: &mut dyn Host, now: MonoMillis) -> (Vec<Renewal>, Vec<(Renewal, u16)>) {
         let due: Vec<u16> =
             self.due_buckets.iter().filter(|(_, at)| **at <= now).map(|(bucket, _)| *bucket).collect();
         let mut renew = Vec::new();
@@ -124,7 +130,7 @@ impl Gate {
             let key = self.bucket_key(bucket);
             let Some(touched) = holder::renewals_due(host, &key, now, connected, room) else { continue };
             for renewal in touched.result {
-                buckets.push((renewal.meter, bucket));
+                buckets.push((renewal, bucket));
                 renew.push(renewal);
             }
             self.schedule(bucket, touched.next_due, now);
@@ -190,8 +196,10 @@ impl Gate {
         };
         let answer = match parsed {
             Ok(answer) if answer.version == WIRE_VERSION => answer,
-            Ok(answer) => return self.exchange_failed(exchange, &format!("version {}", answer.version), now),
-            Err(why) => return self.exchange_failed(exchange, &why, now),
+            Ok(answer) => {
+                return self.exchange_failed(exchange, &format!("version {}", answer.version), host, now);
+            }
+            Err(why) => return self.exchange_failed(exchange, &why, host, now),
         };
         self.exchanges.answered();
         if let Some(seq) = answer.usage_seq {
@@ -199,7 +207,7 @@ impl Gate {
         }
         let mut woken = false;
         for renewal in &answer.renewed {
-            let bucket = exchange.renewals.iter().find(|(meter, _)| *meter == renewal.meter);
+            let bucket = exchange.renewals.iter().find(|(asked, _)| asked.meter == renewal.meter);
             if let Some((_, bucket)) = bucket {
                 woken |= self.install(renewal, *bucket, &answer, sent, host, now);
             }
@@ -224,8 +232,14 @@ impl Gate {
         }
     }
 
-    fn exchange_failed(&mut self, exchange: Exchange, why: &str, now: MonoMillis) {
+    fn exchange_failed(&mut self, exchange: Exchange, why: &str, host: &mut dyn Host, now: MonoMillis) {
         self.exchanges.failed(now);
+        for (renewal, bucket) in &exchange.renewals {
+            let key = self.bucket_key(*bucket);
+            if let Some(touched) = holder::call_failed(host, &key, now, renewal) {
+                self.schedule(*bucket, touched.next_due, now);
+            }
+        }
         for asked in exchange.resolves {
             if let Some(lookup) = self.lookups.get_mut(&asked.key) {
                 lookup.asked = false;
@@ -303,7 +317,10 @@ impl Gate {
                 }
             }
         }
-        let waiting = self.lookups.get(&asked.key).map(|lookup| lookup.waiting.clone()).unwrap_or_default();
+        let Some(lookup) = self.lookups.get_mut(&asked.key) else { return true };
+        // Who finds it gone again, decided later, asks again.
+        lookup.asked = false;
+        let waiting = lookup.waiting.clone();
         waiting.into_iter().for_each(|stream| self.resume(stream));
         true
     }

@@ -61,7 +61,8 @@ impl<E> Cache<E> {
             None => None,
         };
         self.index.insert(key, self.entries.len() as u64);
-        self.entries.push(Slot { key, used: false, entry });
+        // New ones are marked: those of one answer must not displace each other before their use.
+        self.entries.push(Slot { key, used: true, entry });
         displaced
     }
 
@@ -297,13 +298,27 @@ mod tests {
         for n in 1..=3 {
             assert_eq!(cache.insert(key(n), n), None);
         }
-        assert_eq!(cache.get_mut(&key(1)), Some(&mut 1));
-        assert_eq!(cache.get_mut(&key(3)), Some(&mut 3));
-        assert_eq!(cache.insert(key(4), 4), Some(2));
+        assert_eq!(cache.insert(key(4), 4), Some(1), "all are new: the first goes");
+        assert_eq!(cache.get_mut(&key(2)), Some(&mut 2));
+        assert_eq!(cache.insert(key(5), 5), Some(3), "2 was used, 4 is newer");
         assert_eq!(cache.entries.len(), 3);
-        assert!(cache.get_mut(&key(2)).is_none());
-        assert_eq!(cache.insert(key(4), 5), Some(4), "the same key again replaces its entry");
+        assert!(cache.get_mut(&key(3)).is_none());
+        assert_eq!(cache.insert(key(4), 6), Some(4), "the same key again replaces its entry");
         assert_eq!(cache.entries.len(), 3);
+    }
+
+    #[test]
+    fn those_of_one_answer_do_not_displace_each_other() {
+        let mut cache = Cache::new(100);
+        for n in 0..100 {
+            cache.insert(key(n), n);
+        }
+        for n in 100..110 {
+            assert!(cache.insert(key(n), n).is_some());
+        }
+        for n in 100..110 {
+            assert!(cache.get_mut(&key(n)).is_some(), "{n}");
+        }
     }
 
     #[test]

@@ -417,8 +417,6 @@ pub(super) mod arbitrary {
     use super::*;
     use crate::id::{Epoch, Generation, LeaseId, Rec};
     use proptest::prelude::*;
-    #[cfg(target_arch = "wasm32")]
-    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn mono() -> impl Strategy<Value = MonoMillis> {
         any::<u64>().prop_map(MonoMillis)
