@@ -50,9 +50,17 @@ pub fn parse_date(text: &str) -> Option<Date> {
     text.parse().ok()
 }
 
+/// 9999-12-31T23:59:59.999Z: where that day, the usual word for “never”, ends in every zone. What
+/// lies around it cannot be counted with in all of them.
+const NEVER: UnixMillis = UnixMillis(253_402_300_799_999);
+
 /// The day that `at` belongs to in `zone`.
 pub fn day_of(at: UnixMillis, zone: &TimeZone) -> Date {
-    Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone.clone()).date()
+    match Timestamp::from_millisecond(at.0) {
+        Ok(at) => at.to_zoned(zone.clone()).date(),
+        Err(_) if at.0 > 0 => Date::MAX,
+        Err(_) => Date::MIN,
+    }
 }
 
 /// `yyyy-MM-dd HH:mm:ss <zone>`.
@@ -97,11 +105,11 @@ impl Validity {
 
     /// The first instant of the first day and the last of the last one.
     pub fn instants(self, zone: &TimeZone) -> Interval {
-        let after = self.expires_on.tomorrow().unwrap_or(Date::MAX);
-        Interval {
-            from: UnixMillis(first_instant(self.effective_on, zone)),
-            until: UnixMillis(first_instant(after, zone) - 1),
-        }
+        let until = match self.expires_on.tomorrow() {
+            Ok(after) => UnixMillis(first_instant(after, zone) - 1),
+            Err(_) => NEVER,
+        };
+        Interval { from: UnixMillis(first_instant(self.effective_on, zone)), until }
     }
 }
 
@@ -109,7 +117,7 @@ impl Validity {
 fn first_instant(day: Date, zone: &TimeZone) -> i64 {
     day.to_zoned(zone.clone())
         .and_then(|midnight| midnight.start_of_day())
-        .map_or(i64::MAX, |begin| begin.timestamp().as_millisecond())
+        .map_or(NEVER.0, |begin| begin.timestamp().as_millisecond())
 }
 
 #[cfg(test)]
@@ -143,6 +151,19 @@ mod tests {
         let instants = day.instants(&zone("Asia/Beirut"));
         assert_eq!(instants.until.0 + 1 - instants.from.0, 23 * 3_600_000);
         assert_eq!(Validity::of_instants(instants, &zone("Asia/Beirut")), day);
+    }
+
+    #[test]
+    fn never_is_the_last_day_there_is() {
+        for name in ["UTC", "Asia/Taipei", "America/New_York"] {
+            let days = Validity::new(date(2026, 7, 14), date(9999, 12, 31)).expect("in order");
+            let instants = days.instants(&zone(name));
+            assert_eq!(
+                (instants.until, Validity::of_instants(instants, &zone(name))),
+                (NEVER, days),
+                "{name}"
+            );
+        }
     }
 
     #[test]

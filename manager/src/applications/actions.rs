@@ -412,11 +412,22 @@ async fn apply_one(app: &App, id: &str) -> Result<bool, ApplicationError> {
     }
     let (effect, action, comment) =
         match checked(&mut tx, app, &before.form, &before.applicant, Some(id), Moment::Signing).await {
-            Ok(()) => (
-                effects::carry_out(&mut tx, app, &before, &audit_actor(Step::BY_ITSELF), now).await?,
-                "apply",
-                String::new(),
-            ),
+            Ok(()) => {
+                match effects::carry_out(&mut tx, app, &before, &audit_actor(Step::BY_ITSELF), now).await {
+                    Ok(effect) => (effect, "apply", String::new()),
+                    // What the key itself refuses, before anything of it is written, it will refuse again.
+                    Err(ApplicationError::Key(
+                        fault @ (KeyError::Terms(_)
+                        | KeyError::Revoked { .. }
+                        | KeyError::NotFound { .. }
+                        | KeyError::UnknownApi { .. }),
+                    )) => {
+                        let reason = fault.to_string();
+                        (Effect::Failed { at: now, reason: reason.clone() }, "fail", reason)
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
             Err(ApplicationError::Field(fault)) => {
                 let reason = fault.to_string();
                 (Effect::Failed { at: now, reason: reason.clone() }, "fail", reason)

@@ -373,8 +373,12 @@ fn apply_group(group: &mut Group, fields: GroupFields) -> Result<(), CatalogErro
 
 /// Records the change and stamps the APIs whose entries it altered.
 async fn directory_changed(conn: &mut Conn, uids: &[ApiUid], now: UnixMillis) -> Result<(), DbError> {
+    // Rows before the feed's head, and in order: two who touch the same APIs wait, never for each other.
+    let mut uids = uids.to_vec();
+    uids.sort_unstable();
+    store::hold(conn, &uids).await?;
     let revision = changes::record(conn, &Subject::Directory, now).await?;
-    store::stamp(conn, uids, revision).await
+    store::stamp(conn, &uids, revision).await
 }
 
 async fn load_api(conn: &mut Conn, uid: &str) -> Result<Api, CatalogError> {

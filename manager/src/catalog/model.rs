@@ -1,7 +1,7 @@
 //! APIs, groups and security levels, and the rules of their fields.
 
 use gate::id::{ApiUid, GroupId};
-use gate::request::{CredentialKind, guard_path, normal_host};
+use gate::request::{CredentialKind, guard_path, normal_host, normal_path};
 use gate::time::UnixMillis;
 use gate::wire::directory::{ApiEntry, Audience, PathRule};
 use serde::{Deserialize, Serialize};
@@ -242,6 +242,12 @@ pub fn check_path(rule: &PathRule) -> Result<(), String> {
             "{path:?} has a character that gates refuse in requests: `\\`, `;`, white space, what is not \
              ASCII (write it as %XX), or an encoded `/`, `.`, `;`, `\\` or NUL"
         ));
+    }
+    let plain = |segment: &&str| !(matches!(rule, PathRule::Template(_)) && segment.starts_with('{'));
+    if let Some(segment) = path.split('/').filter(plain).find(|segment| normal_path(segment) != **segment)
+        && !segment.contains(['{', '}'])
+    {
+        return Err(format!("write {:?} for {segment:?}, as which it is read", normal_path(segment)));
     }
     let segments = path.split('/').count() - 1;
     if segments > gate::directory::MAX_SEGMENTS {

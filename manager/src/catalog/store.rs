@@ -274,6 +274,22 @@ pub(super) async fn stamp(conn: &mut Conn, uids: &[ApiUid], revision: Revision) 
     Ok(())
 }
 
+/// Locks the rows of these APIs, one after the other, for the rest of the transaction.
+pub(super) async fn hold(conn: &mut Conn, uids: &[ApiUid]) -> Result<(), DbError> {
+    for uid in uids {
+        sqlx::query(
+            "-- catalog.hold
+             UPDATE apis
+                SET revision = revision
+              WHERE uid = $1",
+        )
+        .bind(uid.as_str())
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
 /// The API of that uid.
 pub async fn api(conn: &mut Conn, uid: &str) -> Result<Option<Api>, DbError> {
     let row = sqlx::query(

@@ -180,7 +180,10 @@ pub(super) async fn update(
     let failed_attempts = if account.reset_failed_attempts { 0 } else { before.failed_attempts };
     let client =
         profile.into_client(before.id.clone(), failed_attempts, before.created_at, now, before.version + 1);
-    require_groups(&mut tx, &client).await?;
+    // A group whose level was raised meanwhile must not keep an operator from disabling its clients.
+    if client.groups != before.groups || client.security_level != before.security_level {
+        require_groups(&mut tx, &client).await?;
+    }
     if !store::update(&mut tx, &client, before.version).await.map_err(|error| taken(error, &client))? {
         return Err(ClientError::Version { expected: before.version, present: before.version + 1 });
     }
@@ -216,6 +219,13 @@ pub async fn check_password(app: &App, id: &str, unverified: &str) -> Result<Pas
         return Ok(PasswordCheck::Wrong);
     }
     if right {
+        // The count that was read may be old: guesses in parallel must not pass the lock.
+        let Some(client) = store::by_id(&mut *app.db.read().await?, id).await? else {
+            return Ok(PasswordCheck::Wrong);
+        };
+        if client.password_locked() {
+            return Ok(PasswordCheck::Wrong);
+        }
         if client.failed_attempts > 0 {
             let mut tx = app.db.write("clients.password_right").await?;
             store::reset_failures(&mut tx, id).await?;
@@ -226,6 +236,8 @@ pub async fn check_password(app: &App, id: &str, unverified: &str) -> Result<Pas
     let now = app.now();
     let mut tx = app.db.write("clients.password_wrong").await?;
     if store::count_failure(&mut tx, id).await? == Some(i64::from(client.allowed_attempts)) {
+        // Grants that a password opened are held at gateways.
+        changes::record(&mut tx, &Subject::Client { client: ClientId::from(id) }, now).await?;
         let entry = audit::Entry {
             actor: "system".into(),
             action: "clients.lock_password",

@@ -153,7 +153,8 @@ pub(super) async fn reset_failures(conn: &mut Conn, id: &str) -> Result<(), DbEr
          UPDATE clients
             SET failed_attempts = 0
           WHERE id = $1
-            AND failed_attempts > 0",
+            AND failed_attempts > 0
+            AND failed_attempts < allowed_attempts",
     )
     .bind(id)
     .execute(conn)

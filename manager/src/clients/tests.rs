@@ -279,3 +279,46 @@ async fn a_group_that_a_client_has_cannot_be_deleted() {
         admin.delete(&path).await.expect(204);
     }
 }
+
+#[tokio::test]
+async fn the_lock_after_wrong_passwords_reaches_gateways() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        admin.post(CLIENTS, acme()).await.expect(201);
+        let head = async || {
+            let mut conn = world.app.db.read().await.expect("a connection");
+            crate::changes::head(&mut conn).await.expect("a head").revision.0
+        };
+        let before = head().await;
+        for expected in [before, before, before + 1, before + 1] {
+            check_password(&world.app, "acme", "secret-2").await.expect("an answer");
+            assert_eq!(head().await, expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_time_zone_gives_no_total_back() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let used_up = acme_with(json!({ "quota": 1000, "quota_period": "total" }));
+        admin.post(CLIENTS, used_up).await.expect(201);
+        world.sql("UPDATE meters SET debited = limit_units").await;
+        admin.patch("/api/v1/clients/acme", json!({ "time_zone": "Asia/Tokyo" })).await.expect(200);
+        let mut conn = world.app.db.read().await.expect("a connection");
+        let meter =
+            crate::quotas::meter_of(&mut conn, gate::wire::exchange::MeterKind::ClientQuota, "acme").await;
+        assert_eq!(meter.expect("an answer").expect("a meter").remaining(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_group_raised_above_its_clients_does_not_keep_them_from_being_disabled() {
+    let world = World::sqlite().await;
+    let admin = world.operator("ann", &["admin"]).await;
+    let retail = group(&admin, "retail", "SYSTEM").await;
+    admin.post(CLIENTS, acme_with(json!({ "groups": [retail] }))).await.expect(201);
+    admin.patch(&format!("/api/v1/groups/{retail}"), json!({ "security_level": "A" })).await.expect(200);
+    admin.patch("/api/v1/clients/acme", json!({ "status": "disabled" })).await.expect(200);
+    admin.patch("/api/v1/clients/acme", json!({ "security_level": "D" })).await.refuses("groups");
+}

@@ -1,7 +1,7 @@
 //! Write a mail, send what is due, send again.
 
 use gate::time::UnixMillis;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
@@ -11,6 +11,7 @@ use super::render::{Language, render};
 use super::store::{self, Claimed, NewRow};
 use super::transport::{Letter, Transport};
 use crate::app::App;
+use crate::audit;
 use crate::db::{Conn, DbError};
 
 /// Conversations with servers at the same time, per process.
@@ -234,7 +235,7 @@ fn letter_of(app: &App, claimed: &Claimed) -> Result<super::render::Rendered, Se
 }
 
 /// Writes a mail that was sent or given up once more, as a new one.
-pub async fn resend(app: &App, id: &str, now: UnixMillis) -> Result<Mail, MailError> {
+pub async fn resend(app: &App, id: &str, by: &str, now: UnixMillis) -> Result<Mail, MailError> {
     let mut tx = app.db.write("mail.resend").await?;
     let not_found = || MailError::NotFound { id: id.into() };
     let old = store::by_id(&mut tx, id).await?.ok_or_else(not_found)?;
@@ -264,6 +265,13 @@ pub async fn resend(app: &App, id: &str, now: UnixMillis) -> Result<Mail, MailEr
     )
     .await?;
     let written = store::by_id(&mut tx, &new).await?.ok_or_else(not_found)?;
+    let entry = audit::Entry {
+        actor: by.into(),
+        action: "mail.resend",
+        subject: format!("mail:{new}"),
+        detail: json!({ "of": id, "template": old.template.name() }),
+    };
+    audit::record(&mut tx, entry, now).await?;
     tx.commit().await?;
     Ok(written)
 }

@@ -149,7 +149,7 @@ async fn resend(
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<MailJson>), Problem> {
     actor.require(Permission::MailWrite)?;
-    let mail = actions::resend(&app, &id, app.now()).await?;
+    let mail = actions::resend(&app, &id, &actor.audit_name(), app.now()).await?;
     Ok((StatusCode::CREATED, Json(mail.into())))
 }
 

@@ -250,8 +250,10 @@ pub(super) async fn update(
     if ends_sessions {
         store::revoke_sessions(&mut tx, id, now).await?;
     }
-    require_manager(&mut tx).await?;
     record(&mut tx, by, "operators.update", &operator, now).await?;
+    // Behind the audit entry, whose lock puts transactions in order: of two managers who disable
+    // each other the second sees the first.
+    require_manager(&mut tx).await?;
     tx.commit().await?;
     Ok(operator)
 }
@@ -274,8 +276,7 @@ pub(super) async fn sign_in(
     // What the account's state is, only who knows its password is told.
     if !right {
         let mut tx = app.db.write("operators.sign_in_failed").await?;
-        store::count_failure(&mut tx, &operator.id).await?;
-        if operator.failed_attempts + 1 == limit {
+        if store::count_failure(&mut tx, &operator.id).await? == Some(limit) {
             record(&mut tx, "system", "operators.lock", &operator, now).await?;
         }
         tx.commit().await?;
@@ -290,7 +291,10 @@ pub(super) async fn sign_in(
     let lifetime_ms = i64::try_from(app.config.session_ttl_s.saturating_mul(1_000)).unwrap_or(i64::MAX);
     let expires_at = UnixMillis(now.0.saturating_add(lifetime_ms));
     let mut tx = app.db.write("operators.sign_in").await?;
-    store::reset_failures(&mut tx, &operator.id).await?;
+    // The count that was read may be old: guesses in parallel must not pass the lock.
+    if !store::let_in(&mut tx, &operator.id, limit).await? {
+        return Err(OperatorError::Locked { attempts: limit });
+    }
     let token = issue(app, &mut tx, &operator.id, TokenKind::Session, "", Some(expires_at), now).await?;
     record(&mut tx, &format!("operator:{}", operator.id), "operators.sign_in", &operator, now).await?;
     tx.commit().await?;
@@ -422,7 +426,6 @@ pub(super) async fn put_role(
     };
     let mut tx = app.db.write("roles.put").await?;
     store::put_role(&mut tx, &role, now).await?;
-    require_manager(&mut tx).await?;
     let entry = audit::Entry {
         actor: by.into(),
         action: "roles.put",
@@ -430,6 +433,7 @@ pub(super) async fn put_role(
         detail: json!({ "permissions": permissions }),
     };
     audit::record(&mut tx, entry, now).await?;
+    require_manager(&mut tx).await?;
     tx.commit().await?;
     Ok(role)
 }

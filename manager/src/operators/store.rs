@@ -153,31 +153,35 @@ pub(super) async fn for_sign_in(
     }
 }
 
-pub(super) async fn count_failure(conn: &mut Conn, id: &str) -> Result<(), DbError> {
-    sqlx::query(
+/// One more wrong password; how many there are now.
+pub(super) async fn count_failure(conn: &mut Conn, id: &str) -> Result<Option<i64>, DbError> {
+    let row = sqlx::query(
         "-- operators.sign_in
          UPDATE operators
             SET failed_attempts = failed_attempts + 1
-          WHERE id = $1",
+          WHERE id = $1
+      RETURNING failed_attempts",
     )
     .bind(id)
-    .execute(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(())
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
-pub(super) async fn reset_failures(conn: &mut Conn, id: &str) -> Result<(), DbError> {
-    sqlx::query(
+/// The right password: the count begins again, unless it has reached `limit` (0 = none) by now.
+pub(super) async fn let_in(conn: &mut Conn, id: &str, limit: i64) -> Result<bool, DbError> {
+    let done = sqlx::query(
         "-- operators.sign_in
          UPDATE operators
             SET failed_attempts = 0
           WHERE id = $1
-            AND failed_attempts <> 0",
+            AND ($2 = 0 OR failed_attempts < $2)",
     )
     .bind(id)
+    .bind(limit)
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 pub(super) async fn list(conn: &mut Conn, after: &str, limit: i64) -> Result<Vec<Operator>, DbError> {

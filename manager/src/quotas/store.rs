@@ -38,7 +38,9 @@ pub async fn set_limit(
     if before.limit == limit {
         return Ok(id);
     }
-    let same_window = before.limit.period == limit.period && before.limit.zone == limit.zone;
+    // A total has no midnight: whose zone it is in makes no difference.
+    let same_window = before.limit.period == limit.period
+        && (limit.period == Period::Total || before.limit.zone == limit.zone);
     let raised = limit.units > before.limit.units;
     let after = if same_window {
         Meter { limit, ..before }.at(now)

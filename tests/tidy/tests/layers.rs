@@ -8,9 +8,10 @@ use tidy::{assert_none, read, sources};
 const GATE_DEPENDENCIES: [&str; 6] = ["base64", "hmac", "serde", "serde_json", "sha2", "subtle"];
 
 /// From the bottom up. A capability may import those of the rows before its own.
-const CAPABILITIES: [&[&str]; 11] = [
+const CAPABILITIES: [&[&str]; 12] = [
     &["vault"],
-    &["audit", "mail", "changes"],
+    &["audit", "changes"],
+    &["mail"],
     &["quotas"],
     &["operators"],
     &["catalog"],
