@@ -129,7 +129,9 @@ fn shrink(built: &Path, file: &Path) -> Result<bool> {
     let mut command = Command::new(wasm_opt);
     // Flattened first, it finds more that is the same.
     command
-        .args(["--flatten", "--rereloop", "-Oz", "-Oz"])
+        .args(["--flatten", "--rereloop", "-Oz", "-Oz", "--converge"])
+        .args(["--strip-producers", "--strip-target-features", "--vacuum"])
+        .args(["--remove-unused-module-elements", "--reorder-functions"])
         .args(features.map(|feature| format!("--enable-{feature}")));
     process::run(command.arg(built).arg("-o").arg(file))?;
     Ok(true)
