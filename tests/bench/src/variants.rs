@@ -57,14 +57,15 @@ impl Yard {
 
         let get = Call::get("/bench");
         let body = json_of_bytes(1_024);
+        // A direct response without a filter does not wait for a body and closes the connection: there
+        // is no baseline for the last row, whose figure holds the reading of its body too.
         let rows = [
             ("no filter", Filter::None, get.clone()),
             ("minimal filter on the SDK", Filter::Sdk, get.clone().x_api_key(BASELINE_KEY)),
             ("Keygate: X-Api-Key, no limit", Filter::Keygate, get.clone().x_api_key(&free_key.text)),
             ("Keygate: X-Api-Key, rate and quota", Filter::Keygate, get.x_api_key(&counted_key.text)),
-            ("no filter, POST of 1 KiB", Filter::None, Call::post("/bench", body.clone())),
             (
-                "Keygate: DGRK, POST of 1 KiB, rate and quota",
+                "Keygate: DGRK, rate, quota, body of 1 KiB",
                 Filter::Keygate,
                 signing.sign(Call::post("/bench", body)),
             ),
