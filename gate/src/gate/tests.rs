@@ -602,6 +602,20 @@ fn a_signed_body_is_read_once_it_is_complete_and_its_key_is_known() {
 }
 
 #[test]
+fn the_body_of_a_refused_request_never_goes_upstream() {
+    let mut world = World::warm(1);
+    let authorization = dgrk::sign(API_KEY, SECRET, b"another body");
+    let headers = [("authorization", authorization.as_str())];
+    let stream = StreamId(10);
+    assert_eq!(world.request(0, 10, "POST", &headers, false, b""), Step::WaitForBody);
+    assert_eq!(world.gates[0].handle_body(stream, (1 << 20) + 1, false), BodyStep::Decide);
+    assert_eq!(code(&world.decide(0, stream)), "body_too_large");
+    // A proxy that goes on all the same is told to hold: continuing would release the headers.
+    assert_eq!(world.gates[0].handle_body(stream, (1 << 20) + 2, true), BodyStep::Hold);
+    assert_eq!(world.gates[0].handle_trailers(stream), BodyStep::Hold);
+}
+
+#[test]
 fn a_signed_body_over_the_limit_is_refused_as_soon_as_it_shows() {
     let mut world = World::warm(1);
     let authorization = dgrk::sign(API_KEY, SECRET, b"x");
