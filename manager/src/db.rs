@@ -24,6 +24,9 @@ pub type Conn = sqlx::AnyConnection;
 /// The longest wait for a free connection before a call is refused as busy.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Ids in one `IN (…)` at most: SQLite takes 32,766 parameters, and statements stay short.
+pub const MAX_IN: usize = 500;
+
 /// Where the database is.
 #[derive(Clone, Debug)]
 pub struct DatabaseSettings {

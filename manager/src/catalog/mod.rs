@@ -4,16 +4,16 @@
 //! the same transaction, and stamps the APIs it touched with the revision, so that gates can be
 //! sent what is new and no more.
 
-mod actions;
+mod apis;
+mod error;
+mod groups;
 mod http;
 mod model;
-mod store;
-#[cfg(test)]
-mod tests;
 
-pub use actions::CatalogError;
-pub use http::routes;
-pub use model::{
-    Api, ApiName, ApiSource, Group, GroupSummary, MAX_GROUP_APIS, MAX_HOSTS, MAX_METHODS, SecurityLevel,
+pub use apis::{
+    Api, ApiName, ApiSource, ApiSummary, Entries, MAX_HOSTS, MAX_METHODS, api, entries, known_apis,
 };
-pub use store::{ApiSummary, Entries, api, entries, known_apis, known_groups};
+pub use error::CatalogError;
+pub use groups::{Group, GroupSummary, MAX_GROUP_APIS, known_groups};
+pub use http::routes;
+pub use model::SecurityLevel;

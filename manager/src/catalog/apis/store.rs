@@ -1,19 +1,17 @@
-//! Tables `apis`, `api_routes`, `removed_apis`, `api_groups` and `api_group_apis`.
+//! Tables `apis`, `api_routes` and `removed_apis`.
 
 use std::collections::BTreeMap;
 
+use super::model::{Api, ApiName, ApiSource};
+use super::path::path_key;
+use crate::catalog::model::folded;
+use crate::db::{Conn, DbError, MAX_IN, like_pattern, placeholders};
 use gate::id::{ApiUid, GroupId, Revision};
 use gate::request::CredentialKind;
 use gate::time::UnixMillis;
 use gate::wire::directory::{ApiEntry, Audience, PathRule};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
-
-use super::model::{Api, ApiName, ApiSource, Group, GroupSummary, SecurityLevel, folded, path_key};
-use crate::db::{Conn, DbError, like_pattern, placeholders};
-
-/// Ids in one `IN (…)` at most: SQLite takes 32,766 parameters, and statements stay short.
-const MAX_IN: usize = 500;
 
 /// The directory, or what of it changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,32 +120,6 @@ pub async fn known_apis(conn: &mut Conn, uids: &[ApiUid]) -> Result<Vec<ApiSumma
     Ok(known)
 }
 
-/// Those of `ids` that exist, in order of their ids.
-pub async fn known_groups(conn: &mut Conn, ids: &[GroupId]) -> Result<Vec<GroupSummary>, DbError> {
-    let mut known = Vec::with_capacity(ids.len());
-    for part in ids.chunks(MAX_IN) {
-        let sql = format!(
-            "-- catalog.known_groups
-             SELECT id, name, security_level
-               FROM api_groups
-              WHERE id IN ({})",
-            placeholders(1, part.len())
-        );
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for id in part {
-            query = query.bind(id.as_str());
-        }
-        for row in query.fetch_all(&mut *conn).await? {
-            let id: String = row.try_get("id")?;
-            let security_level = read_level(&row, &id)?;
-            known.push(GroupSummary { id: GroupId(id), name: row.try_get("name")?, security_level });
-        }
-    }
-    known.sort_by(|a, b| a.id.cmp(&b.id));
-    known.dedup();
-    Ok(known)
-}
-
 pub(super) async fn insert_api(conn: &mut Conn, api: &Api) -> Result<(), DbError> {
     let (path_kind, path) = path_columns(&api.path);
     sqlx::query(
@@ -222,14 +194,6 @@ pub(super) async fn update_api(conn: &mut Conn, api: &Api, read_version: i64) ->
 
 pub(super) async fn delete_api(conn: &mut Conn, uid: &ApiUid) -> Result<(), DbError> {
     delete_routes(conn, uid).await?;
-    sqlx::query(
-        "-- catalog.delete_api
-         DELETE FROM api_group_apis
-          WHERE api_uid = $1",
-    )
-    .bind(uid.as_str())
-    .execute(&mut *conn)
-    .await?;
     sqlx::query(
         "-- catalog.delete_api
          DELETE FROM apis
@@ -391,119 +355,6 @@ pub struct Rival {
     pub method: String,
 }
 
-pub(super) async fn insert_group(conn: &mut Conn, group: &Group) -> Result<(), DbError> {
-    sqlx::query(
-        "-- catalog.create_group
-         INSERT INTO api_groups (id, name, alias, description, security_level, search,
-                                 created_at, updated_at, version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-    )
-    .bind(group.id.as_str())
-    .bind(&group.name)
-    .bind(&group.alias)
-    .bind(&group.description)
-    .bind(group.security_level.as_str())
-    .bind(folded(&[&group.name, &group.alias]))
-    .bind(group.created_at.0)
-    .bind(group.updated_at.0)
-    .bind(group.version)
-    .execute(&mut *conn)
-    .await?;
-    replace_members(conn, group).await
-}
-
-/// Saves what an update may change. False: another update came first.
-pub(super) async fn update_group(conn: &mut Conn, group: &Group, read_version: i64) -> Result<bool, DbError> {
-    let done = sqlx::query(
-        "-- catalog.update_group
-         UPDATE api_groups
-            SET name = $1, alias = $2, description = $3, security_level = $4, search = $5,
-                updated_at = $6, version = $7
-          WHERE id = $8
-            AND version = $9",
-    )
-    .bind(&group.name)
-    .bind(&group.alias)
-    .bind(&group.description)
-    .bind(group.security_level.as_str())
-    .bind(folded(&[&group.name, &group.alias]))
-    .bind(group.updated_at.0)
-    .bind(group.version)
-    .bind(group.id.as_str())
-    .bind(read_version)
-    .execute(&mut *conn)
-    .await?;
-    if done.rows_affected() != 1 {
-        return Ok(false);
-    }
-    replace_members(conn, group).await?;
-    Ok(true)
-}
-
-/// A client that still has the group refuses this by its foreign key.
-pub(super) async fn delete_group(conn: &mut Conn, id: &GroupId) -> Result<(), DbError> {
-    sqlx::query(
-        "-- catalog.delete_group
-         DELETE FROM api_group_apis
-          WHERE group_id = $1",
-    )
-    .bind(id.as_str())
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query(
-        "-- catalog.delete_group
-         DELETE FROM api_groups
-          WHERE id = $1",
-    )
-    .bind(id.as_str())
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-pub(super) async fn group(conn: &mut Conn, id: &str) -> Result<Option<Group>, DbError> {
-    let row = sqlx::query(
-        "-- catalog.group
-         SELECT id, name, alias, description, security_level, created_at, updated_at, version
-           FROM api_groups
-          WHERE id = $1",
-    )
-    .bind(id)
-    .fetch_optional(&mut *conn)
-    .await?;
-    match row {
-        Some(row) => Ok(Some(with_members(conn, &row).await?)),
-        None => Ok(None),
-    }
-}
-
-pub(super) async fn groups(
-    conn: &mut Conn,
-    keyword: Option<&str>,
-    after: &str,
-    limit: i64,
-) -> Result<Vec<Group>, DbError> {
-    let rows = sqlx::query(
-        "-- catalog.groups
-         SELECT id, name, alias, description, security_level, created_at, updated_at, version
-           FROM api_groups
-          WHERE name > $1
-            AND search LIKE $2 ESCAPE '\\'
-          ORDER BY name
-          LIMIT $3",
-    )
-    .bind(after)
-    .bind(like_pattern(keyword))
-    .bind(limit + 1)
-    .fetch_all(&mut *conn)
-    .await?;
-    let mut groups = Vec::with_capacity(rows.len());
-    for row in &rows {
-        groups.push(with_members(conn, row).await?);
-    }
-    Ok(groups)
-}
-
 async fn insert_routes(conn: &mut Conn, api: &Api) -> Result<(), DbError> {
     let path = path_key(&api.path);
     for (host, method) in api.places() {
@@ -532,57 +383,6 @@ async fn delete_routes(conn: &mut Conn, uid: &ApiUid) -> Result<(), DbError> {
     .execute(conn)
     .await?;
     Ok(())
-}
-
-async fn replace_members(conn: &mut Conn, group: &Group) -> Result<(), DbError> {
-    sqlx::query(
-        "-- catalog.members
-         DELETE FROM api_group_apis
-          WHERE group_id = $1",
-    )
-    .bind(group.id.as_str())
-    .execute(&mut *conn)
-    .await?;
-    for uid in &group.apis {
-        sqlx::query(
-            "-- catalog.members
-             INSERT INTO api_group_apis (group_id, api_uid)
-             VALUES ($1, $2)",
-        )
-        .bind(group.id.as_str())
-        .bind(uid.as_str())
-        .execute(&mut *conn)
-        .await?;
-    }
-    Ok(())
-}
-
-async fn with_members(conn: &mut Conn, row: &AnyRow) -> Result<Group, DbError> {
-    let id: String = row.try_get("id")?;
-    let apis = sqlx::query(
-        "-- catalog.members
-         SELECT api_uid
-           FROM api_group_apis
-          WHERE group_id = $1
-          ORDER BY api_uid",
-    )
-    .bind(&id)
-    .fetch_all(conn)
-    .await?
-    .iter()
-    .map(|row| Ok(ApiUid(row.try_get("api_uid")?)))
-    .collect::<Result<_, DbError>>()?;
-    Ok(Group {
-        name: row.try_get("name")?,
-        alias: row.try_get("alias")?,
-        description: row.try_get("description")?,
-        security_level: read_level(row, &id)?,
-        apis,
-        created_at: UnixMillis(row.try_get("created_at")?),
-        updated_at: UnixMillis(row.try_get("updated_at")?),
-        version: row.try_get("version")?,
-        id: GroupId(id),
-    })
 }
 
 async fn with_groups(conn: &mut Conn, rows: &[AnyRow]) -> Result<Vec<Api>, DbError> {
@@ -653,14 +453,6 @@ fn read_api(row: &AnyRow, groups: &BTreeMap<String, Vec<GroupId>>) -> Result<Api
         updated_at: UnixMillis(row.try_get("updated_at")?),
         version: row.try_get("version")?,
         uid: ApiUid(uid),
-    })
-}
-
-fn read_level(row: &AnyRow, id: &str) -> Result<SecurityLevel, DbError> {
-    SecurityLevel::parse(row.try_get("security_level")?).ok_or_else(|| DbError::Inconsistency {
-        table: "api_groups",
-        column: "security_level",
-        row: id.into(),
     })
 }
 

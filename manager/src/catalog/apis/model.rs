@@ -1,0 +1,233 @@
+//! APIs and the rules of their fields.
+
+use gate::id::{ApiUid, GroupId};
+use gate::request::{CredentialKind, normal_host};
+use gate::time::UnixMillis;
+use gate::wire::directory::{ApiEntry, Audience, PathRule};
+use serde::Serialize;
+
+/// Characters of a module's name at most.
+pub const MAX_MODULE: usize = 150;
+/// Characters of an API's id at most.
+pub const MAX_API_ID: usize = 255;
+/// Characters of an API's name at most.
+pub const MAX_API_NAME: usize = 255;
+/// Hosts of one API at most.
+pub const MAX_HOSTS: usize = 32;
+/// Methods of one API at most.
+pub const MAX_METHODS: usize = 16;
+
+/// A registered API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// `api_…`
+    pub uid: ApiUid,
+    /// Groups the APIs of one back end.
+    pub module: ApiName,
+    /// Unique within the module.
+    pub id: ApiName,
+    /// For people.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// Normalised; empty = every host.
+    pub hosts: Vec<String>,
+    /// Upper case; empty = every method.
+    pub methods: Vec<String>,
+    /// Where it answers.
+    pub path: PathRule,
+    /// Which credentials it accepts.
+    pub accepts: Vec<CredentialKind>,
+    /// No credential is asked for.
+    pub no_auth: bool,
+    /// false: calls are answered 503.
+    pub enabled: bool,
+    /// From where it may be called.
+    pub audience: Audience,
+    /// Form and multipart bodies go unsigned.
+    pub unsigned_forms: bool,
+    /// How it came here.
+    pub source: ApiSource,
+    /// The groups that contain it, in order of their ids.
+    pub groups: Vec<GroupId>,
+    /// When.
+    pub created_at: UnixMillis,
+    /// When.
+    pub updated_at: UnixMillis,
+    /// For `If-Match`.
+    pub version: i64,
+}
+
+/// How an API came into the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApiSource {
+    /// An operator entered it.
+    Registered,
+}
+
+/// A module's name or an API's id: letters, digits, `_`, `-` and `.`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct ApiName(String);
+impl ApiName {
+    /// Checks a module's name.
+    pub fn module(text: &str) -> Result<Self, String> {
+        Self::parse(text, MAX_MODULE)
+    }
+
+    /// Checks an API's id.
+    pub fn api_id(text: &str) -> Result<Self, String> {
+        Self::parse(text, MAX_API_ID)
+    }
+
+    fn parse(text: &str, max: usize) -> Result<Self, String> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        if text.is_empty() || text.len() > max || !text.bytes().all(fits) {
+            return Err(format!("must be 1 to {max} characters of a-z, A-Z, 0-9, `_`, `-` and `.`"));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for ApiName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Api {
+    /// As gates hold it.
+    pub fn entry(&self) -> ApiEntry {
+        ApiEntry {
+            uid: self.uid.clone(),
+            module: self.module.to_string(),
+            id: self.id.to_string(),
+            hosts: self.hosts.clone(),
+            methods: self.methods.clone(),
+            path: self.path.clone(),
+            accepts: self.accepts.clone(),
+            no_auth: self.no_auth,
+            enabled: self.enabled,
+            audience: self.audience,
+            groups: self.groups.clone(),
+            unsigned_forms: self.unsigned_forms,
+        }
+    }
+
+    /// Every (host, method) at which it answers; empty text = every one.
+    pub fn places(&self) -> impl Iterator<Item = (&str, &str)> {
+        let (hosts, methods) = (every(&self.hosts), every(&self.methods));
+        hosts.into_iter().flat_map(move |host| methods.clone().into_iter().map(move |method| (host, method)))
+    }
+
+    /// How people name it: `shop/orders`.
+    pub fn title(&self) -> String {
+        format!("{}/{}", self.module, self.id)
+    }
+}
+
+fn every(names: &[String]) -> Vec<&str> {
+    if names.is_empty() { vec![""] } else { names.iter().map(String::as_str).collect() }
+}
+
+/// Normalises hosts: lower case, no trailing dot, no port; sorted, each once.
+pub fn parse_hosts(hosts: &[String]) -> Result<Vec<String>, String> {
+    if hosts.len() > MAX_HOSTS {
+        return Err(format!("has {} entries, {MAX_HOSTS} at most", hosts.len()));
+    }
+    let mut normal = hosts.iter().map(|host| parse_host(host)).collect::<Result<Vec<_>, _>>()?;
+    normal.sort();
+    normal.dedup();
+    Ok(normal)
+}
+
+fn parse_host(text: &str) -> Result<String, String> {
+    let expected = || {
+        format!(
+            "{text:?} is no host: write a name or an address without scheme, port and path, e.g. api.example.com"
+        )
+    };
+    // An IPv6 address may come in brackets, as in a URL, or without.
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if bare.contains(':') {
+        let address: std::net::Ipv6Addr = bare.parse().map_err(|_| expected())?;
+        return Ok(address.to_string());
+    }
+    let host = normal_host(text.as_bytes()).into_owned();
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if host.len() > 253 || !host.split('.').all(label) {
+        return Err(expected());
+    }
+    Ok(host)
+}
+
+/// Checks methods (RFC 9110 tokens, upper case); sorted, each once.
+pub fn parse_methods(methods: &[String]) -> Result<Vec<String>, String> {
+    if methods.len() > MAX_METHODS {
+        return Err(format!("has {} entries, {MAX_METHODS} at most", methods.len()));
+    }
+    let mut upper = Vec::with_capacity(methods.len());
+    for method in methods {
+        let text = method.to_ascii_uppercase();
+        if text.is_empty()
+            || text.len() > 32
+            || !text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
+        {
+            return Err(format!("{method:?} is no HTTP method, e.g. GET"));
+        }
+        upper.push(text);
+    }
+    upper.sort();
+    upper.dedup();
+    Ok(upper)
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn hosts_are_normalised_and_what_is_none_is_refused() {
+        let parse = |host: &str| parse_hosts(&[host.to_string()]).map(|hosts| hosts.concat()).ok();
+        for (text, normal) in [
+            ("API.Example.com.", Some("api.example.com")),
+            ("10.0.0.1", Some("10.0.0.1")),
+            ("[2001:DB8::1]", Some("2001:db8::1")),
+            ("a_b.internal", Some("a_b.internal")),
+            ("api.example.com:443", None),
+            ("https://api.example.com", None),
+            ("api.example.com/x", None),
+            ("", None),
+            ("a..b", None),
+            ("-a.b", None),
+            ("*.example.com", None),
+            ("ä.example", None),
+        ] {
+            assert_eq!(parse(text).as_deref(), normal, "{text}");
+        }
+        assert!(parse_hosts(&vec!["a".to_string(); MAX_HOSTS]).is_ok());
+        assert!(parse_hosts(&vec!["a".to_string(); MAX_HOSTS + 1]).is_err());
+    }
+
+    #[test]
+    fn methods_are_upper_case_tokens() {
+        let parse = |method: &str| parse_methods(&[method.to_string()]);
+        assert_eq!(parse("get"), Ok(vec!["GET".to_string()]));
+        assert_eq!(parse("M-SEARCH"), Ok(vec!["M-SEARCH".to_string()]));
+        for wrong in ["", "GET POST", "G*", &"A".repeat(33)] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Tables `api_groups` and `api_group_apis`.
+
+use gate::id::{ApiUid, GroupId};
+use gate::time::UnixMillis;
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::model::{Group, GroupSummary};
+use crate::catalog::model::{SecurityLevel, folded};
+use crate::db::{Conn, DbError, MAX_IN, like_pattern, placeholders};
+
+/// Those of `ids` that exist, in order of their ids.
+pub async fn known_groups(conn: &mut Conn, ids: &[GroupId]) -> Result<Vec<GroupSummary>, DbError> {
+    let mut known = Vec::with_capacity(ids.len());
+    for part in ids.chunks(MAX_IN) {
+        let sql = format!(
+            "-- catalog.known_groups
+             SELECT id, name, security_level
+               FROM api_groups
+              WHERE id IN ({})",
+            placeholders(1, part.len())
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for id in part {
+            query = query.bind(id.as_str());
+        }
+        for row in query.fetch_all(&mut *conn).await? {
+            let id: String = row.try_get("id")?;
+            let security_level = read_level(&row, &id)?;
+            known.push(GroupSummary { id: GroupId(id), name: row.try_get("name")?, security_level });
+        }
+    }
+    known.sort_by(|a, b| a.id.cmp(&b.id));
+    known.dedup();
+    Ok(known)
+}
+
+pub(super) async fn insert_group(conn: &mut Conn, group: &Group) -> Result<(), DbError> {
+    sqlx::query(
+        "-- catalog.create_group
+         INSERT INTO api_groups (id, name, alias, description, security_level, search,
+                                 created_at, updated_at, version)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(group.id.as_str())
+    .bind(&group.name)
+    .bind(&group.alias)
+    .bind(&group.description)
+    .bind(group.security_level.as_str())
+    .bind(folded(&[&group.name, &group.alias]))
+    .bind(group.created_at.0)
+    .bind(group.updated_at.0)
+    .bind(group.version)
+    .execute(&mut *conn)
+    .await?;
+    replace_members(conn, group).await
+}
+
+/// Saves what an update may change. False: another update came first.
+pub(super) async fn update_group(conn: &mut Conn, group: &Group, read_version: i64) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- catalog.update_group
+         UPDATE api_groups
+            SET name = $1, alias = $2, description = $3, security_level = $4, search = $5,
+                updated_at = $6, version = $7
+          WHERE id = $8
+            AND version = $9",
+    )
+    .bind(&group.name)
+    .bind(&group.alias)
+    .bind(&group.description)
+    .bind(group.security_level.as_str())
+    .bind(folded(&[&group.name, &group.alias]))
+    .bind(group.updated_at.0)
+    .bind(group.version)
+    .bind(group.id.as_str())
+    .bind(read_version)
+    .execute(&mut *conn)
+    .await?;
+    if done.rows_affected() != 1 {
+        return Ok(false);
+    }
+    replace_members(conn, group).await?;
+    Ok(true)
+}
+
+/// A client that still has the group refuses this by its foreign key.
+pub(super) async fn delete_group(conn: &mut Conn, id: &GroupId) -> Result<(), DbError> {
+    sqlx::query(
+        "-- catalog.delete_group
+         DELETE FROM api_group_apis
+          WHERE group_id = $1",
+    )
+    .bind(id.as_str())
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query(
+        "-- catalog.delete_group
+         DELETE FROM api_groups
+          WHERE id = $1",
+    )
+    .bind(id.as_str())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn group(conn: &mut Conn, id: &str) -> Result<Option<Group>, DbError> {
+    let row = sqlx::query(
+        "-- catalog.group
+         SELECT id, name, alias, description, security_level, created_at, updated_at, version
+           FROM api_groups
+          WHERE id = $1",
+    )
+    .bind(id)
+    .fetch_optional(&mut *conn)
+    .await?;
+    match row {
+        Some(row) => Ok(Some(with_members(conn, &row).await?)),
+        None => Ok(None),
+    }
+}
+
+pub(super) async fn groups(
+    conn: &mut Conn,
+    keyword: Option<&str>,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Group>, DbError> {
+    let rows = sqlx::query(
+        "-- catalog.groups
+         SELECT id, name, alias, description, security_level, created_at, updated_at, version
+           FROM api_groups
+          WHERE name > $1
+            AND search LIKE $2 ESCAPE '\\'
+          ORDER BY name
+          LIMIT $3",
+    )
+    .bind(after)
+    .bind(like_pattern(keyword))
+    .bind(limit + 1)
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut groups = Vec::with_capacity(rows.len());
+    for row in &rows {
+        groups.push(with_members(conn, row).await?);
+    }
+    Ok(groups)
+}
+
+/// Takes an API that goes out of every group.
+pub(in crate::catalog) async fn forget_api(conn: &mut Conn, uid: &ApiUid) -> Result<(), DbError> {
+    sqlx::query(
+        "-- catalog.delete_api
+         DELETE FROM api_group_apis
+          WHERE api_uid = $1",
+    )
+    .bind(uid.as_str())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn replace_members(conn: &mut Conn, group: &Group) -> Result<(), DbError> {
+    sqlx::query(
+        "-- catalog.members
+         DELETE FROM api_group_apis
+          WHERE group_id = $1",
+    )
+    .bind(group.id.as_str())
+    .execute(&mut *conn)
+    .await?;
+    for uid in &group.apis {
+        sqlx::query(
+            "-- catalog.members
+             INSERT INTO api_group_apis (group_id, api_uid)
+             VALUES ($1, $2)",
+        )
+        .bind(group.id.as_str())
+        .bind(uid.as_str())
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn with_members(conn: &mut Conn, row: &AnyRow) -> Result<Group, DbError> {
+    let id: String = row.try_get("id")?;
+    let apis = sqlx::query(
+        "-- catalog.members
+         SELECT api_uid
+           FROM api_group_apis
+          WHERE group_id = $1
+          ORDER BY api_uid",
+    )
+    .bind(&id)
+    .fetch_all(conn)
+    .await?
+    .iter()
+    .map(|row| Ok(ApiUid(row.try_get("api_uid")?)))
+    .collect::<Result<_, DbError>>()?;
+    Ok(Group {
+        name: row.try_get("name")?,
+        alias: row.try_get("alias")?,
+        description: row.try_get("description")?,
+        security_level: read_level(row, &id)?,
+        apis,
+        created_at: UnixMillis(row.try_get("created_at")?),
+        updated_at: UnixMillis(row.try_get("updated_at")?),
+        version: row.try_get("version")?,
+        id: GroupId(id),
+    })
+}
+
+fn read_level(row: &AnyRow, id: &str) -> Result<SecurityLevel, DbError> {
+    SecurityLevel::parse(row.try_get("security_level")?).ok_or_else(|| DbError::Inconsistency {
+        table: "api_groups",
+        column: "security_level",
+        row: id.into(),
+    })
+}
