@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// What is to be recorded. Nothing secret goes in.
+/// What is to be recorded. Nothing secret goes in; what bears the name of a secret is masked.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// `operator:<id>`, `client:<id>`, `system` or `cli`.
@@ -13,7 +13,8 @@ pub struct Entry {
     pub action: &'static str,
     /// `<kind>:<id>` of what was acted on.
     pub subject: String,
-    /// What is worth knowing about it, a JSON object.
+    /// What is worth knowing about it, a JSON object; of an update also `changed`, made by
+    /// [`super::changed`].
     pub detail: Value,
 }
 

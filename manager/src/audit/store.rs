@@ -3,6 +3,7 @@
 use gate::time::UnixMillis;
 use sqlx::Row as _;
 
+use super::change::masked;
 use super::model::{Broken, Entry, Recorded, chain_hash};
 use crate::db::{Conn, DbError};
 
@@ -21,7 +22,7 @@ pub async fn record(conn: &mut Conn, entry: Entry, now: UnixMillis) -> Result<()
     .fetch_one(&mut *conn)
     .await?;
     let (seq, before): (i64, String) = (head.try_get("seq")?, head.try_get("hash")?);
-    let detail = entry.detail.to_string();
+    let detail = masked(entry.detail).to_string();
     let hash = chain_hash(&before, seq, now.0, [&entry.actor, entry.action, &entry.subject, &detail]);
     sqlx::query(
         "-- audit.record

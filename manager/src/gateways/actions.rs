@@ -112,7 +112,7 @@ pub async fn add(app: &App, name: &str, by: &str) -> Result<Issued, GatewayError
         }
     })?;
     let issued = issue(app, &mut write, gateway, now).await?;
-    let detail = json!({"name": name.as_str(), "token": issued.token_id});
+    let detail = json!({"name": name.as_str(), "token_id": issued.token_id});
     let entry = entry(by, "gateways.add", &issued.gateway, detail);
     audit::record(&mut write, entry, now).await?;
     write.commit().await?;
@@ -128,7 +128,7 @@ pub async fn rotate(app: &App, gateway: &str, by: &str) -> Result<Issued, Gatewa
         return Err(GatewayError::TooManyTokens { gateway: gateway.name, live });
     }
     let issued = issue(app, &mut write, gateway, now).await?;
-    let entry = entry(by, "gateways.rotate", &issued.gateway, json!({"token": issued.token_id}));
+    let entry = entry(by, "gateways.rotate", &issued.gateway, json!({"token_id": issued.token_id}));
     audit::record(&mut write, entry, now).await?;
     write.commit().await?;
     Ok(issued)
@@ -142,7 +142,7 @@ pub async fn revoke(app: &App, gateway: &str, token: &str, by: &str) -> Result<(
     if !store::revoke_token(&mut write, &gateway.id, token, now).await? {
         return Err(GatewayError::NoSuchToken { gateway: gateway.name, token: token.into(), live });
     }
-    let entry = entry(by, "gateways.revoke", &gateway, json!({"token": token}));
+    let entry = entry(by, "gateways.revoke", &gateway, json!({"token_id": token}));
     audit::record(&mut write, entry, now).await?;
     write.commit().await?;
     Ok(())

@@ -312,7 +312,7 @@ pub(super) async fn rotate(
     let secret = SecretKey::generate(&app.random);
     let sealed: SealedSecret = store::sealed(&app.vault, app.random.id("sec"), &secret, now);
     store::insert_secret(&mut tx, id, &sealed).await?;
-    let detail = json!({ "secret": sealed.id });
+    let detail = json!({ "secret_id": sealed.id });
     let mut secrets = vec![sealed];
     secrets.extend(before.secrets.iter().cloned());
     let key = Key { secrets, version: before.version + 1, updated_at: now, ..before };
@@ -357,7 +357,7 @@ pub(super) async fn retire_secret(
     store::delete_secret(&mut tx, id, secret).await?;
     let secrets = before.secrets.iter().filter(|live| live.id != secret).cloned().collect();
     let key = Key { secrets, version: before.version + 1, updated_at: now, ..before };
-    record(&mut tx, by, "keys.retire_secret", &key, json!({ "secret": secret }), now).await?;
+    record(&mut tx, by, "keys.retire_secret", &key, json!({ "secret_id": secret }), now).await?;
     tx.commit().await?;
     Ok(key)
 }

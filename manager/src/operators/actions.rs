@@ -310,7 +310,7 @@ pub(super) async fn sign_out(app: &App, actor: &Actor) -> Result<(), OperatorErr
         actor: actor.audit_name(),
         action: "operators.sign_out",
         subject: format!("operator:{}", actor.operator),
-        detail: json!({ "token": actor.token }),
+        detail: json!({ "token_id": actor.token }),
     };
     audit::record(&mut tx, entry, now).await?;
     tx.commit().await?;
@@ -341,7 +341,7 @@ pub async fn issue_api_token(
         actor: by.into(),
         action: "operators.issue_token",
         subject: format!("operator:{}", operator.id),
-        detail: json!({ "token": token.id, "name": name }),
+        detail: json!({ "token_id": token.id, "name": name }),
     };
     audit::record(&mut tx, entry, now).await?;
     tx.commit().await?;
@@ -364,7 +364,7 @@ pub(super) async fn revoke_token(app: &App, by: &str, operator: &str, id: &str) 
         actor: by.into(),
         action: "operators.revoke_token",
         subject: format!("operator:{operator}"),
-        detail: json!({ "token": id }),
+        detail: json!({ "token_id": id }),
     };
     audit::record(&mut tx, entry, now).await?;
     tx.commit().await?;

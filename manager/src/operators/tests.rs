@@ -211,6 +211,22 @@ async fn roles_are_free_names_with_known_permissions() {
 }
 
 #[tokio::test]
+async fn a_client_manager_holds_partners_and_not_operators() {
+    for world in World::both().await {
+        let manager = world.operator("mia", &["client_manager"]).await;
+        for path in ["/api/v1/clients", "/api/v1/apis", "/api/v1/keys", "/api/v1/applications"] {
+            manager.get(path).await.expect(200);
+        }
+        // Permitted, and refused for what it says.
+        manager.post("/api/v1/clients", json!({ "name": 7 })).await.refuses("name");
+        for path in ["/api/v1/operators", "/api/v1/roles", "/api/v1/audit"] {
+            manager.get(path).await.problem(403, "forbidden");
+        }
+        manager.post("/api/v1/operators", json!({ "name": "x" })).await.problem(403, "forbidden");
+    }
+}
+
+#[tokio::test]
 async fn the_first_start_makes_one_admin_and_no_other_start_does() {
     for world in World::both().await {
         let (operator, password) = ensure_first(&world.app).await.expect("created").expect("the first");
