@@ -11,10 +11,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use crate::app::App;
 use crate::problem::Problem;
 
+pub use crate::openapi::{Added, Created, NoContent, Routes};
 pub use crate::operators::{Actor, Permission};
 
 /// Bytes of a body of the management API at most (413 beyond).
@@ -156,6 +161,20 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
                 )
                 .field("If-Match")
             })
+    }
+}
+
+impl IntoParams for IfMatch {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let parameter = ParameterBuilder::new()
+            .name("If-Match")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some("The `ETag` of the answer that the caller has read; absent or `*`: any."))
+            .schema(Some(
+                ObjectBuilder::new().schema_type(Type::String).pattern(Some(r#"^(\*|"[0-9]{1,18}")$"#)),
+            ));
+        vec![parameter.build()]
     }
 }
 

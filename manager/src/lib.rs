@@ -13,6 +13,7 @@ pub mod config;
 pub mod db;
 pub mod http;
 pub mod jobs;
+pub mod openapi;
 pub mod password;
 pub mod problem;
 pub mod serve;
@@ -44,20 +45,22 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 
 use app::App;
+use openapi::Routes;
 
 /// The management API, without the gateway API.
-fn management() -> Router<App> {
+fn management() -> Routes {
+    openapi::routes().merge(audit::routes()).merge(operators::routes())
+}
+
+fn undescribed() -> Router<App> {
     Router::new()
         .merge(applications::routes())
         .merge(approvals::routes())
-        .merge(audit::routes())
         .merge(catalog::routes())
         .merge(clients::routes())
         .merge(gateways::routes())
         .merge(keys::routes())
         .merge(mail::routes())
-        .merge(operators::routes())
-        .merge(serve::routes())
         .merge(usage::routes())
         .merge(x_api_keys::routes())
 }
@@ -69,12 +72,12 @@ fn gateway() -> Router<App> {
 
 /// Everything on one port.
 pub fn router(app: App) -> Router {
-    finish(management().merge(gateway()), app)
+    finish(management().into_router(&app).merge(undescribed()).merge(serve::routes()).merge(gateway()), app)
 }
 
 /// The management API alone, where the gateway API has a port of its own.
 pub fn management_router(app: App) -> Router {
-    finish(management(), app)
+    finish(management().into_router(&app).merge(undescribed()).merge(serve::routes()), app)
 }
 
 /// The gateway API alone, with the probes.

@@ -51,6 +51,14 @@ impl Password {
     }
 }
 
+impl utoipa::PartialSchema for Password {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        crate::openapi::schema::text(MIN_CHARS, MAX_CHARS).into()
+    }
+}
+
+impl utoipa::ToSchema for Password {}
+
 impl std::fmt::Debug for Password {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("[redacted]")

@@ -2,9 +2,11 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::db::DbError;
+use crate::http::Json;
 
 /// A refusal. `code` is what programs compare, `detail` what people read.
 #[derive(Clone, Debug)]
@@ -117,30 +119,44 @@ impl Problem {
     }
 }
 
+/// A refusal as it is sent.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemDocument {
+    /// `urn:keygate:problem:<code>`
+    r#type: String,
+    /// The code in words.
+    title: &'static str,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What is wrong with this very call, and what to do.
+    detail: String,
+    /// What programs compare.
+    code: &'static str,
+    /// The field of the body, query or header that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    /// `urn:keygate:request:<id>`, the id of the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut body = json!({
-            "type": format!("urn:keygate:problem:{}", self.code),
-            "title": self.title,
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-            "code": self.code,
-        });
-        if let Some(field) = self.field {
-            body["field"] = field.into();
-        }
-        if let Some(id) = crate::http::request_id() {
-            body["instance"] = format!("urn:keygate:request:{id}").into();
-        }
-        let mut response = (
-            self.status,
-            [
-                (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json")),
-                (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            ],
-            body.to_string(),
-        )
-            .into_response();
+        let body = ProblemDocument {
+            r#type: format!("urn:keygate:problem:{}", self.code),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: self.detail,
+            code: self.code,
+            field: self.field,
+            instance: crate::http::request_id().map(|id| format!("urn:keygate:request:{id}")),
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::UNAUTHORIZED {
             response
                 .headers_mut()

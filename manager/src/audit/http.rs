@@ -1,35 +1,36 @@
 //! `GET /api/v1/audit`.
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
 use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::routes;
 
 use super::model::Recorded;
 use super::store;
 use crate::app::App;
-use crate::http::{Actor, Json, Page, Permission, Query, page_cursor, page_limit};
+use crate::http::{Json, Page, Permission, Query, Routes, page_cursor, page_limit};
 use crate::problem::Problem;
 
 /// `/api/v1/audit`
-pub fn routes() -> Router<App> {
-    Router::new().route("/api/v1/audit", get(list))
+pub fn routes() -> Routes {
+    Routes::of("audit").permitted(&[Permission::AuditRead], routes!(list))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
     limit: Option<u32>,
     cursor: Option<String>,
+    /// `<kind>:<id>`, such as `client:acme`.
     subject: Option<String>,
 }
 
+/// List what was done, newest first.
+#[utoipa::path(get, path = "/api/v1/audit", params(ListQuery))]
 async fn list(
     State(app): State<App>,
-    actor: Actor,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<Recorded>>, Problem> {
-    actor.require(Permission::AuditRead)?;
     let limit = page_limit(query.limit)?;
     let before = match page_cursor(query.cursor.as_deref())?.as_str() {
         "" => None,

@@ -19,7 +19,8 @@ pub struct Entry {
 }
 
 /// An entry on record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = AuditEntry)]
 pub struct Recorded {
     /// Its place in the chain, from 1.
     pub seq: i64,

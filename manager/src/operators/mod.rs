@@ -13,7 +13,7 @@ mod tests;
 pub use actions::{
     NewOperator, OperatorError, create, ensure_first, find, issue_api_token, role_names, with_role,
 };
-pub use http::routes;
+pub use http::{identify, routes};
 pub use model::{Actor, Email, Operator, OperatorName, OperatorStatus, Permission, RoleName};
 
 /// Sessions that ran out are forgotten once an hour.

@@ -4,6 +4,10 @@ use std::collections::BTreeSet;
 
 use gate::time::UnixMillis;
 use serde::Serialize;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::openapi::schema;
 
 /// Characters of an operator's or a role's name at most.
 pub const MAX_NAME: usize = 50;
@@ -42,7 +46,7 @@ pub struct Operator {
 }
 
 /// State of an operator's account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OperatorStatus {
     /// May sign in.
@@ -71,7 +75,7 @@ impl OperatorStatus {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $type:ident, $chars:literal, $allowed:expr) => {
+    ($(#[$doc:meta])* $type:ident, $chars:literal, $class:literal, $allowed:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
         #[serde(transparent)]
@@ -93,6 +97,14 @@ macro_rules! name {
             }
         }
 
+        impl PartialSchema for $type {
+            fn schema() -> RefOr<Schema> {
+                schema::text_of($class, 1, MAX_NAME).into()
+            }
+        }
+
+        impl ToSchema for $type {}
+
         impl std::fmt::Display for $type {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
@@ -103,11 +115,11 @@ macro_rules! name {
 
 name! {
     /// What an operator signs in with: letters of both cases are the same.
-    OperatorName, "a-z, 0-9, `.`, `_`, `-` and `@`", |b| b.is_ascii_alphanumeric() || b"._-@".contains(&b)
+    OperatorName, "a-z, 0-9, `.`, `_`, `-` and `@`", "A-Za-z0-9._@-", |b| b.is_ascii_alphanumeric() || b"._-@".contains(&b)
 }
 name! {
     /// The name of a role.
-    RoleName, "a-z, 0-9, `_` and `-`", |b| b.is_ascii_alphanumeric() || b"_-".contains(&b)
+    RoleName, "a-z, 0-9, `_` and `-`", "A-Za-z0-9_-", |b| b.is_ascii_alphanumeric() || b"_-".contains(&b)
 }
 
 /// An address that a mail can be sent to.
@@ -132,6 +144,14 @@ impl Email {
         &self.0
     }
 }
+
+impl PartialSchema for Email {
+    fn schema() -> RefOr<Schema> {
+        schema::email(MAX_EMAIL).into()
+    }
+}
+
+impl ToSchema for Email {}
 
 macro_rules! permissions {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
@@ -199,6 +219,14 @@ permissions! {
     /// Read the audit trail.
     AuditRead = "audit.read",
 }
+
+impl PartialSchema for Permission {
+    fn schema() -> RefOr<Schema> {
+        schema::one_of(Self::ALL.iter().map(|permission| permission.as_str())).into()
+    }
+}
+
+impl ToSchema for Permission {}
 
 impl Permission {
     /// The permission of that text.

@@ -1,0 +1,121 @@
+//! Who may call which operation, said once: enforced before the handler runs, and shown in the
+//! document.
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use utoipa_axum::router::UtoipaMethodRouter;
+
+use crate::app::App;
+use crate::http::Permission;
+use crate::operators::{self, Actor};
+use crate::problem::Problem;
+
+/// Who may call an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody, without a token.
+    Open,
+    /// Every operator.
+    SignedIn,
+    /// Operators who have one of these permissions.
+    Permitted(&'static [Permission]),
+    /// It depends on the object; in words. The action decides.
+    Decided(&'static str),
+}
+
+impl Access {
+    fn check(self, actor: &Actor) -> Result<(), Problem> {
+        match self {
+            Self::Open | Self::SignedIn | Self::Decided(_) => Ok(()),
+            Self::Permitted(permissions) => actor.require_one_of(permissions),
+        }
+    }
+}
+
+/// The operations of a capability, or of all of them.
+#[derive(Clone)]
+pub struct Routes {
+    capability: &'static str,
+    operations: Vec<Operations>,
+}
+
+/// What was registered in one line: operations of one path that the same operators may call.
+#[derive(Clone)]
+pub(super) struct Operations {
+    pub capability: &'static str,
+    pub access: Access,
+    pub routes: UtoipaMethodRouter<App>,
+}
+
+impl Routes {
+    /// None yet. The capability's name is the tag of its operations and begins their ids.
+    pub fn of(capability: &'static str) -> Self {
+        Self { capability, operations: Vec::new() }
+    }
+
+    /// Operations for everybody, without a token.
+    #[must_use]
+    pub fn open(self, routes: UtoipaMethodRouter<App>) -> Self {
+        self.with(Access::Open, routes)
+    }
+
+    /// Operations for every operator.
+    #[must_use]
+    pub fn signed_in(self, routes: UtoipaMethodRouter<App>) -> Self {
+        self.with(Access::SignedIn, routes)
+    }
+
+    /// Operations for those who have one of the permissions.
+    #[must_use]
+    pub fn permitted(self, to: &'static [Permission], routes: UtoipaMethodRouter<App>) -> Self {
+        self.with(Access::Permitted(to), routes)
+    }
+
+    /// Operations whose right depends on the object: `rule` says how, the action decides.
+    #[must_use]
+    pub fn decided(self, rule: &'static str, routes: UtoipaMethodRouter<App>) -> Self {
+        self.with(Access::Decided(rule), routes)
+    }
+
+    /// Those of another capability as well.
+    #[must_use]
+    pub fn merge(mut self, other: Self) -> Self {
+        self.operations.extend(other.operations);
+        self
+    }
+
+    pub(super) fn operations(&self) -> &[Operations] {
+        &self.operations
+    }
+
+    /// What serves them.
+    pub fn into_router(self, app: &App) -> Router<App> {
+        self.operations.into_iter().fold(Router::new(), |router, operations| {
+            let Operations { access, routes: (_, paths, methods), .. } = operations;
+            let methods = methods.route_layer(middleware::from_fn_with_state((app.clone(), access), admit));
+            paths.paths.keys().fold(router, |router, path| router.route(path, methods.clone()))
+        })
+    }
+
+    fn with(mut self, access: Access, routes: UtoipaMethodRouter<App>) -> Self {
+        self.operations.push(Operations { capability: self.capability, access, routes });
+        self
+    }
+}
+
+/// Finds out who calls and whether they may, before anything else of the call is read. The
+/// handler takes the [`Actor`] as an argument where it matters who it is.
+async fn admit(
+    State((app, access)): State<(App, Access)>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    if access != Access::Open {
+        let actor = operators::identify(&app, request.headers()).await?;
+        access.check(&actor)?;
+        request.extensions_mut().insert(actor);
+    }
+    Ok(next.run(request).await)
+}
