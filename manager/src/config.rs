@@ -128,6 +128,16 @@ settings! {
     /// What a lock closes: `password` (sign-in, token endpoint, Basic) or `all` credentials.
     lockout_scope: LockoutScope = LockoutScope::Password;
 
+    // Host names in address bindings.
+    /// Name servers, `192.0.2.53, [2001:db8::53]:5353`; absent: the system's.
+    dns_servers: Option<String> = None;
+    /// Seconds between two questions for a name.
+    host_refresh_s: u32 = 60;
+    /// Seconds for which a name's last good answer serves when it is not answered.
+    host_keep_s: u32 = 600;
+    /// Addresses of private networks, this machine and the like are taken from answers too.
+    host_allow_private: bool = false;
+
     // Forms.
     /// An applicant may sign his own form.
     allow_self_approval: bool = false;
@@ -414,6 +424,17 @@ impl Config {
             );
         }
         crate::mail::MailSettings::of(self)?;
+        if let Some(servers) = &self.dns_servers
+            && let Err(reason) = crate::clients::hosts::parse_servers(servers)
+        {
+            return wrong("dns_servers", reason);
+        }
+        if self.host_keep_s < self.host_refresh_s {
+            return wrong(
+                "host_keep_s",
+                format!("is {}, must be at least host_refresh_s ({})", self.host_keep_s, self.host_refresh_s),
+            );
+        }
         for (setting, value, low, high) in [
             ("database_connections", u64::from(self.database_connections), 1, 1_000),
             ("session_ttl_s", self.session_ttl_s, 60, 31_536_000),
@@ -424,6 +445,8 @@ impl Config {
             ("lease_horizon_s", u64::from(self.lease_horizon_s), 1, 86_400),
             ("credential_mail_delay_s", self.credential_mail_delay_s, 0, 604_800),
             ("shutdown_grace_s", self.shutdown_grace_s, 0, 600),
+            ("host_refresh_s", u64::from(self.host_refresh_s), 1, 86_400),
+            ("host_keep_s", u64::from(self.host_keep_s), 1, 604_800),
         ] {
             if value < low || value > high {
                 return wrong(setting, format!("is {value}, must be {low} to {high}"));
@@ -570,6 +593,13 @@ mod tests {
             ("version = 1\ntls_cert = \"a\"\n", &[], "setting tls_key: is missing"),
             ("version = 1\ntime_zone = \"Mars/Base\"\n", &[], "setting time_zone: \"Mars/Base\" is no IANA"),
             ("version = 1\nmail_transport = \"smtp\"\n", &[], "setting smtp_host: is needed"),
+            ("version = 1\ndns_servers = \"dns\"\n", &[], "setting dns_servers: \"dns\" is no name server's"),
+            (
+                "version = 1\nhost_keep_s = 59\n",
+                &[],
+                "setting host_keep_s: is 59, must be at least host_refresh_s",
+            ),
+            ("version = 1\nhost_refresh_s = 0\n", &[], "setting host_refresh_s: is 0, must be 1 to 86400"),
             ("version = 1\nlease_horizon_s = 0\n", &[], "setting lease_horizon_s: is 0, must be 1 to 86400"),
         ] {
             let error = load(text, environment).expect_err(message);

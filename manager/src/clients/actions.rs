@@ -13,7 +13,7 @@ use super::model::{
     Binding, Client, ClientName, Dates, MAX_APPLICATION_NUMBER, MAX_BINDINGS, MAX_GROUPS, MAX_NAME, MAX_NOTE,
     MAX_REMARK, Quota, ServiceTime,
 };
-use super::store;
+use super::{hosts, store};
 use crate::app::App;
 use crate::catalog::{self, SecurityLevel};
 use crate::db::{Conn, DbError};
@@ -124,10 +124,11 @@ pub(super) async fn create(
         Some(id) => id,
         None => ClientName::parse_id(&app.random.id("cl")).expect("29 letters, digits and `_`"),
     };
-    let client = profile.into_client(id, 0, now, now, 1);
+    let mut client = profile.into_client(id, 0, now, now, 1);
     let mut tx = app.db.write("clients.create").await?;
     require_groups(&mut tx, &client).await?;
     store::insert(&mut tx, &client, &hash).await.map_err(|error| taken(error, &client))?;
+    client.hosts = hosts::follow(&mut tx, client.id.as_str(), &client.bindings, now).await?;
     save_limit(&mut tx, &client, now).await?;
     record(&mut tx, by, "clients.create", &client, now).await?;
     tx.commit().await?;
@@ -178,7 +179,7 @@ pub(super) async fn update(
     let profile = change(Profile::of(&before))?;
     check(&profile)?;
     let failed_attempts = if account.reset_failed_attempts { 0 } else { before.failed_attempts };
-    let client =
+    let mut client =
         profile.into_client(before.id.clone(), failed_attempts, before.created_at, now, before.version + 1);
     // A group whose level was raised meanwhile must not keep an operator from disabling its clients.
     if client.groups != before.groups || client.security_level != before.security_level {
@@ -187,6 +188,7 @@ pub(super) async fn update(
     if !store::update(&mut tx, &client, before.version).await.map_err(|error| taken(error, &client))? {
         return Err(ClientError::Version { expected: before.version, present: before.version + 1 });
     }
+    client.hosts = hosts::follow(&mut tx, id, &client.bindings, now).await?;
     if let Some(hash) = hash {
         store::set_password(&mut tx, id, &hash).await?;
     }
@@ -291,6 +293,8 @@ impl Profile {
             application_number: self.application_number,
             status: self.status,
             bindings: self.bindings,
+            // Read back once the bindings are saved.
+            hosts: vec![],
             dates: self.dates,
             service_time: self.service_time,
             zone: self.zone,
@@ -349,6 +353,10 @@ fn check(profile: &Profile) -> Result<(), ClientError> {
             "bindings",
             format!("must be {MAX_BINDINGS} at most, has {}", profile.bindings.len()),
         );
+    }
+    let names = profile.bindings.iter().filter(|binding| binding.host().is_some()).count();
+    if names > hosts::MAX_NAMES {
+        return invalid("bindings", format!("must be {} host names at most, has {names}", hosts::MAX_NAMES));
     }
     let mut seen = BTreeSet::new();
     for binding in &profile.bindings {

@@ -3,6 +3,7 @@
 //! a second.
 
 mod actions;
+pub mod hosts;
 mod http;
 mod model;
 mod store;
@@ -13,3 +14,10 @@ pub use actions::{ClientError, PasswordCheck, check_password};
 pub use http::routes;
 pub use model::{Binding, Client, ClientName};
 pub use store::{by_id, groups_of};
+
+use crate::jobs::Jobs;
+
+/// The worker that resolves host names.
+pub fn start_jobs(jobs: &mut Jobs) {
+    hosts::start_jobs(jobs);
+}

@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 use serde::{Deserialize, Serialize};
 
+use super::hosts::{Host, HostName};
 use crate::catalog::SecurityLevel;
 use crate::operators::Email;
 use crate::quotas::{Limit, Period, Zone};
@@ -56,6 +57,8 @@ pub struct Client {
     pub status: ClientStatus,
     /// From where it may call; none = from everywhere.
     pub bindings: Vec<Binding>,
+    /// What the host names among the bindings mean, sorted by name.
+    pub hosts: Vec<Host>,
     /// First and last day; None = always.
     pub dates: Option<Dates>,
     /// Hours of the day; None = all day.
@@ -122,13 +125,13 @@ impl ClientName {
     }
 }
 
-/// An address, or a block of them, from which a client may call.
+/// An address, a block of them, or a host name that is resolved, from which a client may call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Binding {
     /// What people call it.
     pub name: String,
-    /// IPv4, IPv6 or CIDR.
+    /// IPv4, IPv6, CIDR or host name.
     pub address: String,
 }
 
@@ -138,7 +141,18 @@ impl Binding {
         if self.name.is_empty() || self.name.chars().count() > MAX_BINDING_NAME {
             return Err(format!("a binding's name must be 1 to {MAX_BINDING_NAME} characters"));
         }
-        Block::parse(&self.address).map(drop).map_err(|error| error.to_string())
+        match Block::parse(&self.address) {
+            Ok(_) => Ok(()),
+            Err(_) => HostName::parse(&self.address).map(drop),
+        }
+    }
+
+    /// The host name, if it is one.
+    pub fn host(&self) -> Option<HostName> {
+        match Block::parse(&self.address) {
+            Ok(_) => None,
+            Err(_) => HostName::parse(&self.address).ok(),
+        }
     }
 }
 
@@ -248,6 +262,14 @@ impl Client {
         )
     }
 
+    /// From where it may call now, as gates compare it: addresses, blocks, and what its host names
+    /// mean. None although it has bindings: from nowhere.
+    pub fn addresses(&self, now: UnixMillis, keep_ms: i64) -> Vec<String> {
+        let blocks = self.bindings.iter().filter(|binding| binding.host().is_none());
+        let resolved = self.hosts.iter().flat_map(|host| host.in_force(now, keep_ms));
+        blocks.map(|binding| binding.address.clone()).chain(resolved.map(ToString::to_string)).collect()
+    }
+
     /// The limit that the ledger holds for it; None = unlimited.
     pub fn limit(&self) -> Option<Limit> {
         self.quota.map(|quota| Limit { units: quota.calls, period: quota.period, zone: self.zone.clone() })
@@ -330,6 +352,7 @@ mod unit {
             application_number: None,
             status: ClientStatus::Active,
             bindings: vec![],
+            hosts: vec![],
             dates: Dates::parse(Some("2026-03-28"), Some("2026-03-29")).expect("in order"),
             service_time: ServiceTime::parse(Some("01:30"), Some("18:00")).expect("in order"),
             zone: Zone::parse(zone).expect("bundled"),

@@ -5,6 +5,7 @@ use gate::time::UnixMillis;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
+use super::hosts;
 use super::model::{
     self, Binding, Client, ClientName, Dates, Quota, ServiceTime, audience_text, parse_audience,
     parse_status, status_text,
@@ -336,12 +337,19 @@ async fn load(conn: &mut Conn, row: &AnyRow) -> Result<Client, DbError> {
     let dates = Dates::parse(optional("start_date")?.as_deref(), optional("expiry_date")?.as_deref());
     let hours =
         ServiceTime::parse(optional("service_from")?.as_deref(), optional("service_until")?.as_deref());
+    let bindings = bindings_of(conn, &id).await?;
+    // Most clients are bound to no name, and are not to pay for those that are.
+    let hosts = match bindings.iter().any(|binding| binding.host().is_some()) {
+        true => hosts::of_client(conn, &id).await?,
+        false => vec![],
+    };
     Ok(Client {
         name: ClientName::parse_name(&text("name")?).map_err(|_| wrong("name"))?,
         display_name: text("display_name")?,
         application_number: optional("application_number")?,
         status: parse_status(&text("status")?).ok_or_else(|| wrong("status"))?,
-        bindings: bindings_of(conn, &id).await?,
+        hosts,
+        bindings,
         dates: dates.map_err(|(column, _)| wrong(column))?,
         service_time: hours.map_err(|(column, _)| wrong(column))?,
         zone: Zone::parse(&text("time_zone")?).ok_or_else(|| wrong("time_zone"))?,

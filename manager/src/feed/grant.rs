@@ -118,8 +118,8 @@ fn grant(
         client_status: status(app, client),
         client_validity: client.validity(),
         service_time: client.service_intervals(now),
-        addresses: client.bindings.iter().map(|binding| binding.address.clone()).collect(),
-        // Should a binding ever name no address, nobody matches rather than everybody.
+        addresses: client.addresses(now, i64::from(app.config.host_keep_s) * 1_000),
+        // Names without an address: nobody matches rather than everybody.
         bound: !client.bindings.is_empty(),
         active,
         effective_at: validity.map(|validity| validity.from),

@@ -502,6 +502,34 @@ async fn a_dgrk_key_is_granted_its_apis_dates_secret_and_both_limits() {
 }
 
 #[tokio::test]
+async fn a_grant_names_the_addresses_of_host_names_and_nobody_while_there_are_none() {
+    for world in World::both().await {
+        let shop = Shop::open(&world).await;
+        shop.import_key().await;
+        let granted = async |bindings: Value| {
+            shop.admin.patch("/api/v1/clients/acme", json!({ "bindings": bindings })).await.expect(200);
+            let grant = shop.grant(dgrk()).await;
+            (grant.bound, grant.addresses)
+        };
+        let name = json!({ "name": "site", "address": "gateway.example.com" });
+        let block = json!({ "name": "office", "address": "198.51.100.0/24" });
+        assert_eq!(granted(json!([])).await, (false, vec![]), "from everywhere");
+        assert_eq!(granted(json!([name])).await, (true, vec![]), "from nowhere");
+        assert_eq!(granted(json!([name, block])).await, (true, vec!["198.51.100.0/24".into()]));
+        let at = world.app.now().0;
+        world
+            .sql(&format!("UPDATE host_names SET addresses = '2001:db8::7,203.0.113.7', resolved_at = {at}"))
+            .await;
+        let both = vec!["2001:db8::7".into(), "203.0.113.7".into()];
+        assert_eq!(granted(json!([name])).await, (true, both.clone()));
+        world.advance_ms(599_999);
+        assert_eq!(granted(json!([name])).await, (true, both), "the last good answer, ten minutes long");
+        world.advance_ms(1);
+        assert_eq!(granted(json!([name])).await, (true, vec![]), "too old");
+    }
+}
+
+#[tokio::test]
 async fn what_is_revoked_or_switched_off_is_granted_as_such_and_announced() {
     for world in World::both().await {
         let shop = Shop::open(&world).await;
