@@ -11,7 +11,8 @@ mod http;
 mod model;
 
 pub use apis::{
-    Api, ApiName, ApiSource, ApiSummary, Entries, MAX_HOSTS, MAX_METHODS, api, entries, known_apis,
+    Api, ApiName, ApiSource, ApiSummary, Entries, MAX_HOSTS, MAX_METHODS, PathRuleSchema, api, entries,
+    known_apis,
 };
 pub use error::CatalogError;
 pub use groups::{Group, GroupSummary, MAX_GROUP_APIS, known_groups};

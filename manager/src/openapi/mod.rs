@@ -9,6 +9,7 @@ mod routes;
 pub mod schema;
 #[cfg(test)]
 mod tests;
+pub mod wire;
 
 use std::sync::LazyLock;
 

@@ -23,6 +23,9 @@ const CAPABILITIES: [&[&str]; 12] = [
     &["feed"],
 ];
 
+/// Folders of the manager that are no capability: what all of them stand on.
+const PLATFORM: [&str; 1] = ["openapi"];
+
 #[test]
 fn gate_depends_on_nothing_that_does_io() {
     let manifest = read("gate/Cargo.toml").expect("gate has a manifest");
@@ -147,6 +150,9 @@ fn capabilities_import_downwards() {
     for file in sources("manager/src/") {
         let mut parts = file.path.trim_start_matches("manager/src/").split('/');
         let (Some(own), Some(_)) = (parts.next(), parts.next()) else { continue };
+        if PLATFORM.contains(&own) {
+            continue;
+        }
         let Some(own_row) = row(own) else {
             violations.push(format!("manager/src/{own} is in no row of this test and of ARCHITECTURE.md"));
             continue;

@@ -2,9 +2,43 @@
 
 use gate::request::{guard_path, normal_path};
 use gate::wire::directory::PathRule;
+use utoipa::openapi::schema::AdditionalProperties;
+use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::openapi::schema;
 
 /// Characters of a path at most: the gate takes more, but nobody should need it.
 pub const MAX_PATH: usize = 2_048;
+
+/// The schema of a [`PathRule`], which is a type of `gate`.
+pub enum PathRuleSchema {}
+
+impl PartialSchema for PathRuleSchema {
+    fn schema() -> RefOr<Schema> {
+        let _whole = |rule| match rule {
+            PathRule::Exact(_) | PathRule::Prefix(_) | PathRule::Template(_) => {}
+        };
+        let one = |name: &str, means: &str| {
+            ObjectBuilder::new()
+                .property(name, schema::text(1, MAX_PATH).pattern(Some("^/")))
+                .required(name)
+                .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
+                .description(Some(means))
+        };
+        OneOfBuilder::new()
+            .item(one("exact", "This path alone."))
+            .item(one("prefix", "This path and everything below it."))
+            .item(one("template", "Each `{name}` stands for one segment that is not empty."))
+            .into()
+    }
+}
+
+impl ToSchema for PathRuleSchema {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "PathRule".into()
+    }
+}
 
 /// Checks a path rule. The error says what is wrong with which part.
 pub fn check_path(rule: &PathRule) -> Result<(), String> {
