@@ -152,6 +152,12 @@ impl Db {
         };
         // A schema newer than this program is fine: migrations run while the old code serves.
         sqlx::migrate!("./migrations").set_ignore_missing(true).run(&db.writers).await?;
+        // What one text cannot say for both: triggers.
+        let mut own = match db.dialect {
+            Dialect::Sqlite => sqlx::migrate!("./migrations/sqlite"),
+            Dialect::Postgres => sqlx::migrate!("./migrations/postgres"),
+        };
+        own.set_ignore_missing(true).run(&db.writers).await?;
         Ok(db)
     }
 

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use manager::app::App;
 use manager::config::{self, Config};
@@ -23,9 +22,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Verify the audit trail.
+    /// Verify the audit trail, and take anchors of it.
     #[command(subcommand)]
-    Audit(AuditCommand),
+    Audit(audit::cli::Command),
     /// Look at the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -47,12 +46,6 @@ enum Command {
     Serve,
     /// Print the Authorization header and a ready call for a DGRK pair and a body.
     Sign(keys::sign::Command),
-}
-
-#[derive(Subcommand)]
-enum AuditCommand {
-    /// Follow the chain of hashes from the first entry to the last.
-    Verify,
 }
 
 #[derive(Subcommand)]
@@ -79,12 +72,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let config = load_config(arguments.config)?;
     match arguments.command {
-        Command::Audit(AuditCommand::Verify) => {
-            let app = start(config).await?;
-            let entries =
-                audit::verify(&mut *app.db.snapshot().await?).await?.context("the audit trail is broken")?;
-            println!("the audit trail is whole: {entries} entries");
-        }
+        Command::Audit(command) => audit::cli::run(&start(config).await?, command).await?,
         Command::Config(ConfigCommand::Check) => {
             println!("{config:#?}\nthe settings are valid");
         }

@@ -22,7 +22,7 @@ use tower::ServiceExt as _;
 use crate::app::App;
 use crate::clock::{Clock, Random};
 use crate::config::Config;
-use crate::db::{Conn, DatabaseSettings, Db};
+use crate::db::{Conn, DatabaseSettings, Db, DbError};
 use crate::feed;
 use crate::operators::{self, Email, NewOperator, OperatorName, RoleName};
 use crate::telemetry::Metrics;
@@ -144,10 +144,15 @@ impl World {
 
     /// Runs SQL as an intruder or a crash would, beside the manager.
     pub async fn sql(&self, sql: &str) -> u64 {
-        let mut tx = self.app.db.write("test.sql").await.expect("a transaction");
-        let done = sqlx::query(AssertSqlSafe(sql.to_string())).execute(&mut *tx).await.expect("valid SQL");
-        tx.commit().await.expect("committed");
-        done.rows_affected()
+        self.try_sql(sql).await.expect("valid SQL")
+    }
+
+    /// [`World::sql`] that the database may refuse.
+    pub async fn try_sql(&self, sql: &str) -> Result<u64, DbError> {
+        let mut tx = self.app.db.write("test.sql").await?;
+        let done = sqlx::query(AssertSqlSafe(sql.to_string())).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(done.rows_affected())
     }
 
     fn caller(&self, token: Option<&str>, id: &str) -> Caller {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
-use super::model::Recorded;
+use super::model::{Recorded, Search};
 use super::store;
 use crate::app::App;
 use crate::http::{Json, Page, Permission, Query, Routes, page_cursor, page_limit};
@@ -37,6 +37,7 @@ async fn list(
         seq => Some(seq.parse().map_err(|_| Problem::invalid("cursor", "cursor is not one of ours"))?),
     };
     let mut conn = app.db.read().await?;
-    let entries = store::list(&mut conn, before, query.subject.as_deref(), limit).await?;
+    let search = Search { subject: query.subject, before, ..Search::default() };
+    let entries = store::search(&mut conn, &search, limit).await?;
     Ok(Json(Page::new(entries, limit, |entry| entry.seq.to_string())))
 }

@@ -1,10 +1,14 @@
 //! The audit trail: who did what when. Entries are appended in the action's own transaction and
-//! chained by hashes, so that a changed or missing one shows (`keygate audit verify`).
+//! chained by hashes, so that a changed, missing or moved one shows (`keygate audit verify`); an
+//! anchor kept elsewhere shows even that the whole chain was rewritten.
 //!
 //! The head row is locked until the transaction ends: record the audit entry last, after
 //! `changes::record`, in every action.
 
+mod actions;
+mod chain;
 mod change;
+pub mod cli;
 mod http;
 mod model;
 mod store;
@@ -13,5 +17,5 @@ mod tests;
 
 pub use change::changed;
 pub use http::routes;
-pub use model::{Broken, Entry, Recorded};
-pub use store::{list, record, verify};
+pub use model::Entry;
+pub use store::record;

@@ -1,8 +1,7 @@
-//! Entries and the chain that they form.
+//! Entries: what is recorded, what is on record, what is asked for.
 
 use serde::Serialize;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 /// What is to be recorded. Nothing secret goes in; what bears the name of a secret is masked.
 #[derive(Clone, Debug)]
@@ -38,44 +37,21 @@ pub struct Recorded {
     pub hash: String,
 }
 
-/// Where the chain is broken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
-    /// An entry's content does not have its hash: it, or the one before, was altered.
-    #[error("entry {seq} was altered, or the one before it was")]
-    Altered {
-        /// Which.
-        seq: i64,
-    },
-    /// Entries are missing.
-    #[error("entry {expected} is missing: the next one on record is {found}")]
-    Missing {
-        /// The first missing one.
-        expected: i64,
-        /// What stands in its place.
-        found: i64,
-    },
-    /// The end of the trail was cut off.
-    #[error("the trail ends at entry {last}, but {head} were recorded")]
-    Truncated {
-        /// The last entry on record.
-        last: i64,
-        /// What the head remembers.
-        head: i64,
-    },
-}
-
-/// The hash of an entry: every field with its length in front, so that no two entries read the same.
-pub(super) fn chain_hash(before: &str, seq: i64, at: i64, fields: [&str; 4]) -> String {
-    let mut hasher = Sha256::new();
-    let (seq, at) = (seq.to_string(), at.to_string());
-    for field in [before, &seq, &at].into_iter().chain(fields) {
-        hasher.update((field.len() as u64).to_be_bytes());
-        hasher.update(field.as_bytes());
-    }
-    hex(&hasher.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Which entries are asked for: those that satisfy all of it.
+#[derive(Clone, Debug, Default)]
+pub struct Search {
+    /// Any of these; none: everybody.
+    pub actors: Vec<String>,
+    /// The action, or with a dot at its end what it begins with (`clients.`).
+    pub action: Option<String>,
+    /// On what.
+    pub subject: Option<String>,
+    /// First instant, UTC ms.
+    pub from: Option<i64>,
+    /// Last instant, UTC ms.
+    pub to: Option<i64>,
+    /// In the detail, in whatever case of a to z.
+    pub keyword: Option<String>,
+    /// Entries before this one.
+    pub before: Option<i64>,
 }

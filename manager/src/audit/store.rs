@@ -1,11 +1,14 @@
 //! Tables `audit_entries` and `audit_head`.
 
 use gate::time::UnixMillis;
-use sqlx::Row as _;
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AssertSqlSafe, Row as _};
 
+use super::chain::{Anchor, Follower, Link, Verification, chain_hash};
 use super::change::masked;
-use super::model::{Broken, Entry, Recorded, chain_hash};
-use crate::db::{Conn, DbError};
+use super::model::{Entry, Recorded, Search};
+use crate::db::{Conn, DbError, like_pattern};
 
 /// Entries that the verification reads at a time.
 const VERIFY_PAGE: i64 = 1_000;
@@ -50,36 +53,66 @@ pub async fn record(conn: &mut Conn, entry: Entry, now: UnixMillis) -> Result<()
     Ok(())
 }
 
-/// Entries, newest first, that come before `before` (None: from the end), of one subject or all.
-pub async fn list(
-    conn: &mut Conn,
-    before: Option<i64>,
-    subject: Option<&str>,
-    limit: i64,
-) -> Result<Vec<Recorded>, DbError> {
-    sqlx::query(
-        "-- audit.list
+/// Entries that `search` asks for, newest first: `limit` and one more, by which the caller sees
+/// that there are more.
+pub async fn search(conn: &mut Conn, search: &Search, limit: i64) -> Result<Vec<Recorded>, DbError> {
+    let mut wanted = Conditions::default();
+    if !search.actors.is_empty() {
+        wanted.any_of("actor", &search.actors);
+    }
+    match search.action.as_deref() {
+        Some(action) if action.ends_with('.') => {
+            let pattern = like_pattern(Some(action));
+            wanted.text("action LIKE # ESCAPE '\\'", pattern.trim_start_matches('%'));
+        }
+        Some(action) => wanted.text("action = #", action),
+        None => {}
+    }
+    if let Some(subject) = &search.subject {
+        wanted.text("subject = #", subject);
+    }
+    if let Some(keyword) = &search.keyword {
+        wanted.text("LOWER(detail) LIKE # ESCAPE '\\'", &like_pattern(Some(keyword)));
+    }
+    for (condition, bound) in [("at >= #", search.from), ("at <= #", search.to), ("seq < #", search.before)] {
+        if let Some(bound) = bound {
+            wanted.number(condition, bound);
+        }
+    }
+    // Only what is asked for stands in the statement, so that the index for it is taken.
+    let sql = format!(
+        "-- audit.search
          SELECT seq, at, actor, action, subject, detail, hash
            FROM audit_entries
-          WHERE seq < $1
-            AND ($2 = '' OR subject = $2)
+          WHERE {}
           ORDER BY seq DESC
-          LIMIT $3",
-    )
-    .bind(before.unwrap_or(i64::MAX))
-    .bind(subject.unwrap_or_default())
-    .bind(limit + 1)
-    .fetch_all(conn)
-    .await?
-    .iter()
-    .map(|row| Ok(read(row)?.0))
-    .collect()
+          LIMIT ${}",
+        wanted.sql(),
+        wanted.values.len() + 1
+    );
+    let rows = wanted.bind(sqlx::query(AssertSqlSafe(sql))).bind(limit + 1).fetch_all(conn).await?;
+    rows.iter()
+        .map(|row| {
+            let link = read(row)?;
+            Ok(Recorded {
+                seq: link.seq,
+                at: link.at,
+                actor: link.actor,
+                action: link.action,
+                subject: link.subject,
+                // Shown as it is where it is no JSON: the verification, not the list, speaks of tampering.
+                detail: serde_json::from_str(&link.detail).unwrap_or_else(|_| link.detail.into()),
+                hash: link.hash,
+            })
+        })
+        .collect()
 }
 
-/// Follows the chain from its first entry to its end. Ok: how many entries it has.
-pub async fn verify(conn: &mut Conn) -> Result<Result<i64, Broken>, DbError> {
-    let (mut last, mut hash) = (0, String::new());
-    loop {
+/// Follows the chain from its first entry to its end, past the anchor if one is given.
+pub async fn verify(conn: &mut Conn, anchor: Option<&Anchor>) -> Result<Verification, DbError> {
+    let mut follower = Follower::new(anchor);
+    let mut last = i64::MIN;
+    'trail: loop {
         let rows = sqlx::query(
             "-- audit.verify
              SELECT seq, at, actor, action, subject, detail, hash
@@ -96,48 +129,82 @@ pub async fn verify(conn: &mut Conn) -> Result<Result<i64, Broken>, DbError> {
             break;
         }
         for row in &rows {
-            let (entry, detail) = read(row)?;
-            if entry.seq != last + 1 {
-                return Ok(Err(Broken::Missing { expected: last + 1, found: entry.seq }));
+            let link = read(row)?;
+            last = link.seq;
+            if !follower.take(link) {
+                break 'trail;
             }
-            let fields = [entry.actor.as_str(), &entry.action, &entry.subject, &detail];
-            if chain_hash(&hash, entry.seq, entry.at, fields) != entry.hash {
-                return Ok(Err(Broken::Altered { seq: entry.seq }));
-            }
-            (last, hash) = (entry.seq, entry.hash);
         }
     }
+    let (head, hash) = head(conn).await?;
+    Ok(follower.end(head, &hash))
+}
+
+/// Number and hash of the last entry, as the head remembers them; 0 = none yet.
+pub async fn head(conn: &mut Conn) -> Result<(i64, String), DbError> {
     let head = sqlx::query(
-        "-- audit.verify
+        "-- audit.head
          SELECT seq, hash
            FROM audit_head
           WHERE id = 1",
     )
     .fetch_one(conn)
     .await?;
-    let (head, head_hash): (i64, String) = (head.try_get("seq")?, head.try_get("hash")?);
-    Ok(if head != last {
-        Err(Broken::Truncated { last, head })
-    } else if head_hash != hash {
-        Err(Broken::Altered { seq: last })
-    } else {
-        Ok(last)
-    })
+    Ok((head.try_get("seq")?, head.try_get("hash")?))
 }
 
-/// An entry, and its detail as it is stored (and hashed).
-fn read(row: &sqlx::any::AnyRow) -> Result<(Recorded, String), DbError> {
-    let seq: i64 = row.try_get("seq")?;
-    let detail: String = row.try_get("detail")?;
-    let entry = Recorded {
-        seq,
+fn read(row: &AnyRow) -> Result<Link, DbError> {
+    Ok(Link {
+        seq: row.try_get("seq")?,
         at: row.try_get("at")?,
         actor: row.try_get("actor")?,
         action: row.try_get("action")?,
         subject: row.try_get("subject")?,
-        // Shown as it is where it is no JSON: the verification, not the list, speaks of tampering.
-        detail: serde_json::from_str(&detail).unwrap_or_else(|_| detail.clone().into()),
+        detail: row.try_get("detail")?,
         hash: row.try_get("hash")?,
-    };
-    Ok((entry, detail))
+    })
+}
+
+/// The `WHERE` of a search, and what is bound to it; `#` stands for the next parameter.
+#[derive(Default)]
+struct Conditions {
+    sql: Vec<String>,
+    values: Vec<Bound>,
+}
+
+enum Bound {
+    Text(String),
+    Number(i64),
+}
+
+impl Conditions {
+    fn text(&mut self, condition: &'static str, value: &str) {
+        self.values.push(Bound::Text(value.into()));
+        self.sql.push(condition.replace('#', &format!("${}", self.values.len())));
+    }
+
+    fn number(&mut self, condition: &'static str, value: i64) {
+        self.values.push(Bound::Number(value));
+        self.sql.push(condition.replace('#', &format!("${}", self.values.len())));
+    }
+
+    fn any_of(&mut self, column: &'static str, values: &[String]) {
+        let places = crate::db::placeholders(self.values.len() + 1, values.len());
+        self.values.extend(values.iter().cloned().map(Bound::Text));
+        self.sql.push(format!("{column} IN ({places})"));
+    }
+
+    fn sql(&self) -> String {
+        if self.sql.is_empty() { "1 = 1".into() } else { self.sql.join("\n            AND ") }
+    }
+
+    fn bind<'q>(self, mut query: Query<'q, Any, AnyArguments>) -> Query<'q, Any, AnyArguments> {
+        for value in self.values {
+            query = match value {
+                Bound::Text(text) => query.bind(text),
+                Bound::Number(number) => query.bind(number),
+            };
+        }
+        query
+    }
 }
