@@ -20,7 +20,8 @@ use crate::app::App;
 use crate::problem::Problem;
 
 pub use crate::openapi::{Added, Created, NoContent, Routes};
-pub use crate::operators::{Actor, Permission};
+// For the capabilities below operators, which show who did something.
+pub use crate::operators::{Actor, Permission, id_of as operator_id, names as operator_names};
 
 /// Bytes of a body of the management API at most (413 beyond).
 pub const MAX_BODY_BYTES: usize = 1 << 20;

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 /// Faults that are named at most; there may be more.
 pub const MAX_FAULTS: usize = 100;
@@ -29,8 +30,9 @@ impl Link {
 
 /// The end of the trail at some moment, kept elsewhere: proves later that the trail up to there is
 /// still the same one, even to somebody who can rewrite all of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AuditAnchor)]
 pub struct Anchor {
     /// Where people reach the installation that it was taken from.
     pub installation: String,

@@ -1,6 +1,5 @@
 //! Entries: what is recorded, what is on record, what is asked for.
 
-use serde::Serialize;
 use serde_json::Value;
 
 /// What is to be recorded. Nothing secret goes in; what bears the name of a secret is masked.
@@ -18,8 +17,7 @@ pub struct Entry {
 }
 
 /// An entry on record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-#[schema(as = AuditEntry)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
     /// Its place in the chain, from 1.
     pub seq: i64,

@@ -174,9 +174,89 @@ async fn the_trail_lists_newest_first_and_only_for_those_who_may() {
         let next = format!("/api/v1/audit?limit=2&cursor={}", page["next"].as_str().expect("more"));
         let page = auditor.get(&next).await.expect(200);
         assert_eq!(page["items"][0]["detail"], json!({ "n": 1 }));
+        assert_eq!(page["items"][0]["actor_name"], json!(null));
         let one = auditor.get("/api/v1/audit?subject=note:2").await.expect(200);
         assert_eq!(one["items"].as_array().map(Vec::len), Some(1));
         auditor.get("/api/v1/audit?cursor=eA").await.refuses("cursor");
         world.operator("rex", &["reviewer_1"]).await.get("/api/v1/audit").await.problem(403, "forbidden");
+    }
+}
+
+#[tokio::test]
+async fn the_trail_is_searched_by_who_what_when_and_words() {
+    for world in World::both().await {
+        let admin = world.operator("root", &["admin"]).await;
+        world.advance_ms(1_000);
+        let body = json!({ "name": "bob", "display_name": "Bob 100%_sure", "roles": ["applicant"] });
+        let bob = admin.post("/api/v1/operators", body).await.expect(201);
+        world.advance_ms(1_000);
+        admin.put("/api/v1/roles/guest", json!({ "permissions": [] })).await.expect(200);
+        let (start, root) = (World::START.0, format!("operator:{}", admin.id));
+        let find = async |query: &str| {
+            let page = admin.get(&format!("/api/v1/audit?{query}")).await.expect(200);
+            let actions = page["items"].as_array().expect("items").iter();
+            actions.map(|entry| entry["action"].as_str().expect("an action").to_string()).collect::<Vec<_>>()
+        };
+        // The World itself made root and its token before.
+        let all = ["roles.put", "operators.create", "operators.issue_token", "operators.create"];
+        let made = ["operators.create"];
+        for (query, found) in [
+            (String::new(), &all[..]),
+            ("actor=root".into(), &all[..2]),
+            (format!("actor={}", admin.id), &all[..2]),
+            (format!("actor={root}"), &all[..2]),
+            ("actor=test".into(), &all[2..]),
+            ("actor=nobody".into(), &[]),
+            ("action=roles.put".into(), &all[..1]),
+            ("action=operators.".into(), &all[1..]),
+            ("action=operators".into(), &[]),
+            ("action=oper%25.".into(), &[]),
+            (format!("subject=operator:{}", bob["id"].as_str().expect("an id")), &made),
+            (format!("from={}", start + 1_000), &all[..2]),
+            (format!("from={}", start + 1_001), &all[..1]),
+            (format!("to={}", start + 999), &all[2..]),
+            (format!("from={0}&to={0}", start + 1_000), &made),
+            ("keyword=100%25_SURE".into(), &made),
+            ("keyword=100__sure".into(), &[]),
+            ("keyword=%22applicant%22".into(), &made),
+            ("actor=root&action=operators.&keyword=bob".into(), &made),
+            ("actor=test&keyword=bob".into(), &[]),
+        ] {
+            assert_eq!(find(&query).await, found, "{query}");
+        }
+        let newest = admin.get("/api/v1/audit?limit=1").await.expect(200);
+        assert_eq!(
+            (&newest["items"][0]["actor"], &newest["items"][0]["actor_name"]),
+            (&json!(root), &json!("root"))
+        );
+        admin.get("/api/v1/audit?from=2&to=1").await.refuses("to");
+        admin.get("/api/v1/audit?from=soon").await.refuses("from");
+        admin.get("/api/v1/audit?who=root").await.refuses("who");
+    }
+}
+
+#[tokio::test]
+async fn those_who_read_the_trail_verify_and_anchor_it() {
+    for world in World::both().await {
+        let auditor = world.operator("aud", &["auditor"]).await;
+        let anchor = auditor.get("/api/v1/audit/anchor").await.expect(200);
+        assert_eq!(anchor["installation"], "http://127.0.0.1:8080");
+        note(&world, 1).await;
+        let proof = |seq: &str, hash: &str| format!("/api/v1/audit/verification?seq={seq}&hash={hash}");
+        let (seq, hash) = (anchor["seq"].to_string(), anchor["hash"].as_str().expect("a hash"));
+        let found = auditor.get(&proof(&seq, hash)).await.expect(200);
+        assert_eq!(found, json!({ "whole": true, "entries": 3, "faults": [] }));
+        let found = auditor.get(&proof(&seq, &"0".repeat(64))).await.expect(200);
+        assert_eq!((&found["whole"], found["faults"].as_array().map(Vec::len)), (&json!(false), Some(1)));
+        disarm(&world).await;
+        world.sql("DELETE FROM audit_entries WHERE seq = 3").await;
+        let found = auditor.get("/api/v1/audit/verification").await.expect(200);
+        assert_eq!(found, json!({ "whole": false, "entries": 2, "faults": ["entry 3 is missing"] }));
+        auditor.get(&proof("0", hash)).await.refuses("seq");
+        auditor.get(&proof("1", "abc")).await.refuses("hash");
+        auditor.get("/api/v1/audit/verification?seq=1").await.refuses("hash");
+        let stranger = world.operator("rex", &["reviewer_1"]).await;
+        stranger.get("/api/v1/audit/anchor").await.problem(403, "forbidden");
+        stranger.get("/api/v1/audit/verification").await.problem(403, "forbidden");
     }
 }

@@ -1,6 +1,6 @@
 //! What is done with operators: one function per use case, one named transaction each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -195,6 +195,19 @@ pub async fn with_role(conn: &mut Conn, role: &str) -> Result<Vec<Operator>, DbE
 /// The operator of that id, whatever its status.
 pub async fn find(conn: &mut Conn, id: &str) -> Result<Option<Operator>, DbError> {
     store::by_id(conn, id).await
+}
+
+/// What the operators of these ids sign in with, by id.
+pub async fn names(conn: &mut Conn, ids: &BTreeSet<&str>) -> Result<BTreeMap<String, String>, DbError> {
+    store::names(conn, ids).await
+}
+
+/// The id of the operator who signs in with `name`, if there is one.
+pub async fn id_of(conn: &mut Conn, name: &str) -> Result<Option<String>, DbError> {
+    match OperatorName::parse(name) {
+        Ok(name) => store::id_of(conn, &name).await,
+        Err(_) => Ok(None),
+    }
 }
 
 /// The names of all roles, sorted.
@@ -540,6 +553,8 @@ async fn record(
         subject: format!("operator:{}", operator.id),
         detail: json!({
             "name": operator.name,
+            "display_name": operator.display_name,
+            "email": operator.email,
             "roles": operator.roles,
             "status": operator.status,
         }),

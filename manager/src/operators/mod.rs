@@ -11,7 +11,8 @@ mod store;
 mod tests;
 
 pub use actions::{
-    NewOperator, OperatorError, create, ensure_first, find, issue_api_token, role_names, with_role,
+    NewOperator, OperatorError, create, ensure_first, find, id_of, issue_api_token, names, role_names,
+    with_role,
 };
 pub use http::{identify, routes};
 pub use model::{Actor, Email, Operator, OperatorName, OperatorStatus, Permission, RoleName};

@@ -1,11 +1,13 @@
 //! Tables `operators`, `roles`, `operator_roles` and `operator_tokens`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use gate::time::UnixMillis;
-use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::model::{Email, Operator, OperatorName, OperatorStatus, RoleName, TokenKind};
-use crate::db::{Conn, DbError};
+use crate::db::{Conn, DbError, placeholders};
 
 /// A role as stored.
 pub(super) struct RoleRow {
@@ -151,6 +153,38 @@ pub(super) async fn for_sign_in(
         }
         None => Ok(None),
     }
+}
+
+/// Id and name of each of these operators.
+pub(super) async fn names(
+    conn: &mut Conn,
+    ids: &BTreeSet<&str>,
+) -> Result<BTreeMap<String, String>, DbError> {
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let sql = format!(
+        "-- operators.names
+         SELECT id, name
+           FROM operators
+          WHERE id IN ({})",
+        placeholders(1, ids.len())
+    );
+    let query = ids.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, id| query.bind(*id));
+    query.fetch_all(conn).await?.iter().map(|row| Ok((row.try_get("id")?, row.try_get("name")?))).collect()
+}
+
+pub(super) async fn id_of(conn: &mut Conn, name: &OperatorName) -> Result<Option<String>, DbError> {
+    let row = sqlx::query(
+        "-- operators.id_of
+         SELECT id
+           FROM operators
+          WHERE name = $1",
+    )
+    .bind(name.as_str())
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| row.try_get("id")).transpose()?)
 }
 
 /// One more wrong password; how many there are now.
