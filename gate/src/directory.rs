@@ -2,10 +2,12 @@
 //! matching.
 //!
 //! Paths are compared in their normal form ([`normal_path`]); what could be read in two ways
-//! never gets here ([`guard_path`]). Matching is deterministic. Of the APIs whose
-//! host and path fit, the first whose methods fit is meant, in this order: a named host before
-//! any host; then, segment by segment, a literal before a parameter; then an exact or template
-//! path before a prefix, and a longer prefix before a shorter one.
+//! never gets here ([`guard_path`]). Of the APIs whose host, path and method fit, the first is meant
+//! in this order: a named host before any host; then, segment by segment from the left, a literal
+//! before a parameter, and a parameter before what a prefix leaves open; then an exact or template
+//! path before a prefix of the same segments; then a named method before any method. The manager
+//! registers no two APIs that this does not tell apart, so that nothing else (the order of
+//! registration, the uid) decides.
 
 use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
@@ -158,7 +160,7 @@ struct Index {
 struct Node {
     literals: BTreeMap<String, Node>,
     parameter: Option<alloc::boxed::Box<Node>>,
-    /// Exact and template paths that end here, in order of their uid.
+    /// Exact and template paths that end here.
     ends: Vec<Rc<ApiEntry>>,
     /// Prefixes that begin here.
     prefixes: Vec<Rc<ApiEntry>>,
@@ -202,10 +204,9 @@ impl Node {
                 };
             }
         }
-        match api.path {
-            PathRule::Prefix(_) => node.prefixes.push(api.clone()),
-            PathRule::Exact(_) | PathRule::Template(_) => node.ends.push(api.clone()),
-        }
+        let here = if matches!(api.path, PathRule::Prefix(_)) { &mut node.prefixes } else { &mut node.ends };
+        // Named methods before every method: the first that fits is meant.
+        here.insert(if api.methods.is_empty() { here.len() } else { 0 }, api.clone());
         Ok(())
     }
 }
@@ -328,6 +329,19 @@ mod tests {
         ] {
             let found = directory.find(host, method, path).ok().map(|api| api.uid.as_str());
             assert_eq!(found, meant, "{method} {path} at {host:?}");
+        }
+    }
+
+    #[test]
+    fn a_named_method_comes_before_every_method() {
+        for (named, every) in [("a", "b"), ("b", "a")] {
+            let apis = [(named, &["GET"][..]), (every, &[])];
+            for rule in [PathRule::Exact, PathRule::Prefix] {
+                let apis = apis.map(|(uid, methods)| api(uid, &[], methods, rule("/x".into()))).to_vec();
+                let directory = Directory::from_snapshot(snapshot(apis)).unwrap();
+                let meant = |method| directory.find("", method, "/x").unwrap().uid.clone();
+                assert_eq!((meant("GET").as_str(), meant("PUT").as_str()), (named, every));
+            }
         }
     }
 

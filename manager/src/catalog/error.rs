@@ -2,7 +2,8 @@
 
 use gate::id::ApiUid;
 
-use super::apis::Rival;
+use super::apis::{Clash, ClashKind};
+use super::groups::{GroupKind, Holder, name_holders};
 use crate::db::DbError;
 
 /// Why an action on the catalogue was refused.
@@ -22,35 +23,50 @@ pub enum CatalogError {
         /// `module/id`
         title: String,
     },
-    /// Another API answers at the same place.
-    #[error(
-        "{title} would answer at the same place as {} ({}): {}{} with the same path; change host, method or path of one of them",
-        rival.title, rival.uid, if rival.method.is_empty() { "every method" } else { &rival.method },
-        if rival.host.is_empty() { String::new() } else { format!(" at {}", rival.host) }
-    )]
-    SamePlace {
+    /// It could not be told from another API.
+    #[error("{}", describe_clash(title, clash))]
+    Clash {
         /// The API that was to be saved, `module/id`.
         title: String,
         /// The one that is there.
-        rival: Rival,
+        clash: Clash,
     },
-    /// The group's name or alias is taken.
-    #[error("{}: {field} {value:?} is taken", if *field == "name" { "Group code exists" } else { "Group name exists" })]
+    /// The name or alias of a group or scope is taken.
+    #[error("{}: {field} {value:?} is taken by a group or scope; choose another one", match (kind, *field) {
+        (GroupKind::Group, "name") => "Group code exists",
+        (GroupKind::Group, _) => "Group name exists",
+        (GroupKind::Scope, "name") => "Scope code exists",
+        (GroupKind::Scope, _) => "Scope name exists",
+    })]
     GroupExists {
+        /// Which of them was to be saved.
+        kind: GroupKind,
         /// `name` or `alias`.
         field: &'static str,
         /// The value.
         value: String,
     },
-    /// The group lists an API that does not exist.
-    #[error("API not found: {uid}")]
-    UnknownApi {
+    /// APIs are named that do not exist.
+    #[error("API not found: {}", list(uids))]
+    UnknownApis {
+        /// Where they are named.
+        field: &'static str,
         /// Which.
-        uid: ApiUid,
+        uids: Vec<ApiUid>,
     },
-    /// A client has the group.
-    #[error("the group is given to clients: take it from them first")]
-    GroupInUse,
+    /// Somebody has been given the group or scope.
+    #[error("{} {name} is given to {}: take it from them first", kind.as_str(), match name_holders(holders) {
+        none if none.is_empty() => "a client since this moment".into(),
+        names => names,
+    })]
+    GroupInUse {
+        /// Which of them.
+        kind: GroupKind,
+        /// Its name.
+        name: String,
+        /// To whom.
+        holders: Vec<Holder>,
+    },
     /// No such API or group.
     #[error("{what} does not exist")]
     NotFound {
@@ -79,4 +95,25 @@ pub(super) fn require_version(expected: Option<i64>, present: i64) -> Result<(),
         Some(expected) if expected != present => Err(CatalogError::Version { expected, present }),
         Some(_) | None => Ok(()),
     }
+}
+
+fn describe_clash(title: &str, clash: &Clash) -> String {
+    let Clash { rival, rival_title, host, method, kind } = clash;
+    let method = if method.is_empty() { "every method" } else { method };
+    let host = if host.is_empty() { String::new() } else { format!(" at {host}") };
+    match kind {
+        ClashKind::SamePlace => format!(
+            "{title} would answer at the same place as {rival_title} ({rival}): {method}{host} with the same path; \
+             change host, method or path of one of them"
+        ),
+        ClashKind::Ambiguous { path } => format!(
+            "the paths of {title} and {rival_title} ({rival}) both fit {path} ({method}{host}), and each is the more \
+             specific one in some segment, so that nobody could say which is meant; change one of the paths, or tell \
+             them apart by host or method"
+        ),
+    }
+}
+
+fn list(uids: &[ApiUid]) -> String {
+    uids.iter().map(ApiUid::as_str).collect::<Vec<_>>().join(", ")
 }

@@ -2,14 +2,16 @@
 
 use axum::Router;
 
+use super::apis::ClashKind;
 use super::error::CatalogError;
-use super::{apis, groups};
+use super::groups::GroupKind;
+use super::{apis, groups, scopes};
 use crate::app::App;
 use crate::problem::Problem;
 
-/// Everything about APIs and groups.
+/// Everything about APIs, groups and scopes.
 pub fn routes() -> Router<App> {
-    apis::routes().merge(groups::routes())
+    apis::routes().merge(groups::routes()).merge(scopes::routes())
 }
 
 impl From<CatalogError> for Problem {
@@ -18,10 +20,14 @@ impl From<CatalogError> for Problem {
         match error {
             CatalogError::Invalid { field, .. } => Self::invalid(field, detail),
             CatalogError::ApiExists { .. } => Self::conflict("api_exists", detail).field("id"),
-            CatalogError::SamePlace { .. } => Self::conflict("same_place", detail).field("path"),
+            CatalogError::Clash { clash, .. } => match clash.kind {
+                ClashKind::SamePlace => Self::conflict("same_place", detail).field("path"),
+                ClashKind::Ambiguous { .. } => Self::conflict("ambiguous_path", detail).field("path"),
+            },
             CatalogError::GroupExists { field, .. } => Self::conflict("group_exists", detail).field(field),
-            CatalogError::UnknownApi { .. } => Self::invalid("apis", detail),
-            CatalogError::GroupInUse => Self::conflict("group_in_use", detail),
+            CatalogError::UnknownApis { field, .. } => Self::invalid(field, detail),
+            CatalogError::GroupInUse { kind: GroupKind::Group, .. } => Self::conflict("group_in_use", detail),
+            CatalogError::GroupInUse { kind: GroupKind::Scope, .. } => Self::conflict("scope_in_use", detail),
             CatalogError::NotFound { .. } => Self::not_found(detail),
             CatalogError::Version { expected, present } => Self::version_mismatch(expected, present),
             CatalogError::Db(error) => error.into(),

@@ -23,6 +23,9 @@ pub enum SecurityLevel {
 }
 
 impl SecurityLevel {
+    /// From the lowest to the highest.
+    pub const ALL: [Self; 5] = [Self::System, Self::D, Self::C, Self::B, Self::A];
+
     /// As stored.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -36,7 +39,7 @@ impl SecurityLevel {
 
     /// What [`Self::as_str`] wrote.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::System, Self::D, Self::C, Self::B, Self::A].into_iter().find(|level| level.as_str() == text)
+        Self::ALL.into_iter().find(|level| level.as_str() == text)
     }
 
     /// Whether a client of this level may be given a group of level `group`.

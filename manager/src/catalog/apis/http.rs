@@ -12,9 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::actions::{self, ApiFields, NewApi};
 use super::model::{Api, ApiSource};
-use super::store::ApiFilter;
+use super::schedule::Moment;
+use super::store::{AcceptedCredential, ApiFilter};
 use crate::app::App;
-use crate::http::{Actor, IfMatch, Json, Page, Path, Permission, Query, Versioned, page_cursor, page_limit};
+use crate::http::{
+    Actor, IfMatch, Json, Page, Path, Permission, Query, Versioned, nullable, page_cursor, page_limit,
+};
 use crate::problem::Problem;
 
 /// Everything about APIs.
@@ -39,8 +42,12 @@ struct ApiView {
     enabled: bool,
     audience: Audience,
     unsigned_forms: bool,
+    labels: Vec<String>,
+    enable_at: Option<i64>,
+    disable_at: Option<i64>,
     source: ApiSource,
     groups: Vec<GroupId>,
+    scopes: Vec<GroupId>,
     created_at: i64,
     updated_at: i64,
     version: i64,
@@ -62,8 +69,12 @@ impl From<Api> for ApiView {
             enabled: api.enabled,
             audience: api.audience,
             unsigned_forms: api.unsigned_forms,
+            labels: api.labels,
+            enable_at: api.enable_at.map(|at| at.0),
+            disable_at: api.disable_at.map(|at| at.0),
             source: api.source,
             groups: api.groups,
+            scopes: api.scopes,
             created_at: api.created_at.0,
             updated_at: api.updated_at.0,
             version: api.version,
@@ -86,6 +97,11 @@ struct CreateApi {
     enabled: Option<bool>,
     audience: Option<Audience>,
     unsigned_forms: Option<bool>,
+    labels: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "nullable")]
+    enable_at: Option<Option<Moment>>,
+    #[serde(default, deserialize_with = "nullable")]
+    disable_at: Option<Option<Moment>>,
 }
 
 async fn create_api(
@@ -97,6 +113,7 @@ async fn create_api(
     let new = NewApi {
         module: body.module,
         id: body.id,
+        source: ApiSource::Registered,
         fields: ApiFields {
             name: body.name,
             description: body.description,
@@ -108,9 +125,12 @@ async fn create_api(
             enabled: body.enabled,
             audience: body.audience,
             unsigned_forms: body.unsigned_forms,
+            labels: body.labels,
+            enable_at: body.enable_at,
+            disable_at: body.disable_at,
         },
     };
-    let api = actions::create_api(&app, &actor.audit_name(), new).await?;
+    let api = actions::create(&app, &actor.audit_name(), new).await?;
     let location = format!("/api/v1/apis/{}", api.uid);
     let answer = Versioned(api.version, ApiView::from(api));
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], answer).into_response())
@@ -129,6 +149,11 @@ struct UpdateApi {
     enabled: Option<bool>,
     audience: Option<Audience>,
     unsigned_forms: Option<bool>,
+    labels: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "nullable")]
+    enable_at: Option<Option<Moment>>,
+    #[serde(default, deserialize_with = "nullable")]
+    disable_at: Option<Option<Moment>>,
 }
 
 async fn update_api(
@@ -150,8 +175,11 @@ async fn update_api(
         enabled: body.enabled,
         audience: body.audience,
         unsigned_forms: body.unsigned_forms,
+        labels: body.labels,
+        enable_at: body.enable_at,
+        disable_at: body.disable_at,
     };
-    let api = actions::update_api(&app, &actor.audit_name(), &uid, expected.0, fields).await?;
+    let api = actions::update(&app, &actor.audit_name(), &uid, expected.0, fields).await?;
     Ok(Versioned(api.version, api.into()))
 }
 
@@ -162,7 +190,7 @@ async fn delete_api(
     expected: IfMatch,
 ) -> Result<StatusCode, Problem> {
     actor.require(Permission::CatalogWrite)?;
-    actions::delete_api(&app, &actor.audit_name(), &uid, expected.0).await?;
+    actions::delete(&app, &actor.audit_name(), &uid, expected.0).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -172,7 +200,7 @@ async fn show_api(
     Path(uid): Path<String>,
 ) -> Result<Versioned<ApiView>, Problem> {
     actor.require(Permission::CatalogRead)?;
-    let api = actions::api(&app, &uid).await?;
+    let api = actions::show(&app, &uid).await?;
     Ok(Versioned(api.version, api.into()))
 }
 
@@ -184,7 +212,33 @@ struct ListApis {
     keyword: Option<String>,
     module: Option<String>,
     group: Option<String>,
+    label: Option<String>,
+    source: Option<ApiSource>,
     enabled: Option<bool>,
+    credential: Option<CredentialName>,
+}
+
+/// `no_auth`, or a credential.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum CredentialName {
+    NoAuth,
+    Dgrk,
+    XApiKey,
+    Bearer,
+    Basic,
+}
+
+impl From<CredentialName> for AcceptedCredential {
+    fn from(name: CredentialName) -> Self {
+        match name {
+            CredentialName::NoAuth => Self::NoAuth,
+            CredentialName::Dgrk => Self::Kind(CredentialKind::Dgrk),
+            CredentialName::XApiKey => Self::Kind(CredentialKind::XApiKey),
+            CredentialName::Bearer => Self::Kind(CredentialKind::Bearer),
+            CredentialName::Basic => Self::Kind(CredentialKind::Basic),
+        }
+    }
 }
 
 async fn list_apis(
@@ -199,8 +253,11 @@ async fn list_apis(
         keyword: query.keyword,
         module: query.module,
         group: query.group,
+        label: query.label,
+        source: query.source,
         enabled: query.enabled,
+        credential: query.credential.map(AcceptedCredential::from),
     };
-    let apis = actions::apis(&app, &filter, &after, limit).await?;
+    let apis = actions::list(&app, &filter, &after, limit).await?;
     Ok(Json(Page::new(apis, limit, Api::title).map(ApiView::from)))
 }

@@ -4,12 +4,18 @@ mod actions;
 mod http;
 mod model;
 mod path;
+mod place;
+mod schedule;
 mod store;
 #[cfg(test)]
 mod tests;
 
 pub(super) use actions::directory_changed;
+pub use actions::{ApiFields, NewApi, create_in, delete_in, update_in};
 pub(super) use http::routes;
-pub use model::{Api, ApiName, ApiSource, MAX_HOSTS, MAX_METHODS};
-pub use path::PathRuleSchema;
-pub use store::{ApiSummary, Entries, Rival, api, entries, known_apis};
+pub use model::{Api, ApiName, ApiSource, MAX_HOSTS, MAX_LABEL, MAX_LABELS, MAX_METHODS};
+pub use path::{PathRuleSchema, check_path};
+pub use place::{Clash, ClashKind, Place};
+pub use schedule::Moment;
+pub(super) use store::places;
+pub use store::{AcceptedCredential, ApiFilter, ApiSummary, Entries, api, apis, entries, known_apis};

@@ -4,7 +4,9 @@ use gate::id::{ApiUid, GroupId};
 use gate::request::{CredentialKind, normal_host};
 use gate::time::UnixMillis;
 use gate::wire::directory::{ApiEntry, Audience, PathRule};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::model::{folded, parse_text};
 
 /// Characters of a module's name at most.
 pub const MAX_MODULE: usize = 150;
@@ -16,6 +18,10 @@ pub const MAX_API_NAME: usize = 255;
 pub const MAX_HOSTS: usize = 32;
 /// Methods of one API at most.
 pub const MAX_METHODS: usize = 16;
+/// Labels of one API at most.
+pub const MAX_LABELS: usize = 10;
+/// Characters of a label at most.
+pub const MAX_LABEL: usize = 50;
 
 /// A registered API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,10 +52,18 @@ pub struct Api {
     pub audience: Audience,
     /// Form and multipart bodies go unsigned.
     pub unsigned_forms: bool,
+    /// For people, and for lists to be narrowed by.
+    pub labels: Vec<String>,
+    /// When it becomes enabled by itself.
+    pub enable_at: Option<UnixMillis>,
+    /// When it becomes disabled by itself.
+    pub disable_at: Option<UnixMillis>,
     /// How it came here.
     pub source: ApiSource,
     /// The groups that contain it, in order of their ids.
     pub groups: Vec<GroupId>,
+    /// The scopes that contain it, in order of their ids.
+    pub scopes: Vec<GroupId>,
     /// When.
     pub created_at: UnixMillis,
     /// When.
@@ -59,17 +73,35 @@ pub struct Api {
 }
 
 /// How an API came into the catalogue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ApiSource {
     /// An operator entered it.
     Registered,
+    /// It was taken over from an OpenAPI document.
+    Imported,
+}
+
+impl ApiSource {
+    /// As stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Imported => "imported",
+        }
+    }
+
+    /// What [`Self::as_str`] wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Registered, Self::Imported].into_iter().find(|source| source.as_str() == text)
+    }
 }
 
 /// A module's name or an API's id: letters, digits, `_`, `-` and `.`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct ApiName(String);
+
 impl ApiName {
     /// Checks a module's name.
     pub fn module(text: &str) -> Result<Self, String> {
@@ -102,7 +134,7 @@ impl std::fmt::Display for ApiName {
 }
 
 impl Api {
-    /// As gates hold it.
+    /// As gates hold it. A scope is a group to them: which credential has which is told by its grant.
     pub fn entry(&self) -> ApiEntry {
         ApiEntry {
             uid: self.uid.clone(),
@@ -115,7 +147,7 @@ impl Api {
             no_auth: self.no_auth,
             enabled: self.enabled,
             audience: self.audience,
-            groups: self.groups.clone(),
+            groups: self.groups.iter().chain(&self.scopes).cloned().collect(),
             unsigned_forms: self.unsigned_forms,
         }
     }
@@ -194,6 +226,25 @@ pub fn parse_methods(methods: &[String]) -> Result<Vec<String>, String> {
     Ok(upper)
 }
 
+/// Checks labels: each once, whatever its case, in the order given.
+pub fn parse_labels(labels: &[String]) -> Result<Vec<String>, String> {
+    if labels.len() > MAX_LABELS {
+        return Err(format!("has {} entries, {MAX_LABELS} at most", labels.len()));
+    }
+    let mut parsed: Vec<String> = Vec::with_capacity(labels.len());
+    for label in labels {
+        let label = parse_text(label, 1, MAX_LABEL).map_err(|reason| format!("{label:?} {reason}"))?;
+        if label.contains('\n') {
+            return Err(format!("{label:?} has a line break"));
+        }
+        if parsed.iter().any(|other| folded(&[other]) == folded(&[&label])) {
+            return Err(format!("has {label:?} twice"));
+        }
+        parsed.push(label);
+    }
+    Ok(parsed)
+}
+
 #[cfg(test)]
 mod unit {
     use super::*;
@@ -229,5 +280,18 @@ mod unit {
         for wrong in ["", "GET POST", "G*", &"A".repeat(33)] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn labels_are_short_and_each_stands_once() {
+        let parse =
+            |labels: &[&str]| parse_labels(&labels.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(parse(&[" Payments ", "v2"]), Ok(vec!["Payments".to_string(), "v2".to_string()]));
+        for wrong in [&[""][..], &["Ä", "ä"], &["a\nb"], &[&"x".repeat(MAX_LABEL + 1)], &["a\tb"]] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+        let many: Vec<String> = (0..=MAX_LABELS).map(|n| n.to_string()).collect();
+        assert!(parse_labels(&many).is_err());
+        assert!(parse_labels(many.get(..MAX_LABELS).expect("that many")).is_ok());
     }
 }

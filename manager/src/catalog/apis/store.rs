@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::model::{Api, ApiName, ApiSource};
 use super::path::path_key;
+use super::place::Place;
+use crate::catalog::groups::GroupKind;
 use crate::catalog::model::folded;
 use crate::db::{Conn, DbError, MAX_IN, like_pattern, placeholders};
 use gate::id::{ApiUid, GroupId, Revision};
@@ -46,7 +48,8 @@ pub async fn entries(conn: &mut Conn, since: Option<Revision>) -> Result<Entries
     let rows = sqlx::query(
         "-- catalog.entries
          SELECT uid, module, api_id, name, description, hosts, methods, path_kind, path, accepts, no_auth,
-                enabled, audience, unsigned_forms, source, created_at, updated_at, version
+                enabled, audience, unsigned_forms, labels, enable_at, disable_at, source, created_at,
+                updated_at, version
            FROM apis
           WHERE revision > $1
           ORDER BY uid",
@@ -56,9 +59,10 @@ pub async fn entries(conn: &mut Conn, since: Option<Revision>) -> Result<Entries
     .await?;
     let memberships = sqlx::query(
         "-- catalog.entries
-         SELECT m.api_uid, m.group_id
+         SELECT m.api_uid, m.group_id, g.kind
            FROM api_group_apis m
            JOIN apis a ON a.uid = m.api_uid
+           JOIN api_groups g ON g.id = m.group_id
           WHERE a.revision > $1
           ORDER BY m.api_uid, m.group_id",
     )
@@ -125,9 +129,10 @@ pub(super) async fn insert_api(conn: &mut Conn, api: &Api) -> Result<(), DbError
     sqlx::query(
         "-- catalog.create_api
          INSERT INTO apis (uid, module, api_id, name, description, hosts, methods, path_kind, path, accepts,
-                           no_auth, enabled, audience, unsigned_forms, source, search, sort_key, revision,
-                           created_at, updated_at, version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 0, $18, $19, $20)",
+                           no_auth, enabled, audience, unsigned_forms, labels, label_keys, enable_at, disable_at,
+                           source, search, sort_key, revision, created_at, updated_at, version)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+                 0, $22, $23, $24)",
     )
     .bind(api.uid.as_str())
     .bind(api.module.as_str())
@@ -143,7 +148,11 @@ pub(super) async fn insert_api(conn: &mut Conn, api: &Api) -> Result<(), DbError
     .bind(i64::from(api.enabled))
     .bind(audience_column(api.audience))
     .bind(i64::from(api.unsigned_forms))
-    .bind(source_column(api.source))
+    .bind(api.labels.join("\n"))
+    .bind(label_keys(api))
+    .bind(api.enable_at.map(|at| at.0))
+    .bind(api.disable_at.map(|at| at.0))
+    .bind(api.source.as_str())
     .bind(search_column(api))
     .bind(api.title())
     .bind(api.created_at.0)
@@ -154,17 +163,22 @@ pub(super) async fn insert_api(conn: &mut Conn, api: &Api) -> Result<(), DbError
     insert_routes(conn, api).await
 }
 
-/// Saves what an update may change. False: another update came first.
-pub(super) async fn update_api(conn: &mut Conn, api: &Api, read_version: i64) -> Result<bool, DbError> {
+/// Saves what an update may change; its routes too if it `moved`. False: another update came first.
+pub(super) async fn update_api(
+    conn: &mut Conn,
+    api: &Api,
+    read_version: i64,
+    moved: bool,
+) -> Result<bool, DbError> {
     let (path_kind, path) = path_columns(&api.path);
     let done = sqlx::query(
         "-- catalog.update_api
          UPDATE apis
             SET name = $1, description = $2, hosts = $3, methods = $4, path_kind = $5, path = $6, accepts = $7,
-                no_auth = $8, enabled = $9, audience = $10, unsigned_forms = $11, search = $12,
-                updated_at = $13, version = $14
-          WHERE uid = $15
-            AND version = $16",
+                no_auth = $8, enabled = $9, audience = $10, unsigned_forms = $11, labels = $12, label_keys = $13,
+                enable_at = $14, disable_at = $15, search = $16, updated_at = $17, version = $18
+          WHERE uid = $19
+            AND version = $20",
     )
     .bind(&api.name)
     .bind(&api.description)
@@ -177,6 +191,10 @@ pub(super) async fn update_api(conn: &mut Conn, api: &Api, read_version: i64) ->
     .bind(i64::from(api.enabled))
     .bind(audience_column(api.audience))
     .bind(i64::from(api.unsigned_forms))
+    .bind(api.labels.join("\n"))
+    .bind(label_keys(api))
+    .bind(api.enable_at.map(|at| at.0))
+    .bind(api.disable_at.map(|at| at.0))
     .bind(search_column(api))
     .bind(api.updated_at.0)
     .bind(api.version)
@@ -187,8 +205,10 @@ pub(super) async fn update_api(conn: &mut Conn, api: &Api, read_version: i64) ->
     if done.rows_affected() != 1 {
         return Ok(false);
     }
-    delete_routes(conn, &api.uid).await?;
-    insert_routes(conn, api).await?;
+    if moved {
+        delete_routes(conn, &api.uid).await?;
+        insert_routes(conn, api).await?;
+    }
     Ok(true)
 }
 
@@ -238,28 +258,13 @@ pub(super) async fn stamp(conn: &mut Conn, uids: &[ApiUid], revision: Revision) 
     Ok(())
 }
 
-/// Locks the rows of these APIs, one after the other, for the rest of the transaction.
-pub(super) async fn hold(conn: &mut Conn, uids: &[ApiUid]) -> Result<(), DbError> {
-    for uid in uids {
-        sqlx::query(
-            "-- catalog.hold
-             UPDATE apis
-                SET revision = revision
-              WHERE uid = $1",
-        )
-        .bind(uid.as_str())
-        .execute(&mut *conn)
-        .await?;
-    }
-    Ok(())
-}
-
 /// The API of that uid.
 pub async fn api(conn: &mut Conn, uid: &str) -> Result<Option<Api>, DbError> {
     let row = sqlx::query(
         "-- catalog.api
          SELECT uid, module, api_id, name, description, hosts, methods, path_kind, path, accepts, no_auth,
-                enabled, audience, unsigned_forms, source, created_at, updated_at, version
+                enabled, audience, unsigned_forms, labels, enable_at, disable_at, source, created_at,
+                updated_at, version
            FROM apis
           WHERE uid = $1",
     )
@@ -272,87 +277,98 @@ pub async fn api(conn: &mut Conn, uid: &str) -> Result<Option<Api>, DbError> {
 
 /// What a list of APIs is narrowed by; absent = not.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ApiFilter {
+pub struct ApiFilter {
+    /// Module, id, name, description or path contain it.
     pub keyword: Option<String>,
+    /// Its APIs alone.
     pub module: Option<String>,
+    /// Those that this group or scope contains.
     pub group: Option<String>,
+    /// Those with this label, whatever its case.
+    pub label: Option<String>,
+    /// Those that came like this.
+    pub source: Option<ApiSource>,
+    /// Those whose calls are let in, or are not.
     pub enabled: Option<bool>,
+    /// Those that accept it.
+    pub credential: Option<AcceptedCredential>,
 }
 
-pub(super) async fn apis(
-    conn: &mut Conn,
-    filter: &ApiFilter,
-    after: &str,
-    limit: i64,
-) -> Result<Vec<Api>, DbError> {
+/// What an API may be looked for by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptedCredential {
+    /// None is asked for.
+    NoAuth,
+    /// This one is among those it accepts.
+    Kind(CredentialKind),
+}
+
+/// Up to `limit + 1` APIs after the sort key `after`.
+pub async fn apis(conn: &mut Conn, filter: &ApiFilter, after: &str, limit: i64) -> Result<Vec<Api>, DbError> {
+    let label = match &filter.label {
+        // As a line of its own among the folded labels.
+        Some(label) => {
+            let escaped = like_pattern(Some(label));
+            let escaped =
+                escaped.strip_prefix('%').and_then(|rest| rest.strip_suffix('%')).unwrap_or_default();
+            format!("%\n{escaped}\n%")
+        }
+        None => like_pattern(None),
+    };
+    let (no_auth, kind) = match filter.credential {
+        Some(AcceptedCredential::NoAuth) => (1, ""),
+        Some(AcceptedCredential::Kind(kind)) => (-1, kind_text(kind)),
+        None => (-1, ""),
+    };
     let rows = sqlx::query(
         "-- catalog.apis
          SELECT uid, module, api_id, name, description, hosts, methods, path_kind, path, accepts, no_auth,
-                enabled, audience, unsigned_forms, source, created_at, updated_at, version
+                enabled, audience, unsigned_forms, labels, enable_at, disable_at, source, created_at,
+                updated_at, version
            FROM apis
           WHERE sort_key > $1
             AND search LIKE $2 ESCAPE '\\'
             AND ($3 = '' OR module = $3)
             AND ($4 = '' OR uid IN (SELECT api_uid FROM api_group_apis WHERE group_id = $4))
-            AND ($5 < 0 OR enabled = $5)
+            AND label_keys LIKE $5 ESCAPE '\\'
+            AND ($6 = '' OR source = $6)
+            AND ($7 < 0 OR enabled = $7)
+            AND ($8 < 0 OR no_auth = $8)
+            AND ' ' || accepts || ' ' LIKE $9
           ORDER BY sort_key
-          LIMIT $6",
+          LIMIT $10",
     )
     .bind(after)
     .bind(like_pattern(filter.keyword.as_deref()))
     .bind(filter.module.as_deref().unwrap_or_default())
     .bind(filter.group.as_deref().unwrap_or_default())
+    .bind(label)
+    .bind(filter.source.map_or("", ApiSource::as_str))
     .bind(filter.enabled.map_or(-1, i64::from))
+    .bind(no_auth)
+    .bind(if kind.is_empty() { "%".into() } else { format!("% {kind} %") })
     .bind(limit + 1)
     .fetch_all(&mut *conn)
     .await?;
     with_groups(conn, &rows).await
 }
 
-/// Who answers at one of the places of `api` already.
-pub(super) async fn rival(conn: &mut Conn, api: &Api) -> Result<Option<Rival>, DbError> {
-    let path = path_key(&api.path);
-    for (host, method) in api.places() {
-        let row = sqlx::query(
-            "-- catalog.rival
-             SELECT a.uid, a.module, a.api_id
-               FROM api_routes r
-               JOIN apis a ON a.uid = r.api_uid
-              WHERE r.host = $1
-                AND r.method = $2
-                AND r.path = $3
-                AND r.api_uid <> $4",
-        )
-        .bind(host)
-        .bind(method)
-        .bind(&path)
-        .bind(api.uid.as_str())
-        .fetch_optional(&mut *conn)
-        .await?;
-        if let Some(row) = row {
-            let (module, id): (String, String) = (row.try_get("module")?, row.try_get("api_id")?);
-            return Ok(Some(Rival {
-                uid: ApiUid(row.try_get("uid")?),
-                title: format!("{module}/{id}"),
-                host: host.into(),
-                method: method.into(),
-            }));
-        }
-    }
-    Ok(None)
-}
-
-/// An API that answers where another one wants to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rival {
-    /// Its uid.
-    pub uid: ApiUid,
-    /// `module/id`
-    pub title: String,
-    /// The host they share; empty = every host.
-    pub host: String,
-    /// The method they share; empty = every method.
-    pub method: String,
+/// Where every API answers.
+pub(in crate::catalog) async fn places(conn: &mut Conn) -> Result<Vec<Place>, DbError> {
+    let rows = sqlx::query(
+        "-- catalog.places
+         SELECT uid, sort_key, hosts, methods, path_kind, path
+           FROM apis",
+    )
+    .fetch_all(conn)
+    .await?;
+    let place = |row: &AnyRow| {
+        let uid: String = row.try_get("uid")?;
+        let path = read_path(row, &uid)?;
+        let (hosts, methods) = (words(row, "hosts")?, words(row, "methods")?);
+        Ok(Place::new(ApiUid(uid), row.try_get("sort_key")?, hosts, methods, &path))
+    };
+    rows.iter().map(place).collect()
 }
 
 async fn insert_routes(conn: &mut Conn, api: &Api) -> Result<(), DbError> {
@@ -391,10 +407,11 @@ async fn with_groups(conn: &mut Conn, rows: &[AnyRow]) -> Result<Vec<Api>, DbErr
     }
     let sql = format!(
         "-- catalog.groups_of
-         SELECT api_uid, group_id
-           FROM api_group_apis
-          WHERE api_uid IN ({})
-          ORDER BY api_uid, group_id",
+         SELECT m.api_uid, m.group_id, g.kind
+           FROM api_group_apis m
+           JOIN api_groups g ON g.id = m.group_id
+          WHERE m.api_uid IN ({})
+          ORDER BY m.api_uid, m.group_id",
         placeholders(1, rows.len())
     );
     let mut query = sqlx::query(AssertSqlSafe(sql));
@@ -405,55 +422,71 @@ async fn with_groups(conn: &mut Conn, rows: &[AnyRow]) -> Result<Vec<Api>, DbErr
     rows.iter().map(|row| read_api(row, &groups)).collect()
 }
 
-fn group_memberships(rows: &[AnyRow]) -> Result<BTreeMap<String, Vec<GroupId>>, DbError> {
-    let mut groups: BTreeMap<String, Vec<GroupId>> = BTreeMap::new();
+/// The groups and the scopes of each API.
+type Memberships = BTreeMap<String, (Vec<GroupId>, Vec<GroupId>)>;
+
+fn group_memberships(rows: &[AnyRow]) -> Result<Memberships, DbError> {
+    let mut memberships = Memberships::new();
     for row in rows {
-        groups.entry(row.try_get("api_uid")?).or_default().push(GroupId(row.try_get("group_id")?));
+        let (groups, scopes) = memberships.entry(row.try_get("api_uid")?).or_default();
+        let id: String = row.try_get("group_id")?;
+        match GroupKind::parse(row.try_get("kind")?) {
+            Some(GroupKind::Group) => groups.push(GroupId(id)),
+            Some(GroupKind::Scope) => scopes.push(GroupId(id)),
+            None => return Err(DbError::Inconsistency { table: "api_groups", column: "kind", row: id }),
+        }
     }
-    Ok(groups)
+    Ok(memberships)
 }
 
-fn read_api(row: &AnyRow, groups: &BTreeMap<String, Vec<GroupId>>) -> Result<Api, DbError> {
+fn read_api(row: &AnyRow, memberships: &Memberships) -> Result<Api, DbError> {
     let uid: String = row.try_get("uid")?;
-    let words = |column: &str| -> Result<Vec<String>, DbError> {
-        Ok(row.try_get::<String, _>(column)?.split_ascii_whitespace().map(str::to_string).collect())
-    };
     let (module, id): (String, String) = (row.try_get("module")?, row.try_get("api_id")?);
-    let path: String = row.try_get("path")?;
-    let path = match row.try_get::<String, _>("path_kind")?.as_str() {
-        "exact" => PathRule::Exact(path),
-        "prefix" => PathRule::Prefix(path),
-        "template" => PathRule::Template(path),
-        _ => return Err(bad("path_kind", &uid)),
-    };
-    let accepts = words("accepts")?
+    let accepts = words(row, "accepts")?
         .iter()
         .map(|kind| parse_kind(kind).ok_or_else(|| bad("accepts", &uid)))
         .collect::<Result<_, _>>()?;
-    let source = match row.try_get::<String, _>("source")?.as_str() {
-        "registered" => ApiSource::Registered,
-        _ => return Err(bad("source", &uid)),
-    };
+    let (groups, scopes) = memberships.get(&uid).cloned().unwrap_or_default();
+    let labels: String = row.try_get("labels")?;
     Ok(Api {
         module: ApiName::module(&module).map_err(|_| bad("module", &uid))?,
         id: ApiName::api_id(&id).map_err(|_| bad("api_id", &uid))?,
         name: row.try_get("name")?,
         description: row.try_get("description")?,
-        hosts: words("hosts")?,
-        methods: words("methods")?,
-        path,
+        hosts: words(row, "hosts")?,
+        methods: words(row, "methods")?,
+        path: read_path(row, &uid)?,
         accepts,
         no_auth: row.try_get::<i64, _>("no_auth")? != 0,
         enabled: row.try_get::<i64, _>("enabled")? != 0,
         audience: parse_audience(row.try_get("audience")?).ok_or_else(|| bad("audience", &uid))?,
         unsigned_forms: row.try_get::<i64, _>("unsigned_forms")? != 0,
-        source,
-        groups: groups.get(&uid).cloned().unwrap_or_default(),
+        labels: labels.lines().map(str::to_string).collect(),
+        enable_at: row.try_get::<Option<i64>, _>("enable_at")?.map(UnixMillis),
+        disable_at: row.try_get::<Option<i64>, _>("disable_at")?.map(UnixMillis),
+        source: ApiSource::parse(row.try_get("source")?).ok_or_else(|| bad("source", &uid))?,
+        groups,
+        scopes,
         created_at: UnixMillis(row.try_get("created_at")?),
         updated_at: UnixMillis(row.try_get("updated_at")?),
         version: row.try_get("version")?,
         uid: ApiUid(uid),
     })
+}
+
+/// A column of words separated by spaces.
+fn words(row: &AnyRow, column: &str) -> Result<Vec<String>, DbError> {
+    Ok(row.try_get::<String, _>(column)?.split_ascii_whitespace().map(str::to_string).collect())
+}
+
+fn read_path(row: &AnyRow, uid: &str) -> Result<PathRule, DbError> {
+    let path: String = row.try_get("path")?;
+    match row.try_get::<String, _>("path_kind")?.as_str() {
+        "exact" => Ok(PathRule::Exact(path)),
+        "prefix" => Ok(PathRule::Prefix(path)),
+        "template" => Ok(PathRule::Template(path)),
+        _ => Err(bad("path_kind", uid)),
+    }
 }
 
 fn bad(column: &'static str, uid: &str) -> DbError {
@@ -491,12 +524,6 @@ fn parse_kind(text: &str) -> Option<CredentialKind> {
         .find(|kind| kind_text(*kind) == text)
 }
 
-fn source_column(source: ApiSource) -> &'static str {
-    match source {
-        ApiSource::Registered => "registered",
-    }
-}
-
 fn audience_column(audience: Audience) -> &'static str {
     match audience {
         Audience::Both => "both",
@@ -513,5 +540,10 @@ fn parse_audience(text: &str) -> Option<Audience> {
 
 fn search_column(api: &Api) -> String {
     let (_, path) = path_columns(&api.path);
-    folded(&[api.module.as_str(), api.id.as_str(), &api.name, path])
+    folded(&[api.module.as_str(), api.id.as_str(), &api.name, path, &api.description])
+}
+
+/// `\n<label>\n<label>\n`, folded.
+fn label_keys(api: &Api) -> String {
+    if api.labels.is_empty() { String::new() } else { folded(&[&format!("\n{}\n", api.labels.join("\n"))]) }
 }

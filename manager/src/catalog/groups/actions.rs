@@ -1,34 +1,63 @@
-//! What is done with groups: one function per use case, one named transaction each.
+//! What is done with groups and scopes: one function per use case, one named transaction each.
+//! What ends in `_in` does all of it in a transaction of the caller's, who holds the catalogue.
 
 use gate::id::{ApiUid, GroupId};
 use gate::time::UnixMillis;
 use serde_json::json;
 
-use super::model::{Group, MAX_GROUP_APIS, MAX_GROUP_NAME, parse_group_name};
-use super::store;
+use super::model::{Group, GroupKind, MAX_GROUP_APIS, MAX_GROUP_NAME, parse_group_name};
+use super::store::{self, GroupFilter};
 use crate::app::App;
 use crate::audit;
-use crate::catalog::SecurityLevel;
 use crate::catalog::apis::{directory_changed, known_apis};
 use crate::catalog::error::{CatalogError, invalid, require_version};
-use crate::catalog::model::{MAX_DESCRIPTION, parse_text};
+use crate::catalog::held::{Held, hold};
+use crate::catalog::model::{MAX_DESCRIPTION, SecurityLevel, parse_text};
 use crate::db::{Conn, DbError};
 
-/// The fields of a group; None leaves as it is, or takes the default.
+/// The fields of a group or scope; None leaves as it is, or takes the default.
 #[derive(Clone, Debug, Default)]
-pub(super) struct GroupFields {
+pub struct GroupFields {
+    /// Required in a new one.
     pub name: Option<String>,
+    /// Default: the name.
     pub alias: Option<String>,
+    /// Default: none.
     pub description: Option<String>,
+    /// Default: `SYSTEM`.
     pub security_level: Option<SecurityLevel>,
+    /// All of its APIs. Default: none.
     pub apis: Option<Vec<ApiUid>>,
 }
 
-pub(super) async fn create_group(app: &App, by: &str, fields: GroupFields) -> Result<Group, CatalogError> {
+pub(in crate::catalog) async fn create(
+    app: &App,
+    by: &str,
+    kind: GroupKind,
+    fields: GroupFields,
+) -> Result<Group, CatalogError> {
     let now = app.now();
-    let name = fields.name.clone().unwrap_or_default();
+    let mut tx = app.db.write("catalog.create_group").await?;
+    let held = hold(&mut tx).await?;
+    let group = create_in(&mut tx, &held, app, by, kind, fields, now).await?;
+    tx.commit().await?;
+    Ok(group)
+}
+
+/// Makes a group or a scope.
+pub async fn create_in(
+    conn: &mut Conn,
+    _: &Held,
+    app: &App,
+    by: &str,
+    kind: GroupKind,
+    fields: GroupFields,
+    now: UnixMillis,
+) -> Result<Group, CatalogError> {
+    let name = parse_group_name(fields.name.as_deref().unwrap_or_default()).map_err(invalid("name"))?;
     let mut group = Group {
-        id: GroupId(app.random.id("gr")),
+        id: GroupId(app.random.id(kind.id_prefix())),
+        kind,
         alias: name.clone(),
         name,
         description: String::new(),
@@ -38,93 +67,118 @@ pub(super) async fn create_group(app: &App, by: &str, fields: GroupFields) -> Re
         updated_at: now,
         version: 1,
     };
-    let name = parse_group_name(&group.name).map_err(invalid("name"))?;
-    apply_group(&mut group, GroupFields { name: Some(name), ..fields })?;
-    let mut tx = app.db.write("catalog.create_group").await?;
-    require_apis(&mut tx, &group.apis).await?;
-    store::insert_group(&mut tx, &group).await.map_err(|error| group_collision(error, &group))?;
-    if !group.apis.is_empty() {
-        directory_changed(&mut tx, &group.apis, now).await?;
-    }
-    record(&mut tx, by, "catalog.create_group", format!("group:{}", group.id), group_detail(&group), now)
-        .await?;
-    tx.commit().await?;
+    apply(&mut group, fields)?;
+    require_apis(conn, &group.apis).await?;
+    store::insert_group(conn, &group).await.map_err(|error| taken(error, &group))?;
+    directory_changed(conn, &group.apis, now).await?;
+    record(conn, by, "create", &group, view(&group), now).await?;
     Ok(group)
 }
 
-pub(super) async fn update_group(
+pub(in crate::catalog) async fn update(
     app: &App,
     by: &str,
+    kind: GroupKind,
     id: &str,
     expected: Option<i64>,
     fields: GroupFields,
 ) -> Result<Group, CatalogError> {
     let now = app.now();
     let mut tx = app.db.write("catalog.update_group").await?;
-    let mut group = load_group(&mut tx, id).await?;
-    let (read_version, before) = (group.version, group.apis.clone());
-    require_version(expected, read_version)?;
-    apply_group(&mut group, fields)?;
-    (group.updated_at, group.version) = (now, read_version + 1);
-    require_apis(&mut tx, &group.apis).await?;
-    let saved = store::update_group(&mut tx, &group, read_version)
-        .await
-        .map_err(|error| group_collision(error, &group))?;
-    if !saved {
-        return Err(CatalogError::Version { expected: read_version, present: read_version + 1 });
-    }
-    // Only those that came or went have another entry.
-    let (joined, left) = (group.apis.iter(), before.iter());
-    let touched: Vec<_> = joined
-        .filter(|uid| !before.contains(uid))
-        .chain(left.filter(|uid| !group.apis.contains(uid)))
-        .cloned()
-        .collect();
-    if !touched.is_empty() {
-        directory_changed(&mut tx, &touched, now).await?;
-    }
-    record(&mut tx, by, "catalog.update_group", format!("group:{}", group.id), group_detail(&group), now)
-        .await?;
+    let held = hold(&mut tx).await?;
+    let group = update_in(&mut tx, &held, by, (kind, id), expected, fields, now).await?;
     tx.commit().await?;
     Ok(group)
 }
 
-pub(super) async fn delete_group(
+/// Changes what `fields` name.
+pub async fn update_in(
+    conn: &mut Conn,
+    _: &Held,
+    by: &str,
+    (kind, id): (GroupKind, &str),
+    expected: Option<i64>,
+    fields: GroupFields,
+    now: UnixMillis,
+) -> Result<Group, CatalogError> {
+    let before = load(conn, kind, id).await?;
+    require_version(expected, before.version)?;
+    let mut group = before.clone();
+    apply(&mut group, fields)?;
+    (group.updated_at, group.version) = (now, before.version + 1);
+    require_apis(conn, &group.apis).await?;
+    if !store::update_group(conn, &group, before.version).await.map_err(|error| taken(error, &group))? {
+        return Err(CatalogError::Version { expected: before.version, present: before.version + 1 });
+    }
+    // Only those that came or went have another entry.
+    let joined = group.apis.iter().filter(|uid| before.apis.binary_search(uid).is_err());
+    let left = before.apis.iter().filter(|uid| group.apis.binary_search(uid).is_err());
+    let touched: Vec<_> = joined.chain(left).cloned().collect();
+    directory_changed(conn, &touched, now).await?;
+    let detail = json!({ "name": group.name, "changed": audit::changed(&view(&before), &view(&group)) });
+    record(conn, by, "update", &group, detail, now).await?;
+    Ok(group)
+}
+
+pub(in crate::catalog) async fn delete(
     app: &App,
     by: &str,
+    kind: GroupKind,
     id: &str,
     expected: Option<i64>,
 ) -> Result<(), CatalogError> {
     let now = app.now();
     let mut tx = app.db.write("catalog.delete_group").await?;
-    let group = load_group(&mut tx, id).await?;
-    require_version(expected, group.version)?;
-    store::delete_group(&mut tx, &group.id)
-        .await
-        .map_err(|error| if error.violates_reference() { CatalogError::GroupInUse } else { error.into() })?;
-    if !group.apis.is_empty() {
-        directory_changed(&mut tx, &group.apis, now).await?;
-    }
-    record(&mut tx, by, "catalog.delete_group", format!("group:{}", group.id), group_detail(&group), now)
-        .await?;
+    let held = hold(&mut tx).await?;
+    delete_in(&mut tx, &held, by, (kind, id), expected, now).await?;
     tx.commit().await?;
     Ok(())
 }
 
-pub(super) async fn group(app: &App, id: &str) -> Result<Group, CatalogError> {
-    load_group(&mut *app.db.snapshot().await?, id).await
+/// Deletes one that nobody has been given.
+pub async fn delete_in(
+    conn: &mut Conn,
+    _: &Held,
+    by: &str,
+    (kind, id): (GroupKind, &str),
+    expected: Option<i64>,
+    now: UnixMillis,
+) -> Result<(), CatalogError> {
+    let group = load(conn, kind, id).await?;
+    require_version(expected, group.version)?;
+    let holders = store::holders(conn, &group.id).await?;
+    if !holders.is_empty() {
+        return Err(CatalogError::GroupInUse { kind, name: group.name, holders });
+    }
+    store::delete_group(conn, &group.id).await.map_err(|error| {
+        // Given to a client in this very moment: the constraint saw it first.
+        if error.violates_reference() {
+            CatalogError::GroupInUse { kind, name: group.name.clone(), holders: Vec::new() }
+        } else {
+            error.into()
+        }
+    })?;
+    directory_changed(conn, &group.apis, now).await?;
+    record(conn, by, "delete", &group, view(&group), now).await?;
+    Ok(())
 }
 
-pub(super) async fn groups(
+pub(in crate::catalog) async fn show(app: &App, kind: GroupKind, id: &str) -> Result<Group, CatalogError> {
+    load(&mut *app.db.snapshot().await?, kind, id).await
+}
+
+pub(in crate::catalog) async fn list(
     app: &App,
-    keyword: Option<&str>,
+    kind: GroupKind,
+    filter: &GroupFilter,
     after: &str,
     limit: i64,
 ) -> Result<Vec<Group>, CatalogError> {
-    Ok(store::groups(&mut *app.db.snapshot().await?, keyword, after, limit).await?)
+    Ok(store::groups(&mut *app.db.snapshot().await?, kind, filter, after, limit).await?)
 }
 
-fn apply_group(group: &mut Group, fields: GroupFields) -> Result<(), CatalogError> {
+/// Takes over what is given.
+fn apply(group: &mut Group, fields: GroupFields) -> Result<(), CatalogError> {
     if let Some(name) = fields.name {
         group.name = parse_group_name(&name).map_err(invalid("name"))?;
     }
@@ -147,39 +201,56 @@ fn apply_group(group: &mut Group, fields: GroupFields) -> Result<(), CatalogErro
     Ok(())
 }
 
-async fn load_group(conn: &mut Conn, id: &str) -> Result<Group, CatalogError> {
-    store::group(conn, id).await?.ok_or_else(|| CatalogError::NotFound { what: format!("group {id}") })
+async fn load(conn: &mut Conn, kind: GroupKind, id: &str) -> Result<Group, CatalogError> {
+    store::group(conn, kind, id)
+        .await?
+        .ok_or_else(|| CatalogError::NotFound { what: format!("{} {id}", kind.as_str()) })
 }
 
 async fn require_apis(conn: &mut Conn, uids: &[ApiUid]) -> Result<(), CatalogError> {
     let known = known_apis(conn, uids).await?;
-    match uids.iter().find(|uid| known.iter().all(|api| api.uid != **uid)) {
-        Some(uid) => Err(CatalogError::UnknownApi { uid: uid.clone() }),
-        None => Ok(()),
-    }
+    let unknown: Vec<ApiUid> =
+        uids.iter().filter(|uid| known.binary_search_by(|api| api.uid.cmp(uid)).is_err()).cloned().collect();
+    if unknown.is_empty() { Ok(()) } else { Err(CatalogError::UnknownApis { field: "apis", uids: unknown }) }
 }
 
-fn group_collision(error: DbError, group: &Group) -> CatalogError {
+fn taken(error: DbError, group: &Group) -> CatalogError {
     if error.violates("api_groups_name_key") {
-        CatalogError::GroupExists { field: "name", value: group.name.clone() }
+        CatalogError::GroupExists { kind: group.kind, field: "name", value: group.name.clone() }
     } else if error.violates("api_groups_alias_key") {
-        CatalogError::GroupExists { field: "alias", value: group.alias.clone() }
+        CatalogError::GroupExists { kind: group.kind, field: "alias", value: group.alias.clone() }
     } else {
         error.into()
     }
 }
 
-fn group_detail(group: &Group) -> serde_json::Value {
-    json!({ "name": group.name, "security_level": group.security_level, "apis": group.apis })
+/// As the audit trail shows it.
+fn view(group: &Group) -> serde_json::Value {
+    json!({
+        "name": group.name,
+        "alias": group.alias,
+        "description": group.description,
+        "security_level": group.security_level,
+        "apis": group.apis,
+    })
 }
 
 async fn record(
     conn: &mut Conn,
     by: &str,
-    action: &'static str,
-    subject: String,
+    verb: &'static str,
+    group: &Group,
     detail: serde_json::Value,
     now: UnixMillis,
 ) -> Result<(), DbError> {
+    let action = match (group.kind, verb) {
+        (GroupKind::Group, "create") => "catalog.create_group",
+        (GroupKind::Group, "update") => "catalog.update_group",
+        (GroupKind::Group, _) => "catalog.delete_group",
+        (GroupKind::Scope, "create") => "catalog.create_scope",
+        (GroupKind::Scope, "update") => "catalog.update_scope",
+        (GroupKind::Scope, _) => "catalog.delete_scope",
+    };
+    let subject = format!("{}:{}", group.kind.as_str(), group.id);
     audit::record(conn, audit::Entry { actor: by.into(), action, subject, detail }, now).await
 }

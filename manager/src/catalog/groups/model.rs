@@ -1,4 +1,4 @@
-//! Groups and the rules of their fields.
+//! Groups and scopes, and the rules of their fields.
 
 use gate::id::{ApiUid, GroupId};
 use gate::time::UnixMillis;
@@ -13,11 +13,13 @@ pub const MAX_GROUP_APIS: usize = 2_000;
 /// A set of APIs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// `gr_…`
+    /// `gr_…` or `sc_…`
     pub id: GroupId,
-    /// Letters, digits, `_` and `-`; unique.
+    /// What it is for.
+    pub kind: GroupKind,
+    /// Letters, digits, `_` and `-`; unique over groups and scopes.
     pub name: String,
-    /// For people; unique.
+    /// For people; unique over groups and scopes.
     pub alias: String,
     /// For people.
     pub description: String,
@@ -33,7 +35,17 @@ pub struct Group {
     pub version: i64,
 }
 
-/// What other capabilities ask of a group.
+/// Two kinds of sets that differ in whom they are for, and in nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupKind {
+    /// Given to clients, and to their X-Api-Keys and tokens.
+    Group,
+    /// A virtual group: what a user may delegate to a client. Reaches tokens that a user consented
+    /// to and nothing else.
+    Scope,
+}
+
+/// What other capabilities ask of a group or a scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSummary {
     /// Its id.
@@ -44,7 +56,68 @@ pub struct GroupSummary {
     pub security_level: SecurityLevel,
 }
 
-/// Checks a group's name.
+/// Somebody who has been given a group or a scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A client.
+    Client {
+        /// Its id.
+        id: String,
+    },
+    /// An X-Api-Key.
+    XApiKey {
+        /// Its id.
+        id: String,
+        /// Its name.
+        alias: String,
+        /// Whose.
+        client: String,
+    },
+}
+
+impl GroupKind {
+    /// As stored, and as people say it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Group => "group",
+            Self::Scope => "scope",
+        }
+    }
+
+    /// What [`Self::as_str`] wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Group, Self::Scope].into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// What ids begin with.
+    pub fn id_prefix(self) -> &'static str {
+        match self {
+            Self::Group => "gr",
+            Self::Scope => "sc",
+        }
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Client { id } => write!(f, "client {id}"),
+            Self::XApiKey { id, alias, client } => write!(f, "X-Api-Key {id} ({alias:?} of client {client})"),
+        }
+    }
+}
+
+/// Names the first holders, and says how many more there are.
+pub fn name_holders(holders: &[Holder]) -> String {
+    const NAMED: usize = 20;
+    let mut text: Vec<String> = holders.iter().take(NAMED).map(ToString::to_string).collect();
+    if let Some(more) = holders.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        text.push(format!("{more} more"));
+    }
+    text.join(", ")
+}
+
+/// Checks the name of a group or a scope.
 pub fn parse_group_name(text: &str) -> Result<String, String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     if text.is_empty() || text.len() > MAX_GROUP_NAME || !text.bytes().all(fits) {
