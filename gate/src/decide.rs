@@ -259,7 +259,18 @@ mod tests {
             ("last instant", valid(-9, 0), None),
             ("one after", valid(-9, -1), Some(Denial::ClientExpired { until: moment(-1) })),
             ("service, first instant", served(&[(-9, -5), (0, 5)]), None),
-            ("service, last instant", served(&[(-9, 0)]), None),
+            (
+                "service, one before",
+                served(&[(-9, -5), (1, 5)]),
+                Some(Denial::OutsideServiceTime { next: Some(interval(1, 5)) }),
+            ),
+            ("service, last instant", served(&[(-9, 0), (5, 9)]), None),
+            (
+                "service, one after",
+                served(&[(-9, -1), (5, 9)]),
+                Some(Denial::OutsideServiceTime { next: Some(interval(5, 9)) }),
+            ),
+            ("no service at all", served(&[]), Some(Denial::OutsideServiceTime { next: None })),
             (
                 "between two services",
                 served(&[(-9, -1), (50, 60), (1, 5)]),
@@ -283,54 +294,110 @@ mod tests {
     }
 
     #[test]
-    fn addresses_permissions_and_audiences() {
-        let bound = |blocks: &[&str]| Grant {
-            addresses: blocks.iter().map(|block| String::from(*block)).collect(),
-            bound: true,
-            ..grant()
-        };
-        let groups = |groups: &[&str]| Grant {
-            permission: Permission::Groups { groups: groups.iter().map(|g| (*g).into()).collect() },
-            ..grant()
-        };
-        let elsewhere = Some(Denial::AddressNotAllowed { address: "192.0.2.1".into() });
-        let forbidden = Some(Denial::PermissionDenied { kind: KIND });
-        for (what, grant, denial) in [
-            ("inside its block", bound(&["198.51.100.1", "192.0.2.0/24"]), None),
-            ("outside its block", bound(&["192.0.2.2"]), elsewhere.clone()),
-            ("bound to a name that never resolved", bound(&[]), elsewhere),
-            ("no API", Grant { permission: Permission::Apis { apis: vec![] }, ..grant() }, forbidden.clone()),
-            ("one of its groups", groups(&["zoo", "partners"]), None),
-            ("none of its groups", groups(&["zoo"]), forbidden.clone()),
-            ("no group", groups(&[]), forbidden),
+    fn bound_clients_call_from_their_addresses_alone() {
+        for (what, blocks, caller, allowed) in [
+            ("an address", &["192.0.2.7"][..], Some("192.0.2.7"), true),
+            ("the next one", &["192.0.2.7"], Some("192.0.2.8"), false),
+            ("one of several", &["198.51.100.1", "192.0.2.0/24"], Some("192.0.2.1"), true),
+            ("below a block", &["192.0.2.64/26"], Some("192.0.2.63"), false),
+            ("a block's first", &["192.0.2.64/26"], Some("192.0.2.64"), true),
+            ("a block's last", &["192.0.2.64/26"], Some("192.0.2.127"), true),
+            ("above a block", &["192.0.2.64/26"], Some("192.0.2.128"), false),
+            ("below an IPv6 block", &["2001:db8:1::/48"], Some("2001:db8:0:ffff::ffff"), false),
+            ("an IPv6 block's first", &["2001:db8:1::/48"], Some("2001:db8:1::"), true),
+            ("an IPv6 block's last", &["2001:db8:1::/48"], Some("2001:db8:1:ffff:ffff:ffff:ffff:ffff"), true),
+            ("above an IPv6 block", &["2001:db8:1::/48"], Some("2001:db8:2::"), false),
+            ("IPv6, otherwise written", &["2001:db8::0:1"], Some("2001:db8::1"), true),
+            ("mapped, bound as IPv4", &["192.0.2.0/24"], Some("::ffff:192.0.2.7"), true),
+            ("mapped, beside it", &["192.0.2.0/24"], Some("::ffff:192.0.3.7"), false),
+            ("bound as mapped, calls as IPv4", &["::ffff:192.0.2.7"], Some("192.0.2.7"), true),
+            ("all of IPv4 is not IPv6", &["0.0.0.0/0"], Some("2001:db8::1"), false),
+            ("all of IPv6 is not IPv4", &["::/0"], Some("192.0.2.7"), false),
+            ("compatible is not mapped", &["192.0.2.7"], Some("::192.0.2.7"), false),
+            ("NAT64 is not IPv4", &["192.0.2.7"], Some("64:ff9b::192.0.2.7"), false),
+            ("bound to names that mean nobody", &[], Some("192.0.2.7"), false),
+            ("the host does not know", &["0.0.0.0/0", "::/0"], None, false),
         ] {
-            check(what, grant, api(), call(), denial);
+            let grant = Grant {
+                addresses: blocks.iter().map(|block| String::from(*block)).collect(),
+                bound: true,
+                ..grant()
+            };
+            let address = caller.map(|caller| caller.parse().unwrap());
+            let told = address.map(|address: IpAddr| address.to_string()).unwrap_or_default();
+            let denial = (!allowed).then_some(Denial::AddressNotAllowed { address: told });
+            check(what, grant, api(), Call { address, ..call() }, denial);
         }
-
-        use Audience::{Both, External, Internal};
-        let denied = Some(Denial::AudienceDenied);
-        for (client, api_audience, origin, denial) in [
-            (Both, Both, Origin::External, None),
-            (External, Both, Origin::External, None),
-            (Internal, Both, Origin::External, denied.clone()),
-            (Both, Internal, Origin::External, denied.clone()),
-            (Internal, Internal, Origin::Internal, None),
-            (External, Internal, Origin::Internal, denied),
-        ] {
-            let grant = Grant { audience: client, ..grant() };
-            let api = ApiEntry { audience: api_audience, ..api() };
-            check("audience", grant, api, Call { origin, ..call() }, denial);
+        for address in [None, "192.0.2.7".parse().ok(), "2001:db8::1".parse().ok()] {
+            check("bound to nothing", grant(), api(), Call { address, ..call() }, None);
         }
     }
 
     #[test]
-    fn worse_priorities_are_shed_first() {
-        // Capacity 100: class p is admitted below 100 - 5p in flight.
-        for (priority, in_flight, admitted) in
-            [(0, 99, true), (0, 100, false), (5, 74, true), (5, 75, false), (9, 54, true), (9, 55, false)]
+    fn keys_open_their_apis_and_groups() {
+        let groups = |groups: &[&str]| Grant {
+            permission: Permission::Groups { groups: groups.iter().map(|g| (*g).into()).collect() },
+            ..grant()
+        };
+        let apis = |apis: &[&str]| Grant {
+            permission: Permission::Apis { apis: apis.iter().map(|a| (*a).into()).collect() },
+            ..grant()
+        };
+        for (what, grant, allowed) in [
+            ("its API", apis(&["invoices", "orders"]), true),
+            ("another API", apis(&["invoices"]), false),
+            ("no API", apis(&[]), false),
+            ("one of its groups", groups(&["zoo", "partners"]), true),
+            ("none of its groups", groups(&["zoo"]), false),
+            ("no group", groups(&[]), false),
+        ] {
+            check(what, grant, api(), call(), (!allowed).then_some(Denial::PermissionDenied { kind: KIND }));
+        }
+    }
+
+    /// Allowed if and only if the origin is in the client's audience and in the API's.
+    #[test]
+    fn both_audiences_must_include_the_origin() {
+        use Audience::{Both, External, Internal};
+        for (client, api_audience, from_inside, from_outside) in [
+            (Both, Both, true, true),
+            (Both, Internal, true, false),
+            (Both, External, false, true),
+            (Internal, Both, true, false),
+            (Internal, Internal, true, false),
+            (Internal, External, false, false),
+            (External, Both, false, true),
+            (External, Internal, false, false),
+            (External, External, false, true),
+        ] {
+            for (origin, allowed) in [(Origin::Internal, from_inside), (Origin::External, from_outside)] {
+                let what = alloc::format!("client {client:?}, API {api_audience:?}, from {origin:?}");
+                let grant = Grant { audience: client, ..grant() };
+                let api = ApiEntry { audience: api_audience, ..api() };
+                let denial = (!allowed).then_some(Denial::AudienceDenied);
+                check(&what, grant, api.clone(), Call { origin, ..call() }, denial);
+            }
+        }
+        // Without a credential the API's audience decides alone.
+        for (audience, from_inside, from_outside) in
+            [(Both, true, true), (Internal, true, false), (External, false, true)]
         {
-            let denial = (!admitted).then_some(Denial::Overloaded);
-            check("room", Grant { priority, ..grant() }, api(), Call { in_flight, ..call() }, denial);
+            let api = ApiEntry { audience, ..api() };
+            assert_eq!(decide_open(&api, Origin::Internal).is_ok(), from_inside, "{audience:?}");
+            assert_eq!(decide_open(&api, Origin::External).is_ok(), from_outside, "{audience:?}");
+        }
+    }
+
+    #[test]
+    fn priority_0_goes_before_9_when_the_node_is_busy() {
+        // Capacity 100: class p is admitted below 100 - 5p in flight.
+        for (priority, room) in
+            [(0, 100), (1, 95), (2, 90), (3, 85), (4, 80), (5, 75), (6, 70), (7, 65), (8, 60), (9, 55)]
+        {
+            for (in_flight, admitted) in [(0, true), (room - 1, true), (room, false), (u32::MAX, false)] {
+                let denial = (!admitted).then_some(Denial::Overloaded);
+                check("room", Grant { priority, ..grant() }, api(), Call { in_flight, ..call() }, denial);
+            }
         }
         assert!(has_room(9, u32::MAX, 0), "capacity 0 sheds nothing");
     }

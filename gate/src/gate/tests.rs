@@ -5,7 +5,7 @@ use crate::credential::dgrk;
 use crate::id::Revision;
 use crate::request::{CredentialKind, RequestHead};
 use crate::shared::{Cas, CasMismatch};
-use crate::time::UnixMillis;
+use crate::time::{Interval, UnixMillis};
 use crate::wire::changes::{Change, ChangesAnswer, Fingerprint, Subject};
 use crate::wire::directory::{Audience, DirectoryAnswer, PathRule};
 use crate::wire::exchange::{
@@ -20,10 +20,17 @@ use alloc::vec;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// Shared data of one process, with Envoy's rules.
-#[derive(Default)]
 struct Process {
     values: BTreeMap<Vec<u8>, (Vec<u8>, u32)>,
     writes: u32,
+    /// Where requests come from.
+    source: &'static str,
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self { values: BTreeMap::new(), writes: 0, source: "192.0.2.1:4711" }
+    }
 }
 
 impl Shared for Process {
@@ -46,7 +53,7 @@ impl Shared for Process {
 
 impl Host for Process {
     fn source(&mut self, _: StreamId) -> String {
-        "192.0.2.1:4711".into()
+        self.source.into()
     }
 }
 
@@ -56,6 +63,8 @@ struct Manager {
     changes: Vec<Change>,
     known: BTreeMap<String, Grant>,
     settings: Settings,
+    /// Of its only API.
+    audience: Audience,
     resolves: usize,
     usage: BTreeMap<String, u64>,
 }
@@ -103,6 +112,7 @@ impl Manager {
             ]
             .into(),
             settings: Settings::default(),
+            audience: Audience::Both,
             resolves: 0,
             usage: BTreeMap::new(),
         }
@@ -148,7 +158,7 @@ impl Manager {
                     accepts: vec![CredentialKind::Dgrk, CredentialKind::XApiKey],
                     no_auth: false,
                     enabled: true,
-                    audience: Audience::Both,
+                    audience: self.audience,
                     groups: vec!["g1".into()],
                     unsigned_forms: false,
                 }],
@@ -213,9 +223,13 @@ struct World {
 
 impl World {
     fn new(workers: usize) -> Self {
+        Self::with_origin(workers, OriginRule::Always(Origin::External))
+    }
+
+    fn with_origin(workers: usize, origin: OriginRule) -> Self {
         let setup = Setup {
             namespace: b"kg:1:test:".to_vec(),
-            origin: OriginRule::Always(Origin::External),
+            origin,
             health_path: Some("/health".into()),
             cache_entries: 100,
             filter_version: "test".into(),
@@ -721,4 +735,119 @@ fn an_answer_without_the_managers_mark_is_no_answer() {
     world.pass(200, &[0]);
     world.answer_all();
     assert_eq!(world.steps.len(), 1, "it is asked again");
+}
+
+/// Internal by its address, as `internal_ranges` has it.
+fn inside() -> OriginRule {
+    let blocks = ["10.0.0.0/8", "2001:db8:1::/48"];
+    OriginRule::InternalFrom(blocks.iter().map(|block| Block::parse(block).unwrap()).collect())
+}
+
+#[test]
+fn origin_is_told_by_listener_or_by_address() {
+    for (what, rule, source, internal) in [
+        ("internal listener", OriginRule::Always(Origin::Internal), "203.0.113.1:1", true),
+        ("external listener", OriginRule::Always(Origin::External), "10.0.0.1:1", false),
+        ("below the range", inside(), "9.255.255.255:1", false),
+        ("the range's first", inside(), "10.0.0.0:1", true),
+        ("the range's last", inside(), "10.255.255.255:1", true),
+        ("above the range", inside(), "11.0.0.0:1", false),
+        ("mapped", inside(), "[::ffff:10.0.0.1]:1", true),
+        ("below the IPv6 range", inside(), "[2001:db8:0:ffff::1]:1", false),
+        ("inside the IPv6 range", inside(), "[2001:db8:1::1]:1", true),
+        ("above the IPv6 range", inside(), "[2001:db8:2::]:1", false),
+        ("an address that is none", inside(), "/tmp/envoy.sock", false),
+        ("no address", inside(), "", false),
+    ] {
+        for (audience, admitted) in
+            [(Audience::Internal, internal), (Audience::External, !internal), (Audience::Both, true)]
+        {
+            // The client's audience, the API's, and that of a preflight, which has no client.
+            for (of_client, of_api, preflight) in [
+                (audience, Audience::Both, false),
+                (Audience::Both, audience, false),
+                (Audience::Both, audience, true),
+            ] {
+                let mut world = World::with_origin(1, rule.clone());
+                world.process.source = source;
+                world.manager.audience = of_api;
+                world.manager.known.get_mut(&hex("good")).unwrap().audience = of_client;
+                world.get(0, 1, &[("x-api-key", "good")]);
+                world.answer_all();
+                let step = if preflight {
+                    let headers = [("origin", "https://a.example"), ("access-control-request-method", "GET")];
+                    world.request(0, 2, "OPTIONS", &headers, true, b"")
+                } else {
+                    world.get(0, 2, &[("x-api-key", "good")])
+                };
+                // A preflight that is not let through is a call like any other, without credential.
+                let refused = if preflight { "credential_missing" } else { "audience_denied" };
+                let expected = if admitted { "admitted" } else { refused };
+                assert_eq!(code(&step), expected, "{what}: client {of_client:?}, API {of_api:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bound_client_is_refused_where_the_host_knows_no_address() {
+    for (source, expected) in [
+        ("192.0.2.1:4711", "admitted"),
+        ("[::ffff:192.0.2.1]:4711", "admitted"),
+        ("192.0.2.2:4711", "address_not_allowed"),
+        ("[2001:db8::1]:4711", "address_not_allowed"),
+        ("/tmp/envoy.sock", "address_not_allowed"),
+        ("", "address_not_allowed"),
+    ] {
+        let mut world = World::new(1);
+        world.process.source = source;
+        let grant = world.manager.known.get_mut(&hex("good")).unwrap();
+        (grant.bound, grant.addresses) = (true, vec!["192.0.2.1".into()]);
+        world.get(0, 1, &[("x-api-key", "good")]);
+        world.answer_all();
+        assert_eq!(code(&world.get(0, 2, &[("x-api-key", "good")])), expected, "{source:?}");
+    }
+}
+
+/// Its service times reach further than it is kept (`manager/src/feed/grant.rs`), so that they are
+/// renewed before they run out, although nothing has changed.
+#[test]
+fn a_grant_is_asked_for_anew_when_it_has_been_kept_for_its_time() {
+    let mut world = World::new(1);
+    let keep_ms = 3_600_000;
+    let serve_until = |world: &mut World, after_ms: i64| {
+        let begin = world.now().unix;
+        let interval = Interval { from: begin, until: UnixMillis(begin.0 + after_ms) };
+        world.manager.known.get_mut(&hex("good")).unwrap().service_time = Some(vec![interval]);
+    };
+    serve_until(&mut world, 2 * keep_ms);
+    world.get(0, 1, &[("x-api-key", "good")]);
+    world.answer_all();
+    assert_eq!(world.manager.resolves, 1);
+    for round in 1..=5_usize {
+        let stream = 10 * round as u32;
+        // Polls go on without news.
+        for _ in 0..keep_ms / 10_000 - 1 {
+            world.now += 10_000;
+            let now = world.now();
+            world.gates[0].handle_tick(&mut world.process, now);
+            world.carry_out(0);
+            let polls = core::mem::take(&mut world.calls);
+            for (worker, call) in polls {
+                let answer = world.manager.answer(&call);
+                world.deliver(worker, call.id, answer);
+            }
+            world.answer_all();
+        }
+        world.now += 9_999;
+        assert_eq!(code(&world.get(0, stream, &[("x-api-key", "good")])), "admitted", "round {round}");
+        assert_eq!(world.manager.resolves, round, "what is held is not asked for again");
+        world.now += 1;
+        serve_until(&mut world, 2 * keep_ms);
+        assert_eq!(code(&world.get(0, stream + 1, &[("x-api-key", "good")])), "wait", "round {round}");
+        world.steps.clear();
+        world.answer_all();
+        assert_eq!(world.steps.iter().map(|(_, _, step)| code(step)).collect::<Vec<_>>(), ["admitted"]);
+        assert_eq!(world.manager.resolves, round + 1);
+    }
 }
