@@ -6,6 +6,7 @@ mod actions;
 pub mod hosts;
 mod http;
 mod model;
+pub mod service_time;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -5,15 +5,16 @@ use gate::id::GroupId;
 use gate::time::{Interval, UnixMillis};
 use gate::wire::directory::Audience;
 use gate::wire::exchange::ClientStatus;
-use jiff::civil::{Date, DateTime, Time};
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan as _};
 use serde::{Deserialize, Serialize};
 
 use super::hosts::{Host, HostName};
+pub use super::service_time::ServiceTime;
 use crate::catalog::SecurityLevel;
 use crate::operators::Email;
 use crate::quotas::{Limit, Period, Zone};
+use crate::validity::Validity;
 
 /// Characters of a client id at most.
 pub const MAX_ID: usize = 40;
@@ -39,8 +40,6 @@ pub const DEFAULT_TPS: u32 = 10;
 pub const DEFAULT_PRIORITY: u8 = 5;
 /// Wrong passwords after which password credentials are closed.
 pub const DEFAULT_ALLOWED_ATTEMPTS: u32 = 3;
-/// For how long grants know the service times ahead.
-const SERVICE_HORIZON_DAYS: i64 = 2;
 
 /// A client as stored.
 #[derive(Clone, Debug)]
@@ -191,39 +190,6 @@ impl Dates {
     }
 }
 
-/// Hours of the day in which a client is served, both minutes whole: until 18:00 includes
-/// 18:00:59.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServiceTime {
-    /// First minute.
-    pub from: Time,
-    /// Last minute.
-    pub until: Time,
-}
-
-impl ServiceTime {
-    /// Both or none, in order within the day.
-    pub fn parse(from: Option<&str>, until: Option<&str>) -> Result<Option<Self>, (&'static str, String)> {
-        let time = |field, text: &str| {
-            Time::strptime("%H:%M", text).map_err(|_| (field, format!("{text:?} is no time such as 08:30")))
-        };
-        match (from, until) {
-            (None, None) => Ok(None),
-            (Some(_), None) => {
-                Err(("service_until", "start time and end time must both be filled in".into()))
-            }
-            (None, Some(_)) => Err(("service_from", "start time and end time must both be filled in".into())),
-            (Some(from), Some(until)) => {
-                let times = Self { from: time("service_from", from)?, until: time("service_until", until)? };
-                if times.until < times.from {
-                    return Err(("service_until", format!("{until} is before the start time {from}")));
-                }
-                Ok(Some(times))
-            }
-        }
-    }
-}
-
 /// Calls per period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
@@ -236,30 +202,16 @@ pub struct Quota {
 impl Client {
     /// The instants of its first and last day.
     pub fn validity(&self) -> Option<Interval> {
-        self.dates.map(|dates| Interval {
-            from: first_instant(dates.start, &self.time_zone()),
-            until: UnixMillis(
-                first_instant(dates.expiry.tomorrow().unwrap_or(Date::MAX), &self.time_zone()).0 - 1,
-            ),
-        })
+        let instants = |dates: Dates| {
+            let days = Validity::new(dates.start, dates.expiry).expect("in order since they were parsed");
+            days.instants(&self.time_zone())
+        };
+        self.dates.map(instants)
     }
 
-    /// The times at which it is served, from the present day over the next two, in order.
+    /// The times at which it is served, from a little before now over the next two days, in order.
     pub fn service_intervals(&self, now: UnixMillis) -> Option<Vec<Interval>> {
-        let times = self.service_time?;
-        let zone = self.time_zone();
-        let today = local(now, &zone).date();
-        let on = |day: Date| {
-            let from = instant(day.to_datetime(times.from), &zone);
-            // The whole last minute: up to one millisecond before the next.
-            let until = instant(day.to_datetime(times.until).checked_add(1.minute()).ok()?, &zone);
-            Some(Interval { from, until: UnixMillis(until.0 - 1) })
-        };
-        Some(
-            (0..=SERVICE_HORIZON_DAYS)
-                .filter_map(|ahead| on(today.checked_add(ahead.days()).ok()?))
-                .collect(),
-        )
+        Some(self.service_time?.intervals(&self.time_zone(), now))
     }
 
     /// From where it may call now, as gates compare it: addresses, blocks, and what its host names
@@ -283,21 +235,6 @@ impl Client {
     fn time_zone(&self) -> TimeZone {
         TimeZone::get(self.zone.name()).unwrap_or(TimeZone::UTC)
     }
-}
-
-fn local(at: UnixMillis, zone: &TimeZone) -> DateTime {
-    Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone.clone()).datetime()
-}
-
-/// Where a change to summer time skips midnight, a day begins with its first instant.
-fn first_instant(day: Date, zone: &TimeZone) -> UnixMillis {
-    let begin = day.to_zoned(zone.clone()).and_then(|midnight| midnight.start_of_day());
-    UnixMillis(begin.map_or(i64::MAX, |begin| begin.timestamp().as_millisecond()))
-}
-
-/// A time that a change to summer time skips is the first instant after the gap.
-fn instant(at: DateTime, zone: &TimeZone) -> UnixMillis {
-    UnixMillis(at.to_zoned(zone.clone()).map_or(i64::MAX, |zoned| zoned.timestamp().as_millisecond()))
 }
 
 /// Splits and checks what was entered as `a@example.com, b@example.com`.
@@ -374,18 +311,35 @@ mod unit {
     }
 
     #[test]
-    fn days_and_hours_are_the_zones_also_when_its_clock_changes() {
-        // Berlin goes from 02:00 to 03:00 on 2026-03-29.
-        let berlin = client("Europe/Berlin");
-        // 2026-03-27T23:00Z to 2026-03-29T21:59:59.999Z.
-        let days = Interval { from: UnixMillis(1_774_652_400_000), until: UnixMillis(1_774_821_599_999) };
-        assert_eq!(berlin.validity(), Some(days));
-        let noon = UnixMillis(1_774_695_600_000); // 2026-03-28T11:00Z
-        let served = berlin.service_intervals(noon).expect("hours");
-        let hours: Vec<_> = served.iter().map(|i| (i.until.0 + 1 - i.from.0) / 60_000).collect();
-        // 16 h 31 min, an hour less where it is skipped.
-        assert_eq!(hours, [991, 931, 991]);
-        assert_eq!(served[0].from, UnixMillis(1_774_657_800_000)); // 2026-03-28T00:30Z
+    fn first_and_last_day_are_whole_in_the_clients_zone() {
+        for (zone, start, expiry, from, until) in [
+            ("UTC", "2026-07-14", "2026-07-14", "2026-07-14T00:00:00Z", "2026-07-14T23:59:59.999Z"),
+            ("Asia/Taipei", "2026-07-14", "2026-07-15", "2026-07-13T16:00:00Z", "2026-07-15T15:59:59.999Z"),
+            // 23 and 25 hours.
+            ("Europe/Berlin", "2026-03-29", "2026-03-29", "2026-03-28T23:00:00Z", "2026-03-29T21:59:59.999Z"),
+            ("Europe/Berlin", "2026-10-25", "2026-10-25", "2026-10-24T22:00:00Z", "2026-10-25T22:59:59.999Z"),
+            // A first day without midnight, the last day before it, and midnight twice.
+            ("Asia/Beirut", "2026-03-29", "2026-03-29", "2026-03-28T22:00:00Z", "2026-03-29T20:59:59.999Z"),
+            ("Asia/Beirut", "2026-03-28", "2026-03-28", "2026-03-27T22:00:00Z", "2026-03-28T21:59:59.999Z"),
+            (
+                "America/Havana",
+                "2026-11-01",
+                "2026-11-01",
+                "2026-11-01T04:00:00Z",
+                "2026-11-02T04:59:59.999Z",
+            ),
+            ("Asia/Taipei", "2026-07-14", "9999-12-31", "2026-07-13T16:00:00Z", "9999-12-31T23:59:59.999Z"),
+        ] {
+            let dates = Dates::parse(Some(start), Some(expiry)).expect("in order");
+            let client = Client { dates, ..client(zone) };
+            // The end of time is written as what is counted with, one millisecond short of year 10000.
+            let at = |text: &str| match text.parse::<jiff::Timestamp>() {
+                Ok(at) => UnixMillis(at.as_millisecond()),
+                Err(_) => UnixMillis(253_402_300_799_999),
+            };
+            let expected = Interval { from: at(from), until: at(until) };
+            assert_eq!(client.validity(), Some(expected), "{zone} {start} to {expiry}");
+        }
     }
 
     #[test]

@@ -12,8 +12,10 @@ use crate::keys::{self, KeyState};
 use crate::quotas;
 use crate::x_api_keys;
 
-/// How long a grant is kept if no change names it: half of what its service times cover.
+/// How long a grant is kept if no change names it: half of what its service times cover, so that
+/// they never run out at a gateway.
 pub const KEEP_S: u32 = 86_400;
+const _: () = assert!(clients::service_time::AHEAD_MS >= 2 * 1_000 * KEEP_S as i64);
 
 /// What is known of a credential, apart from its client.
 struct Credential {
