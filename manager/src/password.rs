@@ -44,6 +44,11 @@ impl Password {
         Ok(Self(Zeroizing::new(text.to_string())))
     }
 
+    /// The password itself, for the mail that hands it over.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
     /// The argon2id hash, as PHC text.
     pub async fn hash(&self, random: &Random) -> String {
         let (clear, salt) = (self.0.clone(), random.bytes::<16>());

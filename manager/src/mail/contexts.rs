@@ -421,6 +421,51 @@ impl ClientCreated {
     }
 }
 
+/// A client's password was reset.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientPasswordReset {
+    /// Setting `product_name`.
+    pub product_name: String,
+    /// Client id.
+    pub client_id: String,
+    /// Client name.
+    pub client_name: String,
+    /// What serves to set a new password, and for nothing else. The only secret of this context.
+    pub password: String,
+    /// Until when, with its zone.
+    pub expires_at: String,
+    /// Where a new password is set.
+    pub url: String,
+}
+
+impl MailContext for ClientPasswordReset {
+    const TEMPLATE: Template = Template::ClientPasswordReset;
+
+    fn masked(&self) -> Self {
+        Self { password: MASK.into(), ..self.clone() }
+    }
+}
+
+impl std::fmt::Debug for ClientPasswordReset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ClientPasswordReset({}, [redacted])", self.client_id)
+    }
+}
+
+impl ClientPasswordReset {
+    /// An example of everything that can stand in it.
+    pub fn sample() -> Self {
+        Self {
+            product_name: "Keygate".into(),
+            client_id: "partner-1".into(),
+            client_name: "Partner_One".into(),
+            password: "k7m2q9wx4bnc8rtz5hvj3dfsyp".into(),
+            expires_at: "2026-07-15 09:30:00 Asia/Taipei".into(),
+            url: "https://keygate.example/client/v1/password".into(),
+        }
+    }
+}
+
 /// Sent by `keygate mail test`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestMail {

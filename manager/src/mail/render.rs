@@ -23,19 +23,22 @@ pub enum Template {
     XApiKeyIssued,
     /// [`super::contexts::ClientCreated`].
     ClientCreated,
+    /// [`super::contexts::ClientPasswordReset`].
+    ClientPasswordReset,
     /// [`super::contexts::TestMail`].
     Test,
 }
 
 impl Template {
     /// In the order of the enum.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ApplicationStep,
         Self::ApplicationResult,
         Self::KeyCredentials,
         Self::KeyChanged,
         Self::XApiKeyIssued,
         Self::ClientCreated,
+        Self::ClientPasswordReset,
         Self::Test,
     ];
 
@@ -48,6 +51,7 @@ impl Template {
             Self::KeyChanged => "key_changed",
             Self::XApiKeyIssued => "x_api_key_issued",
             Self::ClientCreated => "client_created",
+            Self::ClientPasswordReset => "client_password_reset",
             Self::Test => "test",
         }
     }
@@ -61,7 +65,9 @@ impl Template {
     /// sent again from there.
     pub fn carries_secret(self) -> bool {
         match self {
-            Self::KeyCredentials | Self::XApiKeyIssued | Self::ClientCreated => true,
+            Self::KeyCredentials | Self::XApiKeyIssued | Self::ClientCreated | Self::ClientPasswordReset => {
+                true
+            }
             Self::ApplicationStep | Self::ApplicationResult | Self::KeyChanged | Self::Test => false,
         }
     }
@@ -129,7 +135,8 @@ macro_rules! template_files {
 
 /// Name of each part and its source. Another language is another list with its own folder.
 const ENGLISH: [(&str, &str); 3 * Template::ALL.len()] = template_files!("en", "../../templates/mail/":
-    "application_step" "application_result" "key_credentials" "key_changed" "x_api_key_issued" "client_created" "test"
+    "application_step" "application_result" "key_credentials" "key_changed" "x_api_key_issued" "client_created"
+    "client_password_reset" "test"
 );
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -157,8 +164,8 @@ mod tests {
     use std::path::PathBuf;
 
     use super::super::contexts::{
-        ApplicationResult, ApplicationStep, ClientCreated, KeyChanged, KeyCredentials, MailContext, TestMail,
-        XApiKeyIssued,
+        ApplicationResult, ApplicationStep, ClientCreated, ClientPasswordReset, KeyChanged, KeyCredentials,
+        MailContext, TestMail, XApiKeyIssued,
     };
     use super::*;
 
@@ -194,6 +201,7 @@ mod tests {
         );
         check("x_api_key_issued", &XApiKeyIssued::sample());
         check("client_created", &ClientCreated::sample());
+        check("client_password_reset", &ClientPasswordReset::sample());
         check("test", &TestMail::sample());
     }
 
@@ -210,6 +218,7 @@ mod tests {
         assert_no_secret(&sample, &sample.secret_key);
         assert_no_secret(&XApiKeyIssued::sample(), &XApiKeyIssued::sample().x_api_key);
         assert_no_secret(&ClientCreated::sample(), "correct horse");
+        assert_no_secret(&ClientPasswordReset::sample(), "k7m2q9wx4bnc8rtz5hvj3dfsyp");
     }
 
     fn assert_no_secret<C: MailContext>(sample: &C, secret: &str) {

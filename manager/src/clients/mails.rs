@@ -1,0 +1,92 @@
+//! What clients are told about their account.
+
+use gate::time::UnixMillis;
+
+use super::model::{Client, ServiceTime};
+use crate::app::App;
+use crate::db::Conn;
+use crate::mail::contexts::{ClientCreated, ClientPasswordReset};
+use crate::mail::{self, About, Language, MailContext, MailError, NewMail};
+use crate::operators::Email;
+use crate::password::Password;
+use crate::quotas::Period;
+use crate::validity::print_instant;
+
+/// Tells a new client who it is and what it may do. The password is in it: it is what the mail is
+/// for. It goes as late as credentials do, so that a mistake can be taken back.
+pub(super) async fn created(
+    conn: &mut Conn,
+    app: &App,
+    client: &Client,
+    password: &Password,
+    now: UnixMillis,
+) -> Result<(), MailError> {
+    let context = ClientCreated {
+        product_name: app.config.product_name.clone(),
+        client_id: client.id.as_str().into(),
+        client_name: client.display_name.clone(),
+        password: Some(password.reveal().into()),
+        validity: client
+            .dates
+            .map(|dates| format!("{} to {}, {}", dates.start, dates.expiry, client.zone.name())),
+        service_time: client.service_time.map(|times| {
+            let (from, until) = (ServiceTime::clock(times.from), ServiceTime::clock(times.until));
+            format!("{from} to {until}, {}", client.zone.name())
+        }),
+        api_quota: match client.quota.calls {
+            0 => "unlimited".into(),
+            calls => match client.quota.period {
+                Period::Total => format!("{calls} in all"),
+                Period::Day | Period::Week | Period::Month => {
+                    format!("{calls} per {}", client.quota.period.as_str())
+                }
+            },
+        },
+        tps: match client.tps {
+            0 => "unlimited".into(),
+            tps => tps.to_string(),
+        },
+        hosts: client.bindings.iter().map(|b| format!("{} ({})", b.address, b.name)).collect(),
+    };
+    let delay_ms = app.config.credential_mail_delay_s.saturating_mul(1_000);
+    let not_before = UnixMillis(now.0.saturating_add(i64::try_from(delay_ms).unwrap_or(i64::MAX)));
+    write(conn, app, client, context, not_before, now).await
+}
+
+/// Sends the password that serves to set a new one. At once: somebody waits for it.
+pub(super) async fn password_reset(
+    conn: &mut Conn,
+    app: &App,
+    client: &Client,
+    password: &Password,
+    expires_at: UnixMillis,
+    now: UnixMillis,
+) -> Result<(), MailError> {
+    let context = ClientPasswordReset {
+        product_name: app.config.product_name.clone(),
+        client_id: client.id.as_str().into(),
+        client_name: client.display_name.clone(),
+        password: password.reveal().into(),
+        expires_at: print_instant(expires_at, &app.config.zone()),
+        url: format!("{}/client/v1/password", app.config.base_url()),
+    };
+    write(conn, app, client, context, now, now).await
+}
+
+async fn write<C: MailContext>(
+    conn: &mut Conn,
+    app: &App,
+    client: &Client,
+    context: C,
+    not_before: UnixMillis,
+    now: UnixMillis,
+) -> Result<(), MailError> {
+    let mail = NewMail {
+        recipients: client.emails.iter().map(|email: &Email| email.as_str().to_owned()).collect(),
+        context,
+        not_before,
+        about: About::new("client", client.id.as_str()),
+        language: Language::default(),
+    };
+    mail::enqueue(conn, app, mail, now).await.map(drop)
+}

@@ -1,0 +1,185 @@
+//! Set, reset, check, replace: one named transaction each.
+
+use gate::id::ClientId;
+use gate::time::UnixMillis;
+use gate::wire::changes::Subject;
+use gate::wire::exchange::ClientStatus;
+use serde_json::json;
+
+use crate::app::App;
+use crate::clients::actions::{ClientError, load, record, require_version};
+use crate::clients::model::{Client, Fault, PasswordState};
+use crate::clients::{mails, store};
+use crate::db::DbError;
+use crate::password::{self, Password};
+use crate::{audit, changes};
+
+/// How long a mailed password serves to set a new one.
+pub const RESET_TTL_MS: i64 = 24 * 3_600_000;
+
+/// A password with its hash, which takes so long that it is made before a transaction begins.
+#[derive(Clone, Debug)]
+pub struct NewPassword {
+    clear: Password,
+    hash: String,
+}
+
+impl NewPassword {
+    /// Hashes it.
+    pub async fn new(app: &App, clear: Password) -> Self {
+        let hash = clear.hash(&app.random).await;
+        Self { clear, hash }
+    }
+
+    /// What is stored.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    pub(in crate::clients) fn clear(&self) -> &Password {
+        &self.clear
+    }
+}
+
+/// Result of a password check.
+#[derive(Debug)]
+pub enum PasswordCheck {
+    /// It is the client's.
+    Right(Box<Client>),
+    /// It was mailed to the client after a reset: it opens nothing, and serves only to set a new one.
+    ResetOnly(Box<Client>),
+    /// It is not, or there is no such client, or its password credentials are closed after too
+    /// many wrong ones: the caller is told the same.
+    Wrong,
+}
+
+/// An operator gives a client another password. The count of wrong ones begins again.
+pub(super) async fn set(
+    app: &App,
+    by: &str,
+    id: &str,
+    expected: Option<i64>,
+    password: &NewPassword,
+) -> Result<Client, ClientError> {
+    let now = app.now();
+    let mut tx = app.db.write("clients.set_password").await?;
+    let before = load(&mut tx, id).await?;
+    require_version(&before, expected)?;
+    if !store::set_password(&mut tx, id, before.version, password.hash(), now).await? {
+        return Err(ClientError::Version { expected: before.version, present: before.version + 1 });
+    }
+    let client = load(&mut tx, id).await?;
+    record(&mut tx, by, "clients.set_password", Some(&before), &client, now).await?;
+    tx.commit().await?;
+    Ok(client)
+}
+
+/// Ends a client's password, and mails one to its addresses that serves only to set a new one.
+pub(super) async fn reset(
+    app: &App,
+    by: &str,
+    id: &str,
+    expected: Option<i64>,
+) -> Result<Client, ClientError> {
+    let now = app.now();
+    let drawn = Password::parse(&password::generate(&app.random)).expect("26 characters");
+    let mailed = NewPassword::new(app, drawn).await;
+    let expires_at = UnixMillis(now.0 + RESET_TTL_MS);
+    let mut tx = app.db.write("clients.reset_password").await?;
+    let before = load(&mut tx, id).await?;
+    require_version(&before, expected)?;
+    if before.emails.is_empty() {
+        return Err(ClientError::NoAddress { id: id.into() });
+    }
+    if !store::reset_password(&mut tx, id, before.version, mailed.hash(), expires_at, now).await? {
+        return Err(ClientError::Version { expected: before.version, present: before.version + 1 });
+    }
+    let client = load(&mut tx, id).await?;
+    mails::password_reset(&mut tx, app, &client, mailed.clear(), expires_at, now).await?;
+    record(&mut tx, by, "clients.reset_password", Some(&before), &client, now).await?;
+    tx.commit().await?;
+    Ok(client)
+}
+
+/// A client changes its own password. `unverified` is the present one, or one that was mailed.
+pub(super) async fn replace(
+    app: &App,
+    id: &str,
+    unverified: &str,
+    password: Password,
+) -> Result<(), ClientError> {
+    let client = match check_password(app, id, unverified).await? {
+        PasswordCheck::Right(client) | PasswordCheck::ResetOnly(client) => client,
+        PasswordCheck::Wrong => return Err(ClientError::WrongPassword),
+    };
+    if client.status != ClientStatus::Active {
+        return Err(ClientError::NotActive { id: id.into() });
+    }
+    if password.reveal() == unverified {
+        let reason = "The new password must differ from the present one";
+        return Err(Fault::new("new_password", reason).into());
+    }
+    let password = NewPassword::new(app, password).await;
+    let now = app.now();
+    let mut tx = app.db.write("clients.replace_password").await?;
+    // The version that the password was checked against: one that was changed meanwhile is not
+    // replaced with the word of the old one.
+    if !store::set_password(&mut tx, id, client.version, password.hash(), now).await? {
+        return Err(ClientError::WrongPassword);
+    }
+    let after = load(&mut tx, id).await?;
+    let by = format!("client:{id}");
+    record(&mut tx, &by, "clients.replace_password", Some(&client), &after, now).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Checks a client's password, counting what is wrong. At `allowed_attempts` wrong ones the
+/// client's password credentials are closed.
+pub async fn check_password(app: &App, id: &str, unverified: &str) -> Result<PasswordCheck, DbError> {
+    let known = store::with_password_hash(&mut *app.db.snapshot().await?, id, app.now()).await?;
+    let hash = known.as_ref().and_then(|(_, hash)| hash.as_deref());
+    let right = password::verify(unverified, hash).await;
+    let Some((client, Some(hash))) = known else { return Ok(PasswordCheck::Wrong) };
+    if client.password_locked() {
+        return Ok(PasswordCheck::Wrong);
+    }
+    if !right {
+        count_wrong(app, &client).await?;
+        return Ok(PasswordCheck::Wrong);
+    }
+    // What was read may be old: neither guesses in parallel pass the lock, nor a password that
+    // was replaced while it was hashed.
+    let present = store::with_password_hash(&mut *app.db.snapshot().await?, id, app.now()).await?;
+    let Some((client, Some(present))) = present else { return Ok(PasswordCheck::Wrong) };
+    if present != hash || client.password_locked() {
+        return Ok(PasswordCheck::Wrong);
+    }
+    if client.failed_attempts > 0 {
+        let mut tx = app.db.write("clients.password_right").await?;
+        store::reset_failures(&mut tx, id).await?;
+        tx.commit().await?;
+    }
+    match client.password {
+        PasswordState::Set => Ok(PasswordCheck::Right(Box::new(client))),
+        PasswordState::Reset { .. } => Ok(PasswordCheck::ResetOnly(Box::new(client))),
+        PasswordState::None => Ok(PasswordCheck::Wrong),
+    }
+}
+
+async fn count_wrong(app: &App, client: &Client) -> Result<(), DbError> {
+    let (id, now) = (client.id.as_str(), app.now());
+    let mut tx = app.db.write("clients.password_wrong").await?;
+    if store::count_failure(&mut tx, id).await? == Some(i64::from(client.allowed_attempts)) {
+        // Grants that a password opened are held at gateways.
+        changes::record(&mut tx, &Subject::Client { client: ClientId::from(id) }, now).await?;
+        let entry = audit::Entry {
+            actor: "system".into(),
+            action: "clients.lock_password",
+            subject: format!("client:{id}"),
+            detail: json!({ "failed_attempts": client.allowed_attempts }),
+        };
+        audit::record(&mut tx, entry, now).await?;
+    }
+    tx.commit().await
+}

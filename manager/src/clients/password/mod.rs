@@ -1,0 +1,11 @@
+//! A client's password: set by an operator, mailed anew when it was forgotten, checked wherever a
+//! password is presented, changed by the client itself. Too many wrong ones close password
+//! credentials, and those alone: a stranger who knows a client id must not stop its keys.
+
+mod actions;
+mod http;
+#[cfg(test)]
+mod tests;
+
+pub use actions::{NewPassword, PasswordCheck, check_password};
+pub(super) use http::routes;

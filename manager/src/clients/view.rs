@@ -1,0 +1,116 @@
+//! A client as it is read: by operators, and by the audit trail, which compares two of them.
+
+use gate::id::GroupId;
+use gate::wire::directory::Audience;
+use gate::wire::exchange::ClientStatus;
+use serde::Serialize;
+
+use super::model::{Binding, Client, ClientName, LockedBy, PasswordState, ServiceTime, emails_text};
+use crate::catalog::SecurityLevel;
+
+/// A client as it is read. Fields that can be entered have the form in which they are entered.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClientView {
+    /// Its user name; never changes.
+    pub id: ClientName,
+    /// The code.
+    pub name: ClientName,
+    /// For people.
+    pub display_name: String,
+    /// Of the application.
+    pub application_number: Option<String>,
+    /// As an operator has set it.
+    pub status: ClientStatus,
+    /// From where it may call; none: from everywhere.
+    pub bindings: Vec<Binding>,
+    /// First day, in `time_zone`.
+    pub start_date: Option<String>,
+    /// Last day.
+    pub expiry_date: Option<String>,
+    /// First minute of each day, in `time_zone`.
+    pub service_from: Option<String>,
+    /// Last minute of each day.
+    pub service_until: Option<String>,
+    /// IANA name.
+    pub time_zone: String,
+    /// Calls per period; 0: unlimited.
+    pub quota: u64,
+    /// `day`, `week`, `month` or `total`.
+    pub quota_period: &'static str,
+    /// Requests per second and node; 0: unlimited.
+    pub tps: u32,
+    /// 0 (best) to 9.
+    pub priority: u8,
+    /// From which side it may call.
+    pub audience: Audience,
+    /// Which groups and scopes it may be given.
+    pub security_level: SecurityLevel,
+    /// Group ids, sorted.
+    pub groups: Vec<GroupId>,
+    /// The owner.
+    pub note: String,
+    /// Separated by commas.
+    pub emails: Option<String>,
+    /// For people.
+    pub remark: Option<String>,
+    /// `none`, `set`, or `reset`: one was mailed that serves only to set a new one.
+    pub password_state: &'static str,
+    /// Until when a mailed password serves; UTC ms.
+    pub password_reset_expires_at: Option<i64>,
+    /// Wrong passwords since the last right one.
+    pub failed_attempts: u32,
+    /// At so many, password credentials are closed.
+    pub allowed_attempts: u32,
+    /// Whether password credentials are closed after too many wrong ones. Keys and tokens go on.
+    pub password_locked: bool,
+    /// What keeps it out, if anything does: `operator` (its status, which stops everything) or
+    /// `wrong_passwords` (which close password credentials).
+    pub locked_by: Option<LockedBy>,
+    /// UTC ms.
+    pub created_at: i64,
+    /// UTC ms.
+    pub updated_at: i64,
+    /// For `If-Match`.
+    pub version: i64,
+}
+
+impl From<&Client> for ClientView {
+    fn from(client: &Client) -> Self {
+        let client = client.clone();
+        Self {
+            password_locked: client.password_locked(),
+            locked_by: client.locked_by(),
+            emails: Some(emails_text(&client.emails)).filter(|emails| !emails.is_empty()),
+            id: client.id,
+            name: client.name,
+            display_name: client.display_name,
+            application_number: client.application_number,
+            status: client.status,
+            bindings: client.bindings,
+            start_date: client.dates.map(|dates| dates.start.to_string()),
+            expiry_date: client.dates.map(|dates| dates.expiry.to_string()),
+            service_from: client.service_time.map(|times| ServiceTime::clock(times.from)),
+            service_until: client.service_time.map(|times| ServiceTime::clock(times.until)),
+            time_zone: client.zone.name().into(),
+            quota: client.quota.calls,
+            quota_period: client.quota.period.as_str(),
+            tps: client.tps,
+            priority: client.priority,
+            audience: client.audience,
+            security_level: client.security_level,
+            groups: client.groups,
+            note: client.note,
+            remark: Some(client.remark).filter(|remark| !remark.is_empty()),
+            password_state: client.password.name(),
+            password_reset_expires_at: match client.password {
+                PasswordState::Reset { expires_at } => Some(expires_at.0),
+                PasswordState::None | PasswordState::Set => None,
+            },
+            failed_attempts: client.failed_attempts,
+            allowed_attempts: client.allowed_attempts,
+            created_at: client.created_at.0,
+            updated_at: client.updated_at.0,
+            version: client.version,
+        }
+    }
+}
