@@ -1,48 +1,33 @@
-//! What is done with clients: one function per use case, one named transaction each.
-
-use std::collections::BTreeSet;
+//! What is done with clients as a whole: one function per use case, one named transaction each.
+//! Those that end in `_in` do all of it but begin and commit.
 
 use gate::id::{ClientId, GroupId};
 use gate::time::UnixMillis;
 use gate::wire::changes::Subject;
-use gate::wire::directory::Audience;
-use gate::wire::exchange::{ClientStatus, MeterKind};
+use gate::wire::exchange::MeterKind;
 use serde_json::json;
 
-use super::model::{
-    Binding, Client, ClientName, Dates, MAX_APPLICATION_NUMBER, MAX_BINDINGS, MAX_GROUPS, MAX_NAME, MAX_NOTE,
-    MAX_REMARK, Quota, ServiceTime,
-};
-use super::{hosts, store};
+use super::form::{Fields, installation_zone};
+use super::model::{Client, ClientName, Fault, PasswordState};
+use super::password::NewPassword;
+use super::view::ClientView;
+use super::{hosts, mails, store};
 use crate::app::App;
-use crate::catalog::{self, SecurityLevel};
+use crate::catalog;
 use crate::db::{Conn, DbError};
-use crate::operators::Email;
-use crate::password::{self, Password};
-use crate::quotas::{self, MAX_LIMIT_UNITS, Zone};
+use crate::mail::MailError;
+use crate::quotas;
 use crate::{audit, changes};
 
-/// What a client is made from, or becomes: every field but those that calls change.
-#[derive(Clone, Debug)]
-pub(super) struct Profile {
-    pub name: ClientName,
-    pub display_name: String,
-    pub application_number: Option<String>,
-    pub status: ClientStatus,
-    pub bindings: Vec<Binding>,
-    pub dates: Option<Dates>,
-    pub service_time: Option<ServiceTime>,
-    pub zone: Zone,
-    pub quota: Option<Quota>,
-    pub tps: u32,
-    pub priority: u8,
-    pub audience: Audience,
-    pub security_level: SecurityLevel,
-    pub groups: Vec<GroupId>,
-    pub note: String,
-    pub emails: Vec<Email>,
-    pub remark: String,
-    pub allowed_attempts: u32,
+/// A client to be made.
+#[derive(Clone, Debug, Default)]
+pub struct NewClient {
+    /// Without one, it is made of the name: see [`ClientName::id_of_name`].
+    pub id: Option<ClientName>,
+    /// What is entered.
+    pub fields: Fields,
+    /// Without one, password credentials are closed until one is set.
+    pub password: Option<NewPassword>,
 }
 
 /// Why an action was refused.
@@ -66,14 +51,15 @@ pub enum ClientError {
         /// The display name.
         name: String,
     },
-    /// A field cannot be taken.
-    #[error("{field} {reason}")]
-    Invalid {
-        /// Which.
-        field: &'static str,
-        /// What is expected.
-        reason: String,
+    /// The id was taken.
+    #[error("Client account duplicated: a client with the id {id} existed, and no id is given twice")]
+    IdBuried {
+        /// The id.
+        id: String,
     },
+    /// A field cannot be taken.
+    #[error(transparent)]
+    Invalid(#[from] Fault),
     /// A group does not exist.
     #[error("Group {group} does not exist")]
     UnknownGroup {
@@ -96,6 +82,24 @@ pub enum ClientError {
         /// Which.
         id: String,
     },
+    /// A password would be mailed, and there is nowhere to mail it to.
+    #[error("the client {id} has no e-mail address, to which the password would be sent: enter one first")]
+    NoAddress {
+        /// Which.
+        id: String,
+    },
+    /// Not the client's password, or there is no such client, or its password credentials are
+    /// closed.
+    #[error(
+        "Original password is incorrect; after too many wrong ones only an operator can open the account again"
+    )]
+    WrongPassword,
+    /// An operator has set its status.
+    #[error("the client {id} is not active: ask an operator")]
+    NotActive {
+        /// Which.
+        id: String,
+    },
     /// Changed meanwhile.
     #[error("version {expected} was named, {present} is present")]
     Version {
@@ -104,41 +108,61 @@ pub enum ClientError {
         /// In the database.
         present: i64,
     },
+    /// A mail could not be written.
+    #[error(transparent)]
+    Mail(#[from] MailError),
     /// The database.
     #[error(transparent)]
     Db(#[from] DbError),
 }
 
-/// Creates a client. Without an id one is generated.
-pub(super) async fn create(
-    app: &App,
-    by: &str,
-    id: Option<ClientName>,
-    profile: Profile,
-    password: &Password,
-) -> Result<Client, ClientError> {
-    check(&profile)?;
-    let hash = password.hash(&app.random).await;
+/// Makes a client.
+pub async fn create(app: &App, by: &str, new: NewClient) -> Result<Client, ClientError> {
     let now = app.now();
-    let id = match id {
-        Some(id) => id,
-        None => ClientName::parse_id(&app.random.id("cl")).expect("29 letters, digits and `_`"),
-    };
-    let mut client = profile.into_client(id, 0, now, now, 1);
     let mut tx = app.db.write("clients.create").await?;
-    require_groups(&mut tx, &client).await?;
-    store::insert(&mut tx, &client, &hash).await.map_err(|error| taken(error, &client))?;
-    client.hosts = hosts::follow(&mut tx, client.id.as_str(), &client.bindings, now).await?;
-    save_limit(&mut tx, &client, now).await?;
-    record(&mut tx, by, "clients.create", &client, now).await?;
+    let client = create_in(&mut tx, app, by, new, now).await?;
     tx.commit().await?;
     Ok(client)
 }
 
+/// Makes a client within the caller's transaction. With a password it is told to its addresses.
+pub async fn create_in(
+    conn: &mut Conn,
+    app: &App,
+    by: &str,
+    new: NewClient,
+    now: UnixMillis,
+) -> Result<Client, ClientError> {
+    let NewClient { id, fields, password } = new;
+    let id = match id {
+        Some(id) => id,
+        None => free_id(conn, app, &fields.code()?).await?,
+    };
+    let mut client = fields.create(id, &installation_zone(&app.config)?, now)?;
+    require_groups(conn, &client).await?;
+    store::insert(conn, &client, password.as_ref().map(NewPassword::hash))
+        .await
+        .map_err(|error| taken(error, &client))?;
+    // Asked after the row is there: whoever deletes a client of this id at the moment has finished.
+    if store::is_buried(conn, client.id.as_str()).await? {
+        return Err(ClientError::IdBuried { id: client.id.as_str().into() });
+    }
+    client.hosts = hosts::follow(conn, client.id.as_str(), &client.bindings, now).await?;
+    if let Some(password) = &password {
+        client.password = PasswordState::Set;
+        mails::created(conn, app, &client, password.clear(), now).await?;
+    }
+    save_limit(conn, &client, now).await?;
+    record(conn, by, "clients.create", None, &client, now).await?;
+    Ok(client)
+}
+
+/// The client of that id.
 pub(super) async fn get(app: &App, id: &str) -> Result<Client, ClientError> {
     load(&mut *app.db.snapshot().await?, id).await
 }
 
+/// A page of clients, by id.
 pub(super) async fn list(
     app: &App,
     filter: &store::Filter<'_>,
@@ -148,226 +172,94 @@ pub(super) async fn list(
     Ok(store::list(&mut *app.db.snapshot().await?, filter, after, limit).await?)
 }
 
-/// What an update asks for beside the profile.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Account {
-    pub password: Option<Password>,
-    pub reset_failed_attempts: bool,
-}
-
-/// Changes a client; `change` makes the new profile from the present one.
-pub(super) async fn update(
+/// Changes what is named. `expected` is the version that the caller has read.
+pub async fn update(
     app: &App,
     by: &str,
     id: &str,
     expected: Option<i64>,
-    account: Account,
-    change: impl FnOnce(Profile) -> Result<Profile, ClientError>,
+    fields: Fields,
 ) -> Result<Client, ClientError> {
-    let hash = match &account.password {
-        Some(password) => Some(password.hash(&app.random).await),
-        None => None,
-    };
     let now = app.now();
     let mut tx = app.db.write("clients.update").await?;
-    let before = load(&mut tx, id).await?;
-    if let Some(expected) = expected
-        && expected != before.version
-    {
-        return Err(ClientError::Version { expected, present: before.version });
-    }
-    let profile = change(Profile::of(&before))?;
-    check(&profile)?;
-    let failed_attempts = if account.reset_failed_attempts { 0 } else { before.failed_attempts };
-    let mut client =
-        profile.into_client(before.id.clone(), failed_attempts, before.created_at, now, before.version + 1);
-    // A group whose level was raised meanwhile must not keep an operator from disabling its clients.
-    if client.groups != before.groups || client.security_level != before.security_level {
-        require_groups(&mut tx, &client).await?;
-    }
-    if !store::update(&mut tx, &client, before.version).await.map_err(|error| taken(error, &client))? {
-        return Err(ClientError::Version { expected: before.version, present: before.version + 1 });
-    }
-    client.hosts = hosts::follow(&mut tx, id, &client.bindings, now).await?;
-    if let Some(hash) = hash {
-        store::set_password(&mut tx, id, &hash).await?;
-    }
-    if client.limit() != before.limit() {
-        save_limit(&mut tx, &client, now).await?;
-    }
-    record(&mut tx, by, "clients.update", &client, now).await?;
+    let client = update_in(&mut tx, by, id, expected, fields, now).await?;
     tx.commit().await?;
     Ok(client)
 }
 
-/// Result of a password check.
-#[derive(Debug)]
-pub enum PasswordCheck {
-    /// It is the client's.
-    Right(Box<Client>),
-    /// It is not, or there is no such client, or its password credentials are closed after too
-    /// many wrong ones: the caller is told the same.
-    Wrong,
+/// Changes what is named within the caller's transaction. What changes nothing leaves no trace:
+/// the version stays.
+pub async fn update_in(
+    conn: &mut Conn,
+    by: &str,
+    id: &str,
+    expected: Option<i64>,
+    fields: Fields,
+    now: UnixMillis,
+) -> Result<Client, ClientError> {
+    let before = load(conn, id).await?;
+    require_version(&before, expected)?;
+    let after = fields.change(before.clone())?;
+    if after == before {
+        return Ok(before);
+    }
+    save(conn, by, "clients.update", &before, after, now).await
 }
 
-/// Checks a client's password, counting what is wrong. After `allowed_attempts` wrong ones the
-/// password credentials are closed, nothing else: a stranger who knows a client id must not
-/// stop its keys.
-pub async fn check_password(app: &App, id: &str, unverified: &str) -> Result<PasswordCheck, DbError> {
-    let known = store::with_password_hash(&mut *app.db.snapshot().await?, id).await?;
-    let right = password::verify(unverified, known.as_ref().map(|(_, hash)| hash.as_str())).await;
-    let Some((client, _)) = known else { return Ok(PasswordCheck::Wrong) };
-    if client.password_locked() {
-        return Ok(PasswordCheck::Wrong);
+/// Keeps `after` in place of `before`, which was read in this transaction.
+pub(super) async fn save(
+    conn: &mut Conn,
+    by: &str,
+    action: &'static str,
+    before: &Client,
+    after: Client,
+    now: UnixMillis,
+) -> Result<Client, ClientError> {
+    let mut client = Client { updated_at: now, version: before.version + 1, ..after };
+    // A group whose level was raised meanwhile must not keep an operator from disabling its clients.
+    if client.groups != before.groups || client.security_level != before.security_level {
+        require_groups(conn, &client).await?;
     }
-    if right {
-        // The count that was read may be old: guesses in parallel must not pass the lock.
-        let Some(client) = store::by_id(&mut *app.db.read().await?, id).await? else {
-            return Ok(PasswordCheck::Wrong);
-        };
-        if client.password_locked() {
-            return Ok(PasswordCheck::Wrong);
-        }
-        if client.failed_attempts > 0 {
-            let mut tx = app.db.write("clients.password_right").await?;
-            store::reset_failures(&mut tx, id).await?;
-            tx.commit().await?;
-        }
-        return Ok(PasswordCheck::Right(Box::new(client)));
+    if !store::update(conn, &client, before.version).await.map_err(|error| taken(error, &client))? {
+        return Err(ClientError::Version { expected: before.version, present: before.version + 1 });
     }
-    let now = app.now();
-    let mut tx = app.db.write("clients.password_wrong").await?;
-    if store::count_failure(&mut tx, id).await? == Some(i64::from(client.allowed_attempts)) {
-        // Grants that a password opened are held at gateways.
-        changes::record(&mut tx, &Subject::Client { client: ClientId::from(id) }, now).await?;
-        let entry = audit::Entry {
-            actor: "system".into(),
-            action: "clients.lock_password",
-            subject: format!("client:{id}"),
-            detail: json!({ "failed_attempts": client.allowed_attempts }),
-        };
-        audit::record(&mut tx, entry, now).await?;
+    client.hosts = hosts::follow(conn, client.id.as_str(), &client.bindings, now).await?;
+    if client.limit() != before.limit() {
+        save_limit(conn, &client, now).await?;
     }
-    tx.commit().await?;
-    Ok(PasswordCheck::Wrong)
+    record(conn, by, action, Some(before), &client, now).await?;
+    Ok(client)
 }
 
-impl Profile {
-    fn of(client: &Client) -> Self {
-        let client = client.clone();
-        Self {
-            name: client.name,
-            display_name: client.display_name,
-            application_number: client.application_number,
-            status: client.status,
-            bindings: client.bindings,
-            dates: client.dates,
-            service_time: client.service_time,
-            zone: client.zone,
-            quota: client.quota,
-            tps: client.tps,
-            priority: client.priority,
-            audience: client.audience,
-            security_level: client.security_level,
-            groups: client.groups,
-            note: client.note,
-            emails: client.emails,
-            remark: client.remark,
-            allowed_attempts: client.allowed_attempts,
-        }
-    }
-
-    fn into_client(
-        self,
-        id: ClientName,
-        failed_attempts: u32,
-        created_at: UnixMillis,
-        updated_at: UnixMillis,
-        version: i64,
-    ) -> Client {
-        let groups: BTreeSet<GroupId> = self.groups.into_iter().collect();
-        Client {
-            id,
-            name: self.name,
-            display_name: self.display_name,
-            application_number: self.application_number,
-            status: self.status,
-            bindings: self.bindings,
-            // Read back once the bindings are saved.
-            hosts: vec![],
-            dates: self.dates,
-            service_time: self.service_time,
-            zone: self.zone,
-            quota: self.quota,
-            tps: self.tps,
-            priority: self.priority,
-            audience: self.audience,
-            security_level: self.security_level,
-            groups: groups.into_iter().collect(),
-            note: self.note,
-            emails: self.emails,
-            remark: self.remark,
-            failed_attempts,
-            allowed_attempts: self.allowed_attempts,
-            created_at,
-            updated_at,
-            version,
-        }
-    }
-}
-
-/// What one field alone cannot tell.
-fn check(profile: &Profile) -> Result<(), ClientError> {
-    let invalid = |field, reason: String| Err(ClientError::Invalid { field, reason });
-    let length = |field, text: &str, least: usize, most: usize| {
-        let characters = text.chars().count();
-        if (least..=most).contains(&characters) && text.trim().len() == text.len() {
-            return Ok(());
-        }
-        let reason = format!("must be {least} to {most} characters without blanks around, has {characters}");
-        Err(ClientError::Invalid { field, reason })
+/// The client of that id, in the caller's transaction.
+pub(super) async fn load(conn: &mut Conn, id: &str) -> Result<Client, ClientError> {
+    // What is no id is nobody's, and a database need not be asked about it.
+    let known = match ClientName::parse_id(id) {
+        Ok(id) => store::by_id(conn, id.as_str()).await?,
+        Err(_) => None,
     };
-    length("display_name", &profile.display_name, 1, MAX_NAME)?;
-    length("note", &profile.note, 1, MAX_NOTE)?;
-    length("remark", &profile.remark, 0, MAX_REMARK)?;
-    if let Some(number) = &profile.application_number {
-        length("application_number", number, 1, MAX_APPLICATION_NUMBER)?;
-    }
-    if profile.priority > gate::grant::LOWEST_PRIORITY {
-        return invalid("priority", "must be 0 (best) to 9".into());
-    }
-    if profile.allowed_attempts == 0 {
-        return invalid("allowed_attempts", "must be at least 1".into());
-    }
-    if profile.quota.is_some_and(|quota| quota.calls > MAX_LIMIT_UNITS) {
-        return invalid("quota", format!("must be 0 (unlimited) to {MAX_LIMIT_UNITS}"));
-    }
-    if profile.groups.len() > MAX_GROUPS {
-        return invalid(
-            "groups",
-            format!("Upper limit of {MAX_GROUPS} groups, has {}", profile.groups.len()),
-        );
-    }
-    if profile.bindings.len() > MAX_BINDINGS {
-        return invalid(
-            "bindings",
-            format!("must be {MAX_BINDINGS} at most, has {}", profile.bindings.len()),
-        );
-    }
-    let names = profile.bindings.iter().filter(|binding| binding.host().is_some()).count();
-    if names > hosts::MAX_NAMES {
-        return invalid("bindings", format!("must be {} host names at most, has {names}", hosts::MAX_NAMES));
-    }
-    let mut seen = BTreeSet::new();
-    for binding in &profile.bindings {
-        binding.check().map_err(|reason| ClientError::Invalid { field: "bindings", reason })?;
-        for duplicate in [("name", &binding.name), ("address", &binding.address)] {
-            if !seen.insert((duplicate.0, duplicate.1.to_lowercase())) {
-                return invalid("bindings", format!("has the {} {} twice", duplicate.0, duplicate.1));
-            }
+    known.ok_or_else(|| ClientError::NotFound { id: id.into() })
+}
+
+/// Refuses a change that was made from an older version.
+pub(super) fn require_version(client: &Client, expected: Option<i64>) -> Result<(), ClientError> {
+    match expected {
+        Some(expected) if expected != client.version => {
+            Err(ClientError::Version { expected, present: client.version })
         }
+        Some(_) | None => Ok(()),
     }
-    Ok(())
+}
+
+/// The name in Base64; where that is too long or was given to another client, one that is drawn.
+async fn free_id(conn: &mut Conn, app: &App, name: &ClientName) -> Result<ClientName, DbError> {
+    if let Some(id) = ClientName::id_of_name(name)
+        && store::by_id(conn, id.as_str()).await?.is_none()
+        && !store::is_buried(conn, id.as_str()).await?
+    {
+        return Ok(id);
+    }
+    Ok(ClientName::parse_id(&app.random.id("cl")).expect("29 letters, digits and `_`"))
 }
 
 /// Every group exists, and none is above the client's level.
@@ -395,10 +287,6 @@ async fn save_limit(conn: &mut Conn, client: &Client, now: UnixMillis) -> Result
     }
 }
 
-async fn load(conn: &mut Conn, id: &str) -> Result<Client, ClientError> {
-    store::by_id(conn, id).await?.ok_or_else(|| ClientError::NotFound { id: id.into() })
-}
-
 fn taken(error: DbError, client: &Client) -> ClientError {
     if error.violates("clients_pkey") {
         ClientError::IdTaken { id: client.id.as_str().into() }
@@ -411,30 +299,25 @@ fn taken(error: DbError, client: &Client) -> ClientError {
     }
 }
 
-/// The change that gateways follow, and the audit entry; both come last.
-async fn record(
+/// The change that gateways follow, then who did it: both come last.
+pub(super) async fn record(
     conn: &mut Conn,
     by: &str,
     action: &'static str,
-    client: &Client,
+    before: Option<&Client>,
+    after: &Client,
     now: UnixMillis,
 ) -> Result<(), DbError> {
-    let id = client.id.as_str();
+    let id = after.id.as_str();
     changes::record(conn, &Subject::Client { client: ClientId::from(id) }, now).await?;
-    let entry = audit::Entry {
-        actor: by.into(),
-        action,
-        subject: format!("client:{id}"),
-        detail: json!({
-            "name": client.name,
-            "status": super::model::status_text(client.status),
-            "groups": client.groups,
-            "security_level": client.security_level,
-            "quota": client.quota.map_or(0, |quota| quota.calls),
-            "tps": client.tps,
-            "priority": client.priority,
-            "version": client.version,
+    let view = json!(ClientView::from(after));
+    let detail = match before {
+        None => view,
+        Some(before) => json!({
+            "name": after.name,
+            "changed": audit::changed(&json!(ClientView::from(before)), &view),
         }),
     };
+    let entry = audit::Entry { actor: by.into(), action, subject: format!("client:{id}"), detail };
     audit::record(conn, entry, now).await
 }

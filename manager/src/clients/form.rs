@@ -9,6 +9,7 @@ use gate::wire::directory::Audience;
 use gate::wire::exchange::ClientStatus;
 use serde::Deserialize;
 
+use super::hosts;
 use super::model::{
     Binding, Client, ClientName, DEFAULT_ALLOWED_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TPS, Dates, Fault,
     MAX_APPLICATION_NUMBER, MAX_BINDINGS, MAX_GROUPS, MAX_NAME, MAX_NOTE, MAX_REMARK, PasswordState, Quota,
@@ -90,6 +91,8 @@ impl Fields {
             application_number: None,
             status: ClientStatus::Active,
             bindings: Vec::new(),
+            // Read back once the bindings are saved.
+            hosts: Vec::new(),
             dates: None,
             service_time: None,
             zone: default_zone.clone(),
@@ -205,6 +208,11 @@ fn check(client: &Client) -> Result<(), Fault> {
         let reason = format!("Host list: {MAX_BINDINGS} rows at most, you enter {}", client.bindings.len());
         return Err(Fault::new("bindings", reason));
     }
+    let names = client.bindings.iter().filter(|binding| binding.host().is_some()).count();
+    if names > hosts::MAX_NAMES {
+        let reason = format!("Host list: {} host names at most, you enter {names}", hosts::MAX_NAMES);
+        return Err(Fault::new("bindings", reason));
+    }
     let mut seen = BTreeSet::new();
     for binding in &client.bindings {
         binding.check().map_err(|reason| Fault::new("bindings", reason))?;
@@ -222,7 +230,8 @@ pub fn check_group_count(count: usize) -> Result<(), Fault> {
     if count <= MAX_GROUPS {
         return Ok(());
     }
-    let reason = format!("Upper limit of {MAX_GROUPS} Groups per Group List, scopes included; these are {count}");
+    let reason =
+        format!("Upper limit of {MAX_GROUPS} Groups per Group List, scopes included; these are {count}");
     Err(Fault::new("groups", reason))
 }
 

@@ -3,18 +3,26 @@
 //! a second.
 
 mod actions;
+mod form;
 pub mod hosts;
 mod http;
+mod mails;
 mod model;
+mod password;
+mod security;
 pub mod service_time;
 mod store;
 #[cfg(test)]
 mod tests;
+mod view;
 
-pub use actions::{ClientError, PasswordCheck, check_password};
+pub use actions::{ClientError, NewClient, create, create_in, update, update_in};
+pub use form::Fields;
 pub use http::routes;
-pub use model::{Binding, Client, ClientName};
+pub use model::{Binding, Client, ClientName, Fault};
+pub use password::{NewPassword, PasswordCheck, check_password};
 pub use store::{by_id, groups_of};
+pub use view::ClientView;
 
 use crate::jobs::Jobs;
 

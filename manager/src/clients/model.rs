@@ -1,5 +1,7 @@
 //! A client and its rules.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use gate::address::Block;
 use gate::id::GroupId;
 use gate::time::{Interval, UnixMillis};
@@ -32,7 +34,7 @@ pub const MAX_EMAILS: usize = 500;
 pub const MAX_BINDINGS: usize = 64;
 /// Characters of a binding's name at most.
 pub const MAX_BINDING_NAME: usize = 30;
-/// Groups of one client at most.
+/// Groups and scopes of one client at most, together.
 pub const MAX_GROUPS: usize = 205;
 /// Requests per second and node of a new client.
 pub const DEFAULT_TPS: u32 = 10;
@@ -41,8 +43,25 @@ pub const DEFAULT_PRIORITY: u8 = 5;
 /// Wrong passwords after which password credentials are closed.
 pub const DEFAULT_ALLOWED_ATTEMPTS: u32 = 3;
 
+/// What is wrong with a field, as a sentence that says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Fault {
+    /// Which field.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl Fault {
+    /// `field` is at fault.
+    pub fn new(field: &'static str, reason: impl Into<String>) -> Self {
+        Self { field, reason: reason.into() }
+    }
+}
+
 /// A client as stored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// Its user name; never changes.
     pub id: ClientName,
@@ -64,8 +83,8 @@ pub struct Client {
     pub service_time: Option<ServiceTime>,
     /// Whose days and hours these are, and whose midnight turns the quota's window.
     pub zone: Zone,
-    /// Calls per period; None = unlimited.
-    pub quota: Option<Quota>,
+    /// Calls per period.
+    pub quota: Quota,
     /// Requests per second and node; 0 = unlimited.
     pub tps: u32,
     /// 0 (best) to 9.
@@ -82,6 +101,8 @@ pub struct Client {
     pub emails: Vec<Email>,
     /// For people.
     pub remark: String,
+    /// Whether password credentials can serve it.
+    pub password: PasswordState,
     /// Wrong passwords since the last right one.
     pub failed_attempts: u32,
     /// At so many, password credentials are closed.
@@ -94,6 +115,41 @@ pub struct Client {
     pub version: i64,
 }
 
+/// What a client's password is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordState {
+    /// There is none: password credentials are closed until one is set.
+    None,
+    /// It opens password credentials.
+    Set,
+    /// It was mailed, and serves only to set a new one.
+    Reset {
+        /// From then on not even for that.
+        expires_at: UnixMillis,
+    },
+}
+
+impl PasswordState {
+    /// As answers and the audit trail call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Set => "set",
+            Self::Reset { .. } => "reset",
+        }
+    }
+}
+
+/// What keeps a client out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LockedBy {
+    /// Its status: nothing of it is let in.
+    Operator,
+    /// Too many wrong passwords: its password credentials are closed.
+    WrongPasswords,
+}
+
 /// A client id or name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
@@ -101,19 +157,48 @@ pub struct ClientName(String);
 
 impl ClientName {
     /// Reads a client id: at most [`MAX_ID`] characters.
-    pub fn parse_id(text: &str) -> Result<Self, String> {
-        Self::parse(text, MAX_ID, b"_-=", "letters, digits, `_`, `-` and `=`")
+    pub fn parse_id(text: &str) -> Result<Self, Fault> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "_-=".contains(c);
+        Self::parse(
+            "id",
+            "Client account",
+            text,
+            MAX_ID,
+            fits,
+            "Only alphanumeric characters, '_', '-' and '=' are accepted",
+        )
     }
 
     /// Reads a client's name: at most [`MAX_NAME`] characters.
-    pub fn parse_name(text: &str) -> Result<Self, String> {
-        Self::parse(text, MAX_NAME, b"_-", "letters, digits, `_` and `-`")
+    pub fn parse_name(text: &str) -> Result<Self, Fault> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+        Self::parse(
+            "name",
+            "Client code",
+            text,
+            MAX_NAME,
+            fits,
+            "only English letters a~z, A~Z, numbers, '_' and '-' can be entered without blanks",
+        )
     }
 
-    fn parse(text: &str, max: usize, more: &[u8], allowed: &str) -> Result<Self, String> {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || more.contains(&byte);
-        if text.is_empty() || text.len() > max || !text.bytes().all(fits) {
-            return Err(format!("must be 1 to {max} characters of {allowed}"));
+    /// The id of a client that is given none: its name in Base64, where that is short enough.
+    /// (Of the characters of a name Base64 makes neither `+` nor `/`.)
+    pub fn id_of_name(name: &Self) -> Option<Self> {
+        Self::parse_id(&STANDARD.encode(&name.0)).ok()
+    }
+
+    fn parse(
+        field: &'static str,
+        label: &str,
+        text: &str,
+        max: usize,
+        fits: impl Fn(char) -> bool,
+        allowed: &str,
+    ) -> Result<Self, Fault> {
+        check_length(field, label, text, 1, max)?;
+        if !text.chars().all(fits) {
+            return Err(Fault::new(field, format!("{label}: {allowed}")));
         }
         Ok(Self(text.into()))
     }
@@ -122,6 +207,32 @@ impl ClientName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// `least` to `most` characters, none of them a blank around or a control character.
+pub fn check_length(
+    field: &'static str,
+    label: &str,
+    text: &str,
+    least: usize,
+    most: usize,
+) -> Result<(), Fault> {
+    let characters = text.chars().count();
+    if characters == 0 && least > 0 {
+        return Err(Fault::new(field, format!("{label}: Required parameters")));
+    }
+    if characters > most {
+        let reason =
+            format!("{label}: length limit [{most}] characters, you enter [{characters}] characters");
+        return Err(Fault::new(field, reason));
+    }
+    if text.trim().len() != text.len() {
+        return Err(Fault::new(field, format!("{label}: without blanks around it")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Fault::new(field, format!("{label}: without line breaks and other control characters")));
+    }
+    Ok(())
 }
 
 /// An address, a block of them, or a host name that is resolved, from which a client may call.
@@ -166,23 +277,25 @@ pub struct Dates {
 
 impl Dates {
     /// Both or none, in order.
-    pub fn parse(start: Option<&str>, expiry: Option<&str>) -> Result<Option<Self>, (&'static str, String)> {
-        let date = |field, text: &str| {
-            text.parse().map_err(|_| (field, format!("{text:?} is no date such as 2026-07-14")))
+    pub fn parse(start: Option<&str>, expiry: Option<&str>) -> Result<Option<Self>, Fault> {
+        const BOTH: &str = "Start date and due date must be filled in, both or none";
+        let date = |field, label: &str, text: &str| {
+            text.parse().map_err(|_| {
+                Fault::new(field, format!("{label}:Only date format such as 2026-07-14, not {text:?}"))
+            })
         };
         match (start, expiry) {
             (None, None) => Ok(None),
-            (Some(_), None) => {
-                Err(("expiry_date", "start date and expiry date must both be filled in".into()))
-            }
-            (None, Some(_)) => {
-                Err(("start_date", "start date and expiry date must both be filled in".into()))
-            }
+            (Some(_), None) => Err(Fault::new("expiry_date", BOTH)),
+            (None, Some(_)) => Err(Fault::new("start_date", BOTH)),
             (Some(start), Some(expiry)) => {
-                let dates = Self { start: date("start_date", start)?, expiry: date("expiry_date", expiry)? };
+                let dates = Self {
+                    start: date("start_date", "Start date", start)?,
+                    expiry: date("expiry_date", "End date", expiry)?,
+                };
                 if dates.expiry < dates.start {
-                    let reason = format!("{expiry} is before the start date {start}");
-                    return Err(("expiry_date", reason));
+                    let reason = format!("The expiration date cannot be less than the start date {start}");
+                    return Err(Fault::new("expiry_date", reason));
                 }
                 Ok(Some(dates))
             }
@@ -193,7 +306,7 @@ impl Dates {
 /// Calls per period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// At least 1.
+    /// 0 = unlimited.
     pub calls: u64,
     /// When it begins again.
     pub period: Period,
@@ -224,12 +337,23 @@ impl Client {
 
     /// The limit that the ledger holds for it; None = unlimited.
     pub fn limit(&self) -> Option<Limit> {
-        self.quota.map(|quota| Limit { units: quota.calls, period: quota.period, zone: self.zone.clone() })
+        let Quota { calls, period } = self.quota;
+        (calls > 0).then(|| Limit { units: calls, period, zone: self.zone.clone() })
     }
 
     /// Whether password credentials are closed after too many wrong passwords.
     pub fn password_locked(&self) -> bool {
         self.failed_attempts >= self.allowed_attempts
+    }
+
+    /// What keeps it out. An operator's word comes first.
+    pub fn locked_by(&self) -> Option<LockedBy> {
+        match self.status {
+            ClientStatus::Locked => Some(LockedBy::Operator),
+            ClientStatus::Active | ClientStatus::Disabled => {
+                self.password_locked().then_some(LockedBy::WrongPasswords)
+            }
+        }
     }
 
     fn time_zone(&self) -> TimeZone {
@@ -238,11 +362,21 @@ impl Client {
 }
 
 /// Splits and checks what was entered as `a@example.com, b@example.com`.
-pub fn parse_emails(text: &str) -> Result<Vec<Email>, String> {
-    if text.chars().count() > MAX_EMAILS {
-        return Err(format!("must be {MAX_EMAILS} characters at most in all"));
-    }
-    text.split(',').map(str::trim).filter(|address| !address.is_empty()).map(Email::parse).collect()
+pub fn parse_emails(text: &str) -> Result<Vec<Email>, Fault> {
+    check_length("emails", "Email account", text, 0, MAX_EMAILS)?;
+    text.split(',')
+        .map(str::trim)
+        .filter(|address| !address.is_empty())
+        .map(|address| {
+            Email::parse(address)
+                .map_err(|reason| Fault::new("emails", format!("Email account:Email format only; {reason}")))
+        })
+        .collect()
+}
+
+/// Addresses as they are entered and shown.
+pub fn emails_text(emails: &[Email]) -> String {
+    emails.iter().map(Email::as_str).collect::<Vec<_>>().join(",")
 }
 
 /// As stored and as the wire says it.
@@ -293,7 +427,7 @@ mod unit {
             dates: Dates::parse(Some("2026-03-28"), Some("2026-03-29")).expect("in order"),
             service_time: ServiceTime::parse(Some("01:30"), Some("18:00")).expect("in order"),
             zone: Zone::parse(zone).expect("bundled"),
-            quota: None,
+            quota: Quota { calls: 0, period: Period::Day },
             tps: DEFAULT_TPS,
             priority: DEFAULT_PRIORITY,
             audience: Audience::Both,
@@ -302,6 +436,7 @@ mod unit {
             note: "Ann".into(),
             emails: vec![],
             remark: String::new(),
+            password: PasswordState::None,
             failed_attempts: 0,
             allowed_attempts: DEFAULT_ALLOWED_ATTEMPTS,
             created_at: UnixMillis(0),
@@ -352,7 +487,7 @@ mod unit {
             (Some("01/01/2026"), Some("2026-01-01"), Some("start_date")),
             (None, None, None),
         ] {
-            assert_eq!(Dates::parse(start, expiry).err().map(|(field, _)| field), field);
+            assert_eq!(Dates::parse(start, expiry).err().map(|fault| fault.field), field);
         }
         for (from, until, field) in [
             (Some("09:00"), Some("08:59"), Some("service_until")),
@@ -361,7 +496,7 @@ mod unit {
             (Some("00:00"), Some("24:00"), Some("service_until")),
             (None, Some("10:00"), Some("service_from")),
         ] {
-            assert_eq!(ServiceTime::parse(from, until).err().map(|(field, _)| field), field);
+            assert_eq!(ServiceTime::parse(from, until).err().map(|fault| fault.field), field);
         }
     }
 

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
+use super::model::Fault;
+
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -29,24 +31,31 @@ pub struct ServiceTime {
 
 impl ServiceTime {
     /// Both or none, in order within the day.
-    pub fn parse(from: Option<&str>, until: Option<&str>) -> Result<Option<Self>, (&'static str, String)> {
+    pub fn parse(from: Option<&str>, until: Option<&str>) -> Result<Option<Self>, Fault> {
+        const BOTH: &str = "Start time and expiration time must be filled in, both or none";
         let time = |field, text: &str| {
-            Time::strptime("%H:%M", text).map_err(|_| (field, format!("{text:?} is no time such as 08:30")))
+            Time::strptime("%H:%M", text).map_err(|_| {
+                Fault::new(field, format!("Service time:Only time format such as 08:30, not {text:?}"))
+            })
         };
         match (from, until) {
             (None, None) => Ok(None),
-            (Some(_), None) => {
-                Err(("service_until", "start time and end time must both be filled in".into()))
-            }
-            (None, Some(_)) => Err(("service_from", "start time and end time must both be filled in".into())),
+            (Some(_), None) => Err(Fault::new("service_until", BOTH)),
+            (None, Some(_)) => Err(Fault::new("service_from", BOTH)),
             (Some(from), Some(until)) => {
                 let times = Self { from: time("service_from", from)?, until: time("service_until", until)? };
                 if times.until < times.from {
-                    return Err(("service_until", format!("{until} is before the start time {from}")));
+                    let reason = format!("The expiration time cannot be less than the start time {from}");
+                    return Err(Fault::new("service_until", reason));
                 }
                 Ok(Some(times))
             }
         }
+    }
+
+    /// Its minutes as they are entered and shown.
+    pub fn clock(time: Time) -> String {
+        time.strftime("%H:%M").to_string()
     }
 
     /// The instants in `zone`, in order, from a little before `now` to [`AHEAD_MS`] after it.

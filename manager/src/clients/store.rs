@@ -7,27 +7,33 @@ use sqlx::any::AnyRow;
 
 use super::hosts;
 use super::model::{
-    self, Binding, Client, ClientName, Dates, Quota, ServiceTime, audience_text, parse_audience,
-    parse_status, status_text,
+    self, Binding, Client, ClientName, Dates, PasswordState, Quota, ServiceTime, audience_text,
+    parse_audience, parse_status, status_text,
 };
 use crate::catalog::SecurityLevel;
 use crate::db::{Conn, DbError, like_pattern};
-use crate::operators::Email;
 use crate::quotas::{Period, Zone};
 
-const COLUMNS: &str = "id, name, display_name, application_number, failed_attempts, allowed_attempts, status,
-                start_date, expiry_date, service_from, service_until, time_zone, quota, quota_period, tps,
+const COLUMNS: &str = "id, name, display_name, application_number,
+                CAST(CASE WHEN password_hash = '' THEN 0 ELSE 1 END AS BIGINT) AS has_password, reset_expires_at,
+                failed_attempts, allowed_attempts, status, start_date, expiry_date, service_from, service_until, time_zone, quota, quota_period, tps,
                 priority, audience, security_level, note, emails, remark, created_at, updated_at, version";
 
 /// What a list is asked for.
 pub(super) struct Filter<'a> {
-    /// Must occur in id, names or application number, or be one of its groups.
+    /// Must occur, in whatever case, in id, names or application number, or in the name of one
+    /// of its groups.
     pub keyword: Option<&'a str>,
     /// `active`, `disabled` or `locked`.
     pub status: Option<&'a str>,
 }
 
-pub(super) async fn insert(conn: &mut Conn, client: &Client, password_hash: &str) -> Result<(), DbError> {
+/// Keeps a new client. Without a password hash it has no password.
+pub(super) async fn insert(
+    conn: &mut Conn,
+    client: &Client,
+    password_hash: Option<&str>,
+) -> Result<(), DbError> {
     let row = Row::from(client);
     sqlx::query(
         "-- clients.create
@@ -42,7 +48,7 @@ pub(super) async fn insert(conn: &mut Conn, client: &Client, password_hash: &str
     .bind(client.name.as_str())
     .bind(&client.display_name)
     .bind(client.application_number.as_deref())
-    .bind(password_hash)
+    .bind(password_hash.unwrap_or_default())
     .bind(i64::from(client.allowed_attempts))
     .bind(status_text(client.status))
     .bind(row.start_date)
@@ -69,24 +75,24 @@ pub(super) async fn insert(conn: &mut Conn, client: &Client, password_hash: &str
     replace_groups(conn, client).await
 }
 
-/// Saves what an update may change. False: another update came first.
+/// Saves what an update may change. Wrong passwords are counted meanwhile, so that their number
+/// is not among it. False: another update came first.
 pub(super) async fn update(conn: &mut Conn, client: &Client, read_version: i64) -> Result<bool, DbError> {
     let row = Row::from(client);
     let done = sqlx::query(
         "-- clients.update
          UPDATE clients
-            SET name = $1, display_name = $2, application_number = $3, failed_attempts = $4,
-                allowed_attempts = $5, status = $6, start_date = $7, expiry_date = $8, service_from = $9,
-                service_until = $10, time_zone = $11, quota = $12, quota_period = $13, tps = $14,
-                priority = $15, audience = $16, security_level = $17, note = $18, emails = $19, remark = $20,
-                search = $21, updated_at = $22, version = $23
-          WHERE id = $24
-            AND version = $25",
+            SET name = $1, display_name = $2, application_number = $3, allowed_attempts = $4, status = $5,
+                start_date = $6, expiry_date = $7, service_from = $8, service_until = $9, time_zone = $10,
+                quota = $11, quota_period = $12, tps = $13, priority = $14, audience = $15,
+                security_level = $16, note = $17, emails = $18, remark = $19, search = $20,
+                updated_at = $21, version = $22
+          WHERE id = $23
+            AND version = $24",
     )
     .bind(client.name.as_str())
     .bind(&client.display_name)
     .bind(client.application_number.as_deref())
-    .bind(i64::from(client.failed_attempts))
     .bind(i64::from(client.allowed_attempts))
     .bind(status_text(client.status))
     .bind(row.start_date)
@@ -118,18 +124,58 @@ pub(super) async fn update(conn: &mut Conn, client: &Client, read_version: i64) 
     Ok(true)
 }
 
-pub(super) async fn set_password(conn: &mut Conn, id: &str, hash: &str) -> Result<(), DbError> {
-    sqlx::query(
+/// Gives a client a password of its own; one that was mailed serves no more. False: it is gone,
+/// or was changed since that version.
+pub(super) async fn set_password(
+    conn: &mut Conn,
+    id: &str,
+    version: i64,
+    hash: &str,
+    now: UnixMillis,
+) -> Result<bool, DbError> {
+    let done = sqlx::query(
         "-- clients.set_password
          UPDATE clients
-            SET password_hash = $1, failed_attempts = 0
-          WHERE id = $2",
+            SET password_hash = $1, reset_hash = NULL, reset_expires_at = NULL, failed_attempts = 0,
+                updated_at = $2, version = version + 1
+          WHERE id = $3
+            AND version = $4",
     )
     .bind(hash)
+    .bind(now.0)
     .bind(id)
+    .bind(version)
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
+}
+
+/// Ends a client's password in favour of one that serves only to set a new one. False: it is
+/// gone, or was changed since that version.
+pub(super) async fn reset_password(
+    conn: &mut Conn,
+    id: &str,
+    version: i64,
+    reset_hash: &str,
+    expires_at: UnixMillis,
+    now: UnixMillis,
+) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- clients.reset_password
+         UPDATE clients
+            SET password_hash = '', reset_hash = $1, reset_expires_at = $2, failed_attempts = 0,
+                updated_at = $3, version = version + 1
+          WHERE id = $4
+            AND version = $5",
+    )
+    .bind(reset_hash)
+    .bind(expires_at.0)
+    .bind(now.0)
+    .bind(id)
+    .bind(version)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// One more wrong password; how many there are now.
@@ -147,7 +193,21 @@ pub(super) async fn count_failure(conn: &mut Conn, id: &str) -> Result<Option<i6
     Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
-/// The right password: the count begins again.
+/// An operator lets a client try again: wrong passwords so far no longer count.
+pub(super) async fn forget_failures(conn: &mut Conn, id: &str) -> Result<(), DbError> {
+    sqlx::query(
+        "-- clients.forget_failures
+         UPDATE clients
+            SET failed_attempts = 0
+          WHERE id = $1",
+    )
+    .bind(id)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The right password: the count begins again, unless it has closed password credentials.
 pub(super) async fn reset_failures(conn: &mut Conn, id: &str) -> Result<(), DbError> {
     sqlx::query(
         "-- clients.reset_failures
@@ -163,23 +223,41 @@ pub(super) async fn reset_failures(conn: &mut Conn, id: &str) -> Result<(), DbEr
     Ok(())
 }
 
-/// The client and the hash of its password.
+/// A client and the hash that its password credentials are checked against; none: nothing is right.
 pub(super) async fn with_password_hash(
     conn: &mut Conn,
     id: &str,
-) -> Result<Option<(Client, String)>, DbError> {
+    now: UnixMillis,
+) -> Result<Option<(Client, Option<String>)>, DbError> {
     let row = sqlx::query(
         "-- clients.password_hash
-         SELECT password_hash
+         SELECT CASE WHEN reset_hash IS NULL         THEN password_hash
+                     WHEN reset_expires_at > $2 THEN reset_hash
+                     ELSE '' END AS hash
            FROM clients
           WHERE id = $1",
     )
     .bind(id)
+    .bind(now.0)
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let hash = row.try_get("password_hash")?;
-    Ok(by_id(conn, id).await?.map(|client| (client, hash)))
+    let hash: String = row.try_get("hash")?;
+    Ok(by_id(conn, id).await?.map(|client| (client, Some(hash).filter(|hash| !hash.is_empty()))))
+}
+
+/// Whether the id is that of a client that is gone.
+pub(super) async fn is_buried(conn: &mut Conn, id: &str) -> Result<bool, DbError> {
+    let row = sqlx::query(
+        "-- clients.is_buried
+         SELECT deleted_at
+           FROM deleted_clients
+          WHERE id = $1",
+    )
+    .bind(id)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.is_some())
 }
 
 /// The client with this id.
@@ -213,14 +291,17 @@ pub(super) async fn list(
           WHERE id > $1
             AND ($2 = '' OR status = $2)
             AND (search LIKE $3 ESCAPE '\\'
-                 OR id IN (SELECT client_id FROM client_groups WHERE group_id = $4))
+                 OR EXISTS (SELECT 1
+                              FROM client_groups
+                              JOIN api_groups ON api_groups.id = client_groups.group_id
+                             WHERE client_groups.client_id = clients.id
+                               AND LOWER(api_groups.name) LIKE $3 ESCAPE '\\'))
           ORDER BY id
-          LIMIT $5"
+          LIMIT $4"
     )))
     .bind(after)
     .bind(filter.status.unwrap_or_default())
     .bind(like_pattern(filter.keyword))
-    .bind(filter.keyword.unwrap_or_default())
     .bind(limit + 1)
     .fetch_all(&mut *conn)
     .await?;
@@ -308,18 +389,16 @@ struct Row {
 
 impl From<&Client> for Row {
     fn from(client: &Client) -> Self {
-        let clock = |time: jiff::civil::Time| time.strftime("%H:%M").to_string();
-        let emails: Vec<&str> = client.emails.iter().map(Email::as_str).collect();
         let number = client.application_number.as_deref().unwrap_or_default();
         let search = [client.id.as_str(), client.name.as_str(), &client.display_name, number].join("\n");
         Self {
             start_date: client.dates.map(|dates| dates.start.to_string()),
             expiry_date: client.dates.map(|dates| dates.expiry.to_string()),
-            service_from: client.service_time.map(|times| clock(times.from)),
-            service_until: client.service_time.map(|times| clock(times.until)),
-            quota: client.quota.and_then(|quota| i64::try_from(quota.calls).ok()).unwrap_or(0),
-            quota_period: client.quota.map_or(Period::Day, |quota| quota.period).as_str(),
-            emails: emails.join(","),
+            service_from: client.service_time.map(|times| ServiceTime::clock(times.from)),
+            service_until: client.service_time.map(|times| ServiceTime::clock(times.until)),
+            quota: client.quota.calls as i64, // at most 2^53
+            quota_period: client.quota.period.as_str(),
+            emails: model::emails_text(&client.emails),
             search: search.to_lowercase(),
         }
     }
@@ -350,10 +429,10 @@ async fn load(conn: &mut Conn, row: &AnyRow) -> Result<Client, DbError> {
         status: parse_status(&text("status")?).ok_or_else(|| wrong("status"))?,
         hosts,
         bindings,
-        dates: dates.map_err(|(column, _)| wrong(column))?,
-        service_time: hours.map_err(|(column, _)| wrong(column))?,
+        dates: dates.map_err(|fault| wrong(fault.field))?,
+        service_time: hours.map_err(|fault| wrong(fault.field))?,
         zone: Zone::parse(&text("time_zone")?).ok_or_else(|| wrong("time_zone"))?,
-        quota: (calls > 0).then_some(Quota { calls, period }),
+        quota: Quota { calls, period },
         tps: small("tps")?,
         priority: u8::try_from(number("priority")?).map_err(|_| wrong("priority"))?,
         audience: parse_audience(&text("audience")?).ok_or_else(|| wrong("audience"))?,
@@ -363,6 +442,11 @@ async fn load(conn: &mut Conn, row: &AnyRow) -> Result<Client, DbError> {
         note: text("note")?,
         emails: model::parse_emails(&text("emails")?).map_err(|_| wrong("emails"))?,
         remark: text("remark")?,
+        password: match (row.try_get("reset_expires_at")?, number("has_password")?) {
+            (Some(expires_at), _) => PasswordState::Reset { expires_at: UnixMillis(expires_at) },
+            (None, 0) => PasswordState::None,
+            (None, _) => PasswordState::Set,
+        },
         failed_attempts: small("failed_attempts")?,
         allowed_attempts: small("allowed_attempts")?,
         created_at: UnixMillis(number("created_at")?),

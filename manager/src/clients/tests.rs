@@ -95,7 +95,7 @@ async fn every_field_is_kept_and_an_update_changes_what_it_names() {
         let changed = admin.patch(path, change).await.expect(200);
         assert_eq!(changed["start_date"], Value::Null);
         assert_eq!((&changed["tps"], &changed["status"]), (&json!(7), &json!("disabled")));
-        assert_eq!((&changed["groups"], &changed["version"]), (&json!([]), &json!(3)));
+        assert_eq!((&changed["groups"], &changed["version"]), (&json!([]), &json!(2)));
     }
 }
 
@@ -211,7 +211,7 @@ async fn lists_are_searched_and_paged() {
             ("?keyword=BREAD".into(), vec!["b2"]),
             ("?keyword=100%25".into(), vec!["a1"]),
             ("?keyword=_".into(), vec![]),
-            (format!("?keyword={retail}"), vec!["b2"]),
+            ("?keyword=RETAI".into(), vec!["b2"]),
             ("?status=locked".into(), vec!["c3"]),
             ("?status=active&keyword=a".into(), vec!["a1", "b2"]),
         ] {
@@ -258,7 +258,8 @@ async fn wrong_passwords_close_password_credentials_until_an_operator_opens_them
         assert!(!check("secret-1").await, "after three the right one is refused too");
         let client = admin.get("/api/v1/clients/acme").await.expect(200);
         assert_eq!((&client["password_locked"], &client["status"]), (&json!(true), &json!("active")));
-        admin.patch("/api/v1/clients/acme", json!({ "reset_failed_attempts": true })).await.expect(200);
+        let path = "/api/v1/clients/acme/status";
+        admin.patch(path, json!({ "reset_failed_attempts": true })).await.expect(200);
         assert!(check("secret-1").await);
         assert!(matches!(
             check_password(&world.app, "nobody", "secret-1").await.expect("an answer"),

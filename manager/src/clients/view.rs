@@ -5,6 +5,7 @@ use gate::wire::directory::Audience;
 use gate::wire::exchange::ClientStatus;
 use serde::Serialize;
 
+use super::hosts::{Host, Refusal};
 use super::model::{Binding, Client, ClientName, LockedBy, PasswordState, ServiceTime, emails_text};
 use crate::catalog::SecurityLevel;
 
@@ -23,6 +24,8 @@ pub struct ClientView {
     pub status: ClientStatus,
     /// From where it may call; none: from everywhere.
     pub bindings: Vec<Binding>,
+    /// What the host names among the bindings mean.
+    pub hosts: Vec<HostView>,
     /// First day, in `time_zone`.
     pub start_date: Option<String>,
     /// Last day.
@@ -87,6 +90,7 @@ impl From<&Client> for ClientView {
             application_number: client.application_number,
             status: client.status,
             bindings: client.bindings,
+            hosts: client.hosts.into_iter().map(HostView::from).collect(),
             start_date: client.dates.map(|dates| dates.start.to_string()),
             expiry_date: client.dates.map(|dates| dates.expiry.to_string()),
             service_from: client.service_time.map(|times| ServiceTime::clock(times.from)),
@@ -111,6 +115,46 @@ impl From<&Client> for ClientView {
             created_at: client.created_at.0,
             updated_at: client.updated_at.0,
             version: client.version,
+        }
+    }
+}
+
+/// What a host name among the bindings means.
+#[derive(Clone, Debug, Serialize)]
+pub struct HostView {
+    name: String,
+    /// From which the client may call; none: nobody matches this binding.
+    addresses: Vec<String>,
+    /// When the last good answer came.
+    resolved_at: Option<i64>,
+    /// When the name was asked for last.
+    tried_at: Option<i64>,
+    /// Addresses of the last answer that may not be used.
+    refused: Vec<RefusedView>,
+    /// What was wrong with the last answer.
+    last_error: Option<String>,
+}
+
+/// An address that a host name may not mean.
+#[derive(Clone, Debug, Serialize)]
+pub struct RefusedView {
+    address: String,
+    reason: &'static str,
+}
+
+impl From<Host> for HostView {
+    fn from(host: Host) -> Self {
+        let refused = |address: &std::net::IpAddr| RefusedView {
+            address: address.to_string(),
+            reason: Refusal::of(*address).map_or("", Refusal::as_str),
+        };
+        Self {
+            name: host.name.as_str().into(),
+            addresses: host.addresses.iter().map(ToString::to_string).collect(),
+            resolved_at: host.resolved_at.map(|at| at.0),
+            tried_at: host.tried_at.map(|at| at.0),
+            refused: host.refused.iter().map(refused).collect(),
+            last_error: host.last_error,
         }
     }
 }

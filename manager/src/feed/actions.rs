@@ -160,7 +160,8 @@ async fn password_is_right(app: &App, presented: &Presented) -> Result<bool, DbE
         Presented::Basic { client, password } if model::is_plausible(presented) => {
             match clients::check_password(app, client, password).await? {
                 PasswordCheck::Right(_) => Ok(true),
-                PasswordCheck::Wrong => Ok(false),
+                // A mailed password serves only to set a new one.
+                PasswordCheck::ResetOnly(_) | PasswordCheck::Wrong => Ok(false),
             }
         }
         Presented::Basic { .. }

@@ -1,0 +1,298 @@
+//! Passwords of clients through the router, and the mails about them.
+
+use serde_json::{Value, json};
+
+use super::{PasswordCheck, check_password};
+use crate::clients::{self, Fields, NewClient};
+use crate::config::{Config, MailTransport};
+use crate::mail::{Transport, deliver_due};
+use crate::testing::{Answer, Caller, World};
+
+const CLIENTS: &str = "/api/v1/clients";
+const ACME: &str = "/api/v1/clients/acme";
+const OWN: &str = "/client/v1/password";
+
+async fn acme(admin: &Caller, more: Value) -> Value {
+    let mut body = json!({
+        "id": "acme", "name": "acme", "display_name": "Acme Ltd.", "note": "Ann",
+        "password": "secret-1", "password_confirmation": "secret-1",
+    });
+    for (name, value) in more.as_object().expect("an object") {
+        body[name] = value.clone();
+    }
+    admin.post(CLIENTS, body).await.expect(201)
+}
+
+/// What a password credential gets with it: `right`, `reset` or `wrong`.
+async fn tried(world: &World, password: &str) -> &'static str {
+    match check_password(&world.app, "acme", password).await.expect("an answer") {
+        PasswordCheck::Right(_) => "right",
+        PasswordCheck::ResetOnly(_) => "reset",
+        PasswordCheck::Wrong => "wrong",
+    }
+}
+
+/// The client sets `new` with `old`.
+async fn replaced(world: &World, old: &str, new: &str) -> Answer {
+    let body = json!({
+        "client": "acme", "password": old, "new_password": new, "password_confirmation": new,
+    });
+    world.anon().post(OWN, body).await
+}
+
+/// Sends what is due, and returns subject and text of each mail.
+async fn mailed(world: &World) -> Vec<(String, String)> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = Config {
+        mail_transport: MailTransport::File,
+        mail_from: "Keygate <keygate@example.com>".into(),
+        mail_file_dir: folder.path().to_path_buf(),
+        ..Config::default()
+    };
+    let transport = Transport::open(&config).expect("valid settings");
+    deliver_due(&world.app, &transport).await.expect("delivered");
+    let mut mails = Vec::new();
+    for entry in std::fs::read_dir(folder.path()).expect("a folder") {
+        let bytes = std::fs::read(entry.expect("an entry").path()).expect("a mail");
+        let mail = mail_parser::MessageParser::default().parse(&bytes).expect("a mail").into_owned();
+        let text = mail.body_text(0).expect("a text").into_owned();
+        mails.push((mail.subject().expect("a subject").to_owned(), text));
+    }
+    mails
+}
+
+/// What stands after `label` in a mail.
+fn told(text: &str, label: &str) -> String {
+    let line = text.lines().find_map(|line| line.strip_prefix(label));
+    line.unwrap_or_else(|| panic!("{label} in {text}")).trim().to_owned()
+}
+
+async fn audited(world: &World, action: &str) -> Vec<Value> {
+    let auditor = world.operator("aud", &["auditor"]).await;
+    let page = auditor.get("/api/v1/audit?subject=client:acme&limit=200").await.expect(200);
+    let items = page["items"].as_array().expect("items").clone();
+    items.into_iter().filter(|item| item["action"] == action).collect()
+}
+
+#[tokio::test]
+async fn the_length_of_a_password_is_counted_in_characters() {
+    let world = World::sqlite().await;
+    let admin = world.operator("ann", &["admin"]).await;
+    acme(&admin, json!({})).await;
+    let set = async |password: &str, confirmation: &str| {
+        let body = json!({ "password": password, "password_confirmation": confirmation });
+        admin.put(&format!("{ACME}/password"), body).await
+    };
+    for (password, fits) in [
+        ("ééééé".to_owned(), false),
+        ("éééééé".to_owned(), true),
+        ("界".repeat(128), true),
+        ("界".repeat(129), false),
+        ("  , ; \u{0}\n".to_owned(), true),
+    ] {
+        let answer = set(&password, &password).await;
+        if fits {
+            answer.expect(200);
+            assert_eq!(tried(&world, &password).await, "right", "{password:?}");
+        } else {
+            let refused = answer.refuses("password");
+            assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("6 to 128 characters")));
+        }
+    }
+    let refused = set("secret-2", "secret-3").await.refuses("password_confirmation");
+    assert_eq!(refused["detail"], "The password does not match the reconfirmed password");
+    let refused = set("", "").await.refuses("password");
+    assert_eq!(refused["detail"], "Please fill in the password");
+}
+
+#[tokio::test]
+async fn an_operator_sets_a_password_and_the_trail_shows_none() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        acme(&admin, json!({})).await;
+        assert_eq!(tried(&world, "secret-2").await, "wrong");
+        let body = json!({ "password": "secret-2", "password_confirmation": "secret-2" });
+        let path = format!("{ACME}/password");
+        world.operator("rob", &["reviewer_1"]).await.put(&path, body.clone()).await.problem(403, "forbidden");
+        let stale =
+            admin.send(axum::http::Method::PUT, &path, &[("if-match", "\"7\"")], Some(body.clone())).await;
+        stale.problem(412, "version_mismatch");
+        let made = admin.put(&path, body).await.expect(200);
+        assert_eq!((&made["version"], &made["failed_attempts"]), (&json!(2), &json!(0)));
+        assert_eq!(tried(&world, "secret-1").await, "wrong");
+        assert_eq!(tried(&world, "secret-2").await, "right");
+        let entries = audited(&world, "clients.set_password").await;
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0]["detail"]["changed"]["failed_attempts"], json!({ "before": 1, "after": 0 }));
+        let trail =
+            world.operator("max", &["auditor"]).await.get("/api/v1/audit?limit=200").await.expect(200);
+        assert!(!trail.to_string().contains("secret-"), "{trail:#}");
+        assert!(!trail.to_string().contains("argon2"), "{trail:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_password_only_sets_a_new_one() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        acme(&admin, json!({ "emails": "it@acme.example" })).await;
+        let reset = admin.post(&format!("{ACME}/password/reset"), json!({})).await.expect(200);
+        let until = World::START.0 + 24 * 3_600_000;
+        assert_eq!(
+            (&reset["password_state"], &reset["password_reset_expires_at"]),
+            (&json!("reset"), &json!(until))
+        );
+        let mails = mailed(&world).await;
+        let [(subject, text)] = mails.as_slice() else { panic!("{mails:?}") };
+        assert_eq!(subject, "【Keygate】A new password for Acme Ltd. is to be set");
+        assert!(text.contains("until 2026-01-16 00:00:00"), "{text}");
+        let drawn = told(text, "Password:");
+
+        // The old one stops at once, the mailed one opens nothing.
+        assert_eq!(tried(&world, "secret-1").await, "wrong");
+        assert_eq!(tried(&world, &drawn).await, "reset");
+        replaced(&world, "secret-1", "secret-2").await.problem(403, "wrong_password");
+        replaced(&world, &drawn, &drawn).await.refuses("new_password");
+        replaced(&world, &drawn, "secret-2").await.expect(204);
+        assert_eq!(tried(&world, &drawn).await, "wrong");
+        assert_eq!(tried(&world, "secret-2").await, "right");
+        replaced(&world, &drawn, "secret-3").await.problem(403, "wrong_password");
+        let client = admin.get(ACME).await.expect(200);
+        assert_eq!(
+            (&client["password_state"], &client["password_reset_expires_at"]),
+            (&json!("set"), &Value::Null)
+        );
+        let by: Vec<Value> = audited(&world, "clients.replace_password").await;
+        assert_eq!(by[0]["actor"], "client:acme");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_password_serves_for_24_hours() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        acme(&admin, json!({ "emails": "it@acme.example" })).await;
+        admin.post(&format!("{ACME}/password/reset"), json!({})).await.expect(200);
+        let drawn = told(&mailed(&world).await[0].1, "Password:");
+        world.advance_ms(24 * 3_600_000 - 1);
+        assert_eq!(tried(&world, &drawn).await, "reset");
+        world.advance_ms(1);
+        assert_eq!(tried(&world, &drawn).await, "wrong");
+        replaced(&world, &drawn, "secret-2").await.problem(403, "wrong_password");
+        // Nothing is left that could be guessed: nothing is counted.
+        assert_eq!(admin.get(ACME).await.expect(200)["failed_attempts"], 0);
+        admin.post(&format!("{ACME}/password/reset"), json!({})).await.expect(200);
+        let again = told(&mailed(&world).await[0].1, "Password:");
+        assert_ne!(again, drawn);
+        replaced(&world, &again, "secret-2").await.expect(204);
+    }
+}
+
+#[tokio::test]
+async fn a_reset_needs_an_address_on_file() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        acme(&admin, json!({})).await;
+        let refused = admin.post(&format!("{ACME}/password/reset"), json!({})).await;
+        refused.problem(409, "client_without_address");
+        assert_eq!(tried(&world, "secret-1").await, "right", "nothing was changed");
+    }
+}
+
+#[tokio::test]
+async fn a_client_changes_its_own_password_and_wrong_ones_lock_it_out() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        acme(&admin, json!({})).await;
+        replaced(&world, "secret-1", "secret-2").await.expect(204);
+        // What is wrong with the new one does not count.
+        let body = json!({
+            "client": "acme", "password": "x", "new_password": "secret-3", "password_confirmation": "secret-4",
+        });
+        let refused = world.anon().post(OWN, body).await.refuses("password_confirmation");
+        assert_eq!(refused["detail"], "The new password does not match the reconfirmed password");
+        let wrong = replaced(&world, "secret-1", "secret-3").await.problem(403, "wrong_password");
+        assert_eq!(wrong["title"], "Original password is incorrect");
+        let body = json!({
+            "client": "nobody", "password": "secret-1", "new_password": "secret-3", "password_confirmation": "secret-3",
+        });
+        let unknown = world.anon().post(OWN, body).await.problem(403, "wrong_password");
+        assert_eq!((&unknown["title"], &unknown["detail"]), (&wrong["title"], &wrong["detail"]));
+        for _ in 0..2 {
+            replaced(&world, "secret-1", "secret-3").await.problem(403, "wrong_password");
+        }
+        replaced(&world, "secret-2", "secret-3").await.problem(403, "wrong_password");
+        assert_eq!(admin.get(ACME).await.expect(200)["locked_by"], "wrong_passwords");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_not_active_sets_no_password() {
+    let world = World::sqlite().await;
+    let admin = world.operator("ann", &["admin"]).await;
+    acme(&admin, json!({})).await;
+    for status in ["disabled", "locked"] {
+        admin.patch(ACME, json!({ "status": status })).await.expect(200);
+        replaced(&world, "secret-1", "secret-2").await.problem(403, "forbidden");
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_password_has_no_password_credential_until_one_is_set() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let fields = Fields {
+            name: Some("acme".into()),
+            display_name: Some("Acme".into()),
+            note: Some("Ann".into()),
+            emails: Some(Some("it@acme.example".into())),
+            ..Fields::default()
+        };
+        let id = clients::ClientName::parse_id("acme").expect("an id");
+        let new = NewClient { id: Some(id), fields, password: None };
+        clients::create(&world.app, "test", new).await.expect("a client");
+        for guess in ["", "secret-1", "secret-1", "secret-1", "secret-1"] {
+            assert_eq!(tried(&world, guess).await, "wrong");
+        }
+        let client = admin.get(ACME).await.expect(200);
+        assert_eq!((&client["password_state"], &client["failed_attempts"]), (&json!("none"), &json!(0)));
+        world.advance_ms(3_600_000);
+        assert_eq!(mailed(&world).await, [], "without a password there is nothing to hand over");
+        let body = json!({ "password": "secret-1", "password_confirmation": "secret-1" });
+        admin.put(&format!("{ACME}/password"), body).await.expect(200);
+        assert_eq!(tried(&world, "secret-1").await, "right");
+    }
+}
+
+#[tokio::test]
+async fn a_new_client_is_told_by_mail_and_the_log_shows_no_password() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let more = json!({
+            "emails": "it@acme.example, ops@acme.example", "quota": 10, "start_date": "2026-01-01",
+            "expiry_date": "2026-12-31", "time_zone": "Asia/Taipei",
+            "bindings": [{ "name": "office", "address": "192.0.2.7" }],
+        });
+        acme(&admin, more).await;
+        assert_eq!(mailed(&world).await, [], "credentials are mailed with a delay");
+        world.advance_ms(600_000);
+        let mails = mailed(&world).await;
+        assert_eq!(mails.len(), 2);
+        for (label, value) in [
+            ("Client ID:", "acme"),
+            ("Password:", "secret-1"),
+            ("Valid:", "2026-01-01 to 2026-12-31, Asia/Taipei"),
+            ("API quota:", "10 per day"),
+            ("TPS per node:", "10"),
+            ("  -", "192.0.2.7 (office)"),
+        ] {
+            assert_eq!(told(&mails[0].1, label), value);
+        }
+        let log = admin.get("/api/v1/mails?about=client:acme").await.expect(200);
+        for mail in log["items"].as_array().expect("items") {
+            let id = mail["id"].as_str().expect("an id");
+            let shown = admin.get(&format!("/api/v1/mails/{id}")).await.expect(200).to_string();
+            assert!(!shown.contains("secret-1"), "{shown}");
+        }
+    }
+}
