@@ -49,7 +49,11 @@ use openapi::Routes;
 
 /// The management API, without the gateway API.
 fn management() -> Routes {
-    openapi::routes().merge(audit::routes()).merge(operators::routes())
+    openapi::routes()
+        .merge(audit::routes())
+        .merge(clients::token_settings::routes())
+        .merge(operators::routes())
+        .merge(x_api_keys::routes())
 }
 
 fn undescribed() -> Router<App> {
@@ -62,7 +66,6 @@ fn undescribed() -> Router<App> {
         .merge(keys::routes())
         .merge(mail::routes())
         .merge(usage::routes())
-        .merge(x_api_keys::routes())
 }
 
 /// The gateway API: what filters call.

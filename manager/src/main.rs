@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use manager::app::App;
 use manager::config::{self, Config};
-use manager::{audit, gateways, keys, mail, operators, serve, telemetry};
+use manager::{audit, gateways, keys, mail, operators, serve, telemetry, x_api_keys};
 
 /// Keygate's manager: clients, APIs, keys, forms and quotas.
 #[derive(Parser)]
@@ -46,6 +46,9 @@ enum Command {
     Serve,
     /// Print the Authorization header and a ready call for a DGRK pair and a body.
     Sign(keys::sign::Command),
+    /// Bring X-Api-Keys in.
+    #[command(subcommand)]
+    XApiKeys(x_api_keys::cli::Command),
 }
 
 #[derive(Subcommand)]
@@ -85,6 +88,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Operator(command) => operators::cli::run(&start(config).await?, command).await?,
         Command::Sign(_) => unreachable!("answered above"),
+        Command::XApiKeys(command) => x_api_keys::cli::run(&start(config).await?, command).await?,
         Command::Serve => serve::serve(start(config).await?).await?,
     }
     Ok(())

@@ -14,6 +14,7 @@ pub mod service_time;
 mod store;
 #[cfg(test)]
 mod tests;
+pub mod token_settings;
 mod view;
 
 pub use actions::{ClientError, NewClient, create, create_in, update, update_in};

@@ -2,6 +2,7 @@
 //! costs a flush to the disk whatever is in it; with one flush per exchange the disk would be
 //! the bound of all renewals together.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gate::id::{Epoch, HolderId};
@@ -14,10 +15,11 @@ use crate::db::DbError;
 use crate::keys;
 use crate::quotas::{self, Step};
 use crate::usage::{self, Reported};
+use crate::x_api_keys;
 
 /// Steps in one transaction at most: as many as keep it below some tens of milliseconds.
 const MAX_STEPS_TOGETHER: usize = 2_048;
-/// Last uses of secrets are noted by the minute.
+/// Last uses are noted by the minute.
 const LAST_USED_GRAIN_MS: i64 = 60_000;
 
 /// Where writes wait for their common commit. Clones are the same one.
@@ -143,8 +145,8 @@ async fn write(app: &App, works: &[Work]) -> Result<Vec<Done>, DbError> {
     if let Err(error) = quotas::announce(&app.db, &announcements, now).await {
         tracing::warn!(%error, "{} announcements of the ledger are late", announcements.len());
     }
-    if let Err(error) = note_secrets_used(app, &reports).await {
-        tracing::warn!(%error, "The last use of secrets could not be noted");
+    if let Err(error) = note_last_uses(app, &reports).await {
+        tracing::warn!(%error, "The last use of secrets and X-Api-Keys could not be noted");
     }
 
     let mut outcomes = steps.into_iter().map(|step| RenewalAnswer {
@@ -162,18 +164,25 @@ async fn write(app: &App, works: &[Work]) -> Result<Vec<Done>, DbError> {
         .collect())
 }
 
-async fn note_secrets_used(app: &App, reports: &[Reported]) -> Result<(), DbError> {
+/// When the secrets of keys and the X-Api-Keys in these reports last let somebody in.
+async fn note_last_uses(app: &App, reports: &[Reported]) -> Result<(), DbError> {
     let rows = reports.iter().flat_map(|reported| &reported.report.rows);
-    let admitted = rows.filter(|row| row.result == ADMITTED).filter_map(|row| row.secret.as_deref());
-    let secrets: std::collections::BTreeSet<&str> = admitted.collect();
-    if secrets.is_empty() {
+    let (mut secrets, mut x_api_keys) = (BTreeSet::new(), BTreeSet::new());
+    for row in rows.filter(|row| row.result == ADMITTED) {
+        secrets.extend(row.secret.as_deref());
+        x_api_keys.extend(row.credential.as_ref().filter(|id| x_api_keys::is_x_api_key(id)));
+    }
+    if secrets.is_empty() && x_api_keys.is_empty() {
         return Ok(());
     }
     let now = app.now();
     let minute = gate::time::UnixMillis(now.0 - now.0.rem_euclid(LAST_USED_GRAIN_MS));
-    let mut write = app.db.write("feed.note_secrets_used").await?;
+    let mut write = app.db.write("feed.note_last_uses").await?;
     for secret in secrets {
         keys::note_secret_used(&mut write, secret, minute).await?;
+    }
+    for id in x_api_keys {
+        x_api_keys::note_used(&mut write, id, minute).await?;
     }
     write.commit().await
 }

@@ -5,6 +5,7 @@ use gate::time::{Interval, UnixMillis};
 use gate::wire::exchange::{ClientStatus, Grant, Meter, MeterKind, Permission, Presented, Proof, Resolved};
 
 use crate::app::App;
+use crate::clients::token_settings::{self, GrantType};
 use crate::clients::{self, Client};
 use crate::config::LockoutScope;
 use crate::db::{Conn, DbError};
@@ -91,11 +92,15 @@ async fn of_x_api_key(conn: &mut Conn, sha256: &str) -> Result<Option<(Client, C
 
 async fn of_basic(conn: &mut Conn, client: &str) -> Result<Option<(Client, Credential)>, DbError> {
     let Some(client) = clients::by_id(conn, client).await? else { return Ok(None) };
+    // Basic is the client's own id and password: where it may obtain no token by these, it calls
+    // no API by them either.
+    let saved = token_settings::of_client(conn, client.id.as_str()).await?;
+    let active = saved.settings.grant_types.contains(&GrantType::ClientCredentials);
     let groups = client.groups.clone();
     let credential = Credential {
         id: CredentialId(format!("basic:{}", client.id.as_str())),
         proof: Proof::Presented,
-        active: true,
+        active,
         revoked_at: None,
         validity: None,
         permission: Permission::Groups { groups },

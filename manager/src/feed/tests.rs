@@ -446,6 +446,17 @@ impl Shop {
         made["id"].as_str().expect("an id").to_owned()
     }
 
+    /// A new one that opens both groups: its id, and how it is presented.
+    async fn x_api_key(&self) -> (String, Value) {
+        let wanted = json!({
+            "client": "acme", "alias": "back office", "expiry_date": "2026-02-01",
+            "groups": [self.group, self.other_group],
+        });
+        let made = self.admin.post("/api/v1/x-api-keys", wanted).await.expect(201);
+        let [id, text] = [&made["id"], &made["x_api_key"]].map(|text| text.as_str().expect("a text"));
+        (id.into(), x_api_key(text))
+    }
+
     async fn known(&self, presented: Value) -> Option<Grant> {
         let answer = exchange(&self.caller, json!({"resolve": [presented]})).await;
         match answer.resolved.into_iter().next().expect("one answer") {
@@ -461,6 +472,12 @@ impl Shop {
 
 fn dgrk() -> Value {
     json!({"kind": "dgrk", "api_key": API_KEY})
+}
+
+fn x_api_key(text: &str) -> Value {
+    json!({
+        "kind": "x_api_key", "sha256": gate::credential::Fingerprint::of(text.as_bytes()).to_hex(),
+    })
 }
 
 fn basic(password: &str) -> Value {
@@ -554,15 +571,7 @@ async fn what_is_revoked_or_switched_off_is_granted_as_such_and_announced() {
 async fn an_x_api_key_opens_only_what_its_client_still_has() {
     for world in World::both().await {
         let shop = Shop::open(&world).await;
-        let wanted = json!({
-            "client": "acme", "alias": "back office", "expiry_date": "2026-02-01",
-            "groups": [shop.group, shop.other_group],
-        });
-        let made = shop.admin.post("/api/v1/x-api-keys", wanted).await.expect(201);
-        let text = made["x_api_key"].as_str().expect("the text");
-        let presented = json!({
-            "kind": "x_api_key", "sha256": gate::credential::Fingerprint::of(text.as_bytes()).to_hex(),
-        });
+        let (id, presented) = shop.x_api_key().await;
         let groups = async || match shop.grant(presented.clone()).await.permission {
             Permission::Groups { groups } => groups,
             Permission::Apis { .. } => panic!("groups"),
@@ -570,7 +579,6 @@ async fn an_x_api_key_opens_only_what_its_client_still_has() {
         assert_eq!(groups().await.len(), 2);
         shop.admin.patch(CLIENT, json!({"groups": [shop.other_group]})).await.expect(200);
         assert_eq!(groups().await, [GroupId::from(shop.other_group.as_str())]);
-        let id = made["id"].as_str().expect("an id");
         shop.admin.delete(&format!("/api/v1/x-api-keys/{id}")).await.expect(204);
         assert_eq!(shop.known(presented.clone()).await, None);
     }
@@ -611,5 +619,97 @@ async fn the_last_use_of_a_secret_is_known_by_the_minute() {
         exchange(&shop.caller, json!({"usage": {"boot": 1, "seq": 1, "rows": [row]}})).await;
         let key = shop.admin.get(&format!("/api/v1/keys/{id}")).await.expect(200);
         assert_eq!(key["secrets"][0]["last_used_at"], json!(World::START.0 + 60_000), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_use_of_an_x_api_key_is_known_by_the_minute() {
+    for world in World::both().await {
+        let shop = Shop::open(&world).await;
+        let (id, _) = shop.x_api_key().await;
+        let path = format!("/api/v1/x-api-keys/{id}");
+        let last_used = async || shop.admin.get(&path).await.expect(200)["last_used_at"].clone();
+        let mut seq = 0;
+        let mut report = async |result: &str| {
+            seq += 1;
+            let row = json!({"credential": id, "api": shop.api, "result": result, "count": 2});
+            exchange(&shop.caller, json!({"usage": {"boot": 1, "seq": seq, "rows": [row]}})).await;
+        };
+        world.advance_ms(90_000);
+        report("permission_denied").await;
+        assert_eq!(last_used().await, Value::Null, "what was refused is no use");
+        report("admitted").await;
+        assert_eq!(last_used().await, json!(World::START.0 + 60_000));
+        world.advance_ms(60_000);
+        report("admitted").await;
+        assert_eq!(last_used().await, json!(World::START.0 + 120_000));
+    }
+}
+
+#[tokio::test]
+async fn deleted_x_api_keys_are_unknown_and_announced_all_at_once() {
+    for world in World::both().await {
+        let shop = Shop::open(&world).await;
+        let keys = [shop.x_api_key().await, shop.x_api_key().await];
+        let resolve = json!({"resolve": keys.iter().map(|(_, presented)| presented).collect::<Vec<_>>()});
+        let before = exchange(&shop.caller, resolve.clone()).await;
+        assert!(before.resolved.iter().all(|one| *one != Resolved::Unknown), "{before:?}");
+        let ids: Vec<&String> = keys.iter().map(|(id, _)| id).collect();
+        shop.admin.post("/api/v1/x-api-keys/delete", json!({ "ids": ids })).await.expect(204);
+        let after = exchange(&shop.caller, resolve).await;
+        assert!(after.resolved.iter().all(|one| *one == Resolved::Unknown), "{after:?}");
+        let seen = poll(&shop.caller, &format!("since={}&wait_ms=0", before.as_of.0)).await;
+        let mut named: Vec<&str> = seen
+            .changes
+            .iter()
+            .filter_map(|change| match &change.subject {
+                Subject::Credential { credential, .. } => Some(credential.as_str()),
+                _ => None,
+            })
+            .collect();
+        named.sort_unstable();
+        let mut ids: Vec<&str> = ids.into_iter().map(String::as_str).collect();
+        ids.sort_unstable();
+        assert_eq!(named, ids);
+    }
+}
+
+#[tokio::test]
+async fn an_imported_x_api_key_is_granted_to_its_old_text() {
+    for world in World::both().await {
+        let shop = Shop::open(&world).await;
+        let import = json!({
+            "client": "acme", "alias": "from before", "expiry_date": "2026-12-31",
+            "groups": [shop.group], "mask": "YjN***GJm",
+            "sha256": "DDDDFCD2AF735B009C9F689402E990EB5DEBA4A3F7A5D343B04ED48F7063C1F3",
+        });
+        let made = shop.admin.post("/api/v1/x-api-keys/import", import).await.expect(201);
+        let grant = shop.grant(x_api_key("YjNmNzYzNzEtMTQwNC00OTM5LTliODEtZWY3MjM4NmRkNGJm")).await;
+        assert_eq!(made["id"], grant.credential.as_str());
+        let days = (grant.effective_at, grant.expires_at);
+        // 2026-01-15T00:00Z to 2026-12-31T23:59:59.999Z.
+        assert_eq!(days, (Some(World::START), Some(UnixMillis(1_798_761_599_999))));
+    }
+}
+
+#[tokio::test]
+async fn basic_is_closed_without_the_grant_client_credentials_and_gateways_are_told() {
+    for world in World::both().await {
+        let shop = Shop::open(&world).await;
+        let before = exchange(&shop.caller, json!({"resolve": [basic("secret-1")]})).await;
+        assert!(shop.grant(basic("secret-1")).await.active);
+        let terms = json!({"validity": 0, "unit": "days", "uses": 0});
+        let mut settings = json!({
+            "grant_types": ["password"], "access_token": terms, "refresh_token": terms, "redirect_urls": [],
+        });
+        let path = format!("{CLIENT}/token-settings");
+        shop.admin.put(&path, settings.clone()).await.expect(200);
+        assert!(!shop.grant(basic("secret-1")).await.active);
+        let seen = poll(&shop.caller, &format!("since={}&wait_ms=0", before.as_of.0)).await;
+        let acme = Subject::Client { client: ClientId::from("acme") };
+        assert!(seen.changes.iter().any(|change| change.subject == acme), "{seen:?}");
+        settings["grant_types"] = json!(["client_credentials"]);
+        shop.admin.put(&path, settings).await.expect(200);
+        assert!(shop.grant(basic("secret-1")).await.active);
     }
 }

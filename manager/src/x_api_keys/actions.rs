@@ -1,4 +1,5 @@
-//! Create and delete: each records what gateways must forget and who did it.
+//! Create, bring in, look up, delete: what alters a key records what gateways must forget and who
+//! did it.
 
 use std::collections::BTreeSet;
 
@@ -7,21 +8,24 @@ use gate::time::UnixMillis;
 use gate::wire::changes::{Fingerprint, Subject};
 use serde_json::json;
 
-use super::model::{Alias, XApiKey, XApiKeyFault, XApiKeyText};
+use super::model::{
+    Alias, ID_PREFIX, MAX_DELETED_TOGETHER, Origin, Trace, XApiKey, XApiKeyFault, XApiKeyText,
+};
 use super::store;
 use crate::app::App;
+use crate::catalog::{self, GroupSummary};
 use crate::clients::{self, Client};
 use crate::db::{Conn, DbError};
 use crate::http::Actor;
 use crate::mail::contexts::XApiKeyIssued;
 use crate::mail::{self, About, Language, MailError, NewMail};
 use crate::validity::Validity;
-use crate::{audit, catalog, changes};
+use crate::{audit, changes};
 
 /// Stands in the mail where the gateway's own address belongs.
 const GATEWAY_PLACEHOLDER: &str = "https://<your gateway>";
 
-/// A key to be created.
+/// A key to be put on record.
 #[derive(Clone, Debug)]
 pub(super) struct NewXApiKey {
     /// Whose.
@@ -34,20 +38,48 @@ pub(super) struct NewXApiKey {
     pub groups: BTreeSet<GroupId>,
 }
 
+/// What somebody who has the text of a key may be told of it.
+#[derive(Clone, Debug)]
+pub(super) struct Status {
+    /// The key.
+    pub key: XApiKey,
+    /// Whose it is.
+    pub client: Client,
+    /// Its groups; true: the client still has it, so it opens.
+    pub groups: Vec<(GroupSummary, bool)>,
+    /// APIs that it opens at present.
+    pub apis: i64,
+}
+
 /// Why nothing was done.
 #[derive(Debug, thiserror::Error)]
 pub enum XApiKeyError {
-    /// No such key.
-    #[error("there is no X-Api-Key {id}")]
+    /// No such keys.
+    #[error("there is no X-Api-Key {}", listed(ids))]
     NotFound {
-        /// As asked for.
-        id: CredentialId,
+        /// Every one of those asked for that there is not.
+        ids: Vec<CredentialId>,
     },
-    /// No such client.
+    /// Nobody has a key of that text. Nothing of it is repeated.
+    #[error("no client has this X-Api-Key: it was never issued here, or was deleted")]
+    UnknownText,
+    /// No key, or too many, to be deleted at once.
+    #[error("{given} ids: 1 to {MAX_DELETED_TOGETHER} are deleted together")]
+    TooMany {
+        /// How many.
+        given: usize,
+    },
+    /// A key for nobody.
     #[error("Client {client} does not exist")]
     UnknownClient {
         /// As given.
         client: ClientId,
+    },
+    /// No such client.
+    #[error("Client {client} does not exist")]
+    ClientNotFound {
+        /// As asked for.
+        client: String,
     },
     /// A group that the client does not have.
     #[error("group {group} is none of client {client}'s groups: give it to the client first")]
@@ -57,6 +89,9 @@ pub enum XApiKeyError {
         /// Whose key it would be.
         client: ClientId,
     },
+    /// The text is on record already.
+    #[error("an X-Api-Key with this SHA-256 is on record already")]
+    Taken,
     /// A value that describes no key.
     #[error(transparent)]
     Fault(#[from] XApiKeyFault),
@@ -78,42 +113,118 @@ pub(super) async fn create(
     let now = app.now();
     let text = XApiKeyText::generate(&app.random);
     let mut tx = app.db.write("x_api_keys.create").await?;
-    let client = clients::by_id(&mut tx, new.client.as_str())
+    let (key, client) =
+        put_on_record(&mut tx, app, &by.audit_name(), new, text.trace(), Origin::Issued, now).await?;
+    mail_to_client(&mut tx, app, by, &client, &key, &text, now).await?;
+    record(&mut tx, &by.audit_name(), "x_api_keys.create", std::slice::from_ref(&key), now).await?;
+    tx.commit().await?;
+    Ok((key, text))
+}
+
+/// Brings in a key that was made elsewhere, by what is kept of it. Its holder goes on using it and
+/// is told nothing.
+pub(super) async fn import(
+    app: &App,
+    by: &str,
+    new: NewXApiKey,
+    trace: Trace,
+) -> Result<XApiKey, XApiKeyError> {
+    let now = app.now();
+    let mut tx = app.db.write("x_api_keys.import").await?;
+    let (key, _) = put_on_record(&mut tx, app, by, new, trace, Origin::Imported, now).await?;
+    record(&mut tx, by, "x_api_keys.import", std::slice::from_ref(&key), now).await?;
+    tx.commit().await?;
+    Ok(key)
+}
+
+/// Deletes keys, all of them or none.
+pub(super) async fn delete(app: &App, by: &str, ids: BTreeSet<CredentialId>) -> Result<(), XApiKeyError> {
+    if !(1..=MAX_DELETED_TOGETHER).contains(&ids.len()) {
+        return Err(XApiKeyError::TooMany { given: ids.len() });
+    }
+    let now = app.now();
+    let mut tx = app.db.write("x_api_keys.delete").await?;
+    let (mut keys, mut missing) = (Vec::with_capacity(ids.len()), Vec::new());
+    for id in ids {
+        let key = store::by_id(&mut tx, &id).await?;
+        // Somebody else may be quicker between the two.
+        match key {
+            Some(key) if store::delete(&mut tx, &id).await? => keys.push(key),
+            Some(_) | None => missing.push(id),
+        }
+    }
+    if !missing.is_empty() {
+        return Err(XApiKeyError::NotFound { ids: missing });
+    }
+    record(&mut tx, by, "x_api_keys.delete", &keys, now).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// What there is to know about the key of that text.
+pub(super) async fn look_up(app: &App, text: &XApiKeyText) -> Result<Status, XApiKeyError> {
+    let mut conn = app.db.snapshot().await?;
+    let key = store::find_by_sha256(&mut conn, &text.sha256()).await?.ok_or(XApiKeyError::UnknownText)?;
+    let client = clients::by_id(&mut conn, key.client.as_str()).await?.ok_or(XApiKeyError::UnknownText)?;
+    let ids: Vec<GroupId> = key.groups.iter().cloned().collect();
+    let groups = catalog::known_groups(&mut conn, &ids).await?;
+    let groups = groups.into_iter().map(|group| {
+        let opens = client.groups.contains(&group.id);
+        (group, opens)
+    });
+    Ok(Status { groups: groups.collect(), apis: store::count_apis(&mut conn, &key.id).await?, key, client })
+}
+
+/// The groups that a key of that client may be given, by name: the client's own, and of these
+/// those whose name contains the keyword.
+pub(super) async fn offered_groups(
+    app: &App,
+    client: &str,
+    keyword: Option<&str>,
+) -> Result<Vec<GroupSummary>, XApiKeyError> {
+    let mut conn = app.db.snapshot().await?;
+    let client = clients::by_id(&mut conn, client)
+        .await?
+        .ok_or_else(|| XApiKeyError::ClientNotFound { client: client.into() })?;
+    let keyword = keyword.unwrap_or_default().trim().to_lowercase();
+    let mut groups = catalog::known_groups(&mut conn, &client.groups).await?;
+    groups.retain(|group| group.name.to_lowercase().contains(&keyword));
+    groups.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(groups)
+}
+
+/// The key as it stands on record from now on, and its client.
+async fn put_on_record(
+    conn: &mut Conn,
+    app: &App,
+    by: &str,
+    new: NewXApiKey,
+    trace: Trace,
+    origin: Origin,
+    now: UnixMillis,
+) -> Result<(XApiKey, Client), XApiKeyError> {
+    let client = clients::by_id(conn, new.client.as_str())
         .await?
         .ok_or_else(|| XApiKeyError::UnknownClient { client: new.client.clone() })?;
     if let Some(group) = new.groups.iter().find(|group| !client.groups.contains(group)) {
         return Err(XApiKeyError::ForeignGroup { group: group.clone(), client: new.client });
     }
     let key = XApiKey {
-        id: CredentialId(app.random.id("xak")),
+        id: CredentialId(app.random.id(ID_PREFIX)),
         client: new.client,
         alias: new.alias,
-        sha256: text.sha256(),
-        mask: text.mask(),
+        trace,
         validity: new.days.instants(&app.config.zone()),
         groups: new.groups,
+        origin,
+        last_used_at: None,
         created_at: now,
-        created_by: by.operator.clone(),
+        created_by: by.strip_prefix("operator:").unwrap_or(by).into(),
     };
-    store::insert(&mut tx, &key).await?;
-    mail_to_client(&mut tx, app, by, &client, &key, &text, now).await?;
-    record(&mut tx, by, "x_api_keys.create", &key, now).await?;
-    tx.commit().await?;
-    Ok((key, text))
-}
-
-/// Deletes a key.
-pub(super) async fn delete(app: &App, by: &Actor, id: &CredentialId) -> Result<(), XApiKeyError> {
-    let now = app.now();
-    let mut tx = app.db.write("x_api_keys.delete").await?;
-    let key = store::by_id(&mut tx, id).await?.ok_or_else(|| XApiKeyError::NotFound { id: id.clone() })?;
-    if !store::delete(&mut tx, id).await? {
-        // Somebody else was quicker.
-        return Err(XApiKeyError::NotFound { id: id.clone() });
-    }
-    record(&mut tx, by, "x_api_keys.delete", &key, now).await?;
-    tx.commit().await?;
-    Ok(())
+    store::insert(conn, &key).await.map_err(|error| {
+        if error.violates("x_api_keys_sha256_key") { XApiKeyError::Taken } else { error.into() }
+    })?;
+    Ok((key, client))
 }
 
 async fn mail_to_client(
@@ -134,7 +245,7 @@ async fn mail_to_client(
     let context = XApiKeyIssued {
         product_name: app.config.product_name.clone(),
         x_api_key: text.reveal().into(),
-        mask: key.mask.clone(),
+        mask: key.trace.mask.clone(),
         key_name: key.alias.as_str().into(),
         client_id: client.id.as_str().into(),
         client_name: client.display_name.clone(),
@@ -161,28 +272,37 @@ async fn mail_to_client(
 /// What gateways must forget, then who did it: always in this order.
 async fn record(
     conn: &mut Conn,
-    by: &Actor,
+    by: &str,
     action: &'static str,
-    key: &XApiKey,
+    keys: &[XApiKey],
     now: UnixMillis,
 ) -> Result<(), DbError> {
-    let changed = Subject::Credential {
-        credential: key.id.clone(),
-        fingerprint: Fingerprint::XApiKey(key.sha256.clone()),
-    };
-    changes::record(conn, &changed, now).await?;
-    let entry = audit::Entry {
-        actor: by.audit_name(),
-        action,
-        subject: format!("x_api_key:{}", key.id),
-        detail: json!({
-            "client": key.client,
-            "alias": key.alias.as_str(),
-            "mask": key.mask,
-            "groups": key.groups,
-            "effective_at": key.validity.from,
-            "expires_at": key.validity.until,
-        }),
-    };
-    audit::record(conn, entry, now).await
+    for key in keys {
+        let changed = Subject::Credential {
+            credential: key.id.clone(),
+            fingerprint: Fingerprint::XApiKey(key.trace.sha256.clone()),
+        };
+        changes::record(conn, &changed, now).await?;
+    }
+    for key in keys {
+        let entry = audit::Entry {
+            actor: by.into(),
+            action,
+            subject: format!("x_api_key:{}", key.id),
+            detail: json!({
+                "client": key.client,
+                "alias": key.alias.as_str(),
+                "mask": key.trace.mask,
+                "groups": key.groups,
+                "effective_at": key.validity.from,
+                "expires_at": key.validity.until,
+            }),
+        };
+        audit::record(conn, entry, now).await?;
+    }
+    Ok(())
+}
+
+fn listed(ids: &[CredentialId]) -> String {
+    ids.iter().map(CredentialId::as_str).collect::<Vec<_>>().join(", ")
 }

@@ -1,8 +1,9 @@
 //! X-Api-Keys: texts that travel in clear and open every API of their groups, as far as the
-//! client still has the groups. Shown once and mailed once; deleting one is felt at every gateway
-//! within a second.
+//! client still has the groups. Shown once and mailed once, or brought in by their hash from where
+//! they were made; deleting one is felt at every gateway within a second.
 
 mod actions;
+pub mod cli;
 mod http;
 mod model;
 mod store;
@@ -11,5 +12,5 @@ mod tests;
 
 pub use actions::XApiKeyError;
 pub use http::routes;
-pub use model::XApiKey;
-pub use store::find_by_sha256;
+pub use model::{XApiKey, is_x_api_key};
+pub use store::{find_by_sha256, note_used};

@@ -19,6 +19,12 @@ use crate::validity::ValidityError;
 pub const MAX_ALIAS_CHARS: usize = 100;
 /// Groups of one key at most: as many as a client may have.
 pub const MAX_GROUPS: usize = 205;
+/// Keys that are deleted together at most: one page of a list.
+pub const MAX_DELETED_TOGETHER: usize = 200;
+/// What the ids of keys begin with.
+pub const ID_PREFIX: &str = "xak";
+/// Characters of a mask that was made elsewhere, at most.
+const MAX_MASK_CHARS: usize = 100;
 
 /// A key on record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,18 +35,49 @@ pub struct XApiKey {
     pub client: ClientId,
     /// What people call it.
     pub alias: Alias,
-    /// Lower-case hex SHA-256 of the text.
-    pub sha256: String,
-    /// `abc***xyz`.
-    pub mask: String,
+    /// What is kept of the text.
+    pub trace: Trace,
     /// First and last instant at which it works.
     pub validity: Interval,
     /// What it opens, as far as the client still has it.
     pub groups: BTreeSet<GroupId>,
+    /// Where its text was made.
+    pub origin: Origin,
+    /// Last call that a gateway let in, by the minute.
+    pub last_used_at: Option<UnixMillis>,
     /// When it was created.
     pub created_at: UnixMillis,
     /// By whom.
     pub created_by: String,
+}
+
+/// What is kept of a key's text: enough to know it again, too little to present it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// Lower-case hex SHA-256.
+    pub sha256: String,
+    /// `abc***xyz`.
+    pub mask: String,
+}
+
+/// Where a key's text was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Here.
+    Issued,
+    /// Elsewhere: only its hash was brought in.
+    Imported,
+}
+
+/// Whether a key works at a moment, apart from its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XApiKeyState {
+    /// Its first day is to come.
+    NotEffective,
+    /// It does.
+    Active,
+    /// Its last day is over.
+    Expired,
 }
 
 /// The text itself. `Debug` shows the mask.
@@ -66,6 +103,71 @@ pub enum XApiKeyFault {
     /// The days.
     #[error(transparent)]
     Validity(#[from] ValidityError),
+    /// Not a hash.
+    #[error("the SHA-256 of a key is 64 hexadecimal digits")]
+    Sha256,
+    /// Not a mask.
+    #[error("a mask has 1 to {MAX_MASK_CHARS} printable characters and `***` in it, such as YjN***GJm")]
+    Mask,
+}
+
+impl XApiKey {
+    /// Whether it works at `now`, apart from its client.
+    pub fn state(&self, now: UnixMillis) -> XApiKeyState {
+        if now < self.validity.from {
+            XApiKeyState::NotEffective
+        } else if now > self.validity.until {
+            XApiKeyState::Expired
+        } else {
+            XApiKeyState::Active
+        }
+    }
+}
+
+impl XApiKeyState {
+    /// As answers name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotEffective => "not_effective",
+            Self::Active => "active",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl Origin {
+    /// As it stands in the table and in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Issued => "issued",
+            Self::Imported => "imported",
+        }
+    }
+
+    /// What [`Self::name`] wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Issued, Self::Imported].into_iter().find(|origin| origin.name() == text)
+    }
+}
+
+impl Trace {
+    /// Of a text that was made elsewhere. Its hash is hexadecimal of either case: digiRunner keeps
+    /// the upper one. Its mask must hide something, lest a text be entered in its place.
+    pub fn imported(sha256: &str, mask: &str) -> Result<Self, XApiKeyFault> {
+        if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(XApiKeyFault::Sha256);
+        }
+        let printable = mask.chars().all(|char| !char.is_control());
+        if mask.chars().count() > MAX_MASK_CHARS || !printable || !mask.contains("***") {
+            return Err(XApiKeyFault::Mask);
+        }
+        Ok(Self { sha256: sha256.to_ascii_lowercase(), mask: mask.into() })
+    }
+}
+
+/// Whether a credential of that id is an X-Api-Key.
+pub fn is_x_api_key(id: &CredentialId) -> bool {
+    id.as_str().strip_prefix(ID_PREFIX).is_some_and(|rest| rest.starts_with('_'))
 }
 
 impl XApiKeyText {
@@ -75,9 +177,19 @@ impl XApiKeyText {
         Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(uuid.as_bytes())))
     }
 
+    /// One that somebody has at hand, with the blanks of a careless copy around it.
+    pub fn pasted(text: &str) -> Self {
+        Self(Zeroizing::new(text.trim().into()))
+    }
+
     /// The text itself.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// What is kept of it.
+    pub fn trace(&self) -> Trace {
+        Trace { sha256: self.sha256(), mask: self.mask() }
     }
 
     /// Lower-case hex, as filters ask for it.
@@ -164,6 +276,52 @@ mod tests {
         assert_eq!((uuid.len(), at(8), at(13), at(14), at(18), at(23)), (36, b'-', b'-', b'4', b'-', b'-'));
         assert!(b"89ab".contains(&at(19)));
         assert_ne!(XApiKeyText::generate(&random).reveal(), text.reveal());
+    }
+
+    #[test]
+    fn a_key_works_from_its_first_instant_to_its_last() {
+        let key = XApiKey {
+            id: CredentialId(format!("{ID_PREFIX}_1")),
+            client: ClientId::from("acme"),
+            alias: Alias("back office".into()),
+            trace: XApiKeyText::pasted("text").trace(),
+            validity: Interval { from: UnixMillis(10), until: UnixMillis(20) },
+            groups: BTreeSet::new(),
+            origin: Origin::Issued,
+            last_used_at: None,
+            created_at: UnixMillis(0),
+            created_by: "op_1".into(),
+        };
+        for (now, state) in [
+            (9, XApiKeyState::NotEffective),
+            (10, XApiKeyState::Active),
+            (20, XApiKeyState::Active),
+            (21, XApiKeyState::Expired),
+        ] {
+            assert_eq!(key.state(UnixMillis(now)), state, "{now}");
+        }
+        assert!(is_x_api_key(&key.id));
+        assert!(!is_x_api_key(&CredentialId::from("key_1")) && !is_x_api_key(&CredentialId::from("xaky")));
+    }
+
+    #[test]
+    fn a_hash_of_either_case_and_a_mask_are_taken_and_a_text_is_not() {
+        const HASH: &str = "DDDDFCD2AF735B009C9F689402E990EB5DEBA4A3F7A5D343B04ED48F7063C1F3";
+        let trace = Trace::imported(HASH, "YjN***GJm").expect("digiRunner's form");
+        assert_eq!(trace, XApiKeyText::pasted(" YjNmNzYzNzEtMTQwNC00OTM5LTliODEtZWY3MjM4NmRkNGJm\n").trace());
+        assert_eq!(Trace::imported(&HASH.to_ascii_lowercase(), "YjN***GJm"), Ok(trace));
+        let long = "x".repeat(MAX_MASK_CHARS - 3);
+        for (sha256, mask, fault) in [
+            (&HASH[1..], "YjN***GJm", XApiKeyFault::Sha256),
+            (&HASH.replace('D', "G"), "YjN***GJm", XApiKeyFault::Sha256),
+            (HASH, "YjNmNzYzNzEtMTQwNC00OTM5LTliODEtZWY3MjM4NmRkNGJm", XApiKeyFault::Mask),
+            (HASH, "", XApiKeyFault::Mask),
+            (HASH, "a***\nb", XApiKeyFault::Mask),
+            (HASH, &format!("{long}x***"), XApiKeyFault::Mask),
+        ] {
+            assert_eq!(Trace::imported(sha256, mask), Err(fault), "{sha256} {mask}");
+        }
+        assert!(Trace::imported(HASH, &format!("{long}***")).is_ok());
     }
 
     #[test]

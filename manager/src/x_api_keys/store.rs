@@ -1,51 +1,54 @@
 //! The only writer of `x_api_keys` and `x_api_key_groups`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gate::id::{ClientId, CredentialId, GroupId};
 use gate::time::{Interval, UnixMillis};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::model::{Alias, XApiKey};
-use crate::db::{Conn, DbError};
+use super::model::{Alias, Origin, Trace, XApiKey};
+use crate::db::{Conn, DbError, like_pattern, placeholders};
 
-const COLUMNS: &str = "id, client_id, alias, sha256, mask, effective_at, expires_at, created_at, created_by";
+const COLUMNS: &str = "id, client_id, alias, sha256, mask, effective_at, expires_at, origin, last_used_at, \
+     created_at, created_by";
+
+/// What a list is narrowed by; absent = not.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Filter {
+    /// Whose.
+    pub client: Option<String>,
+    /// Occurs in alias or mask, or in the id, names or application number of the client.
+    pub keyword: Option<String>,
+}
 
 /// The key whose text has that SHA-256 (lower-case hex).
 pub async fn find_by_sha256(conn: &mut Conn, sha256: &str) -> Result<Option<XApiKey>, DbError> {
-    let row = sqlx::query(AssertSqlSafe(format!(
-        "-- x_api_keys.find_by_sha256
-         SELECT {COLUMNS} FROM x_api_keys WHERE sha256 = $1"
-    )))
-    .bind(sha256)
-    .fetch_optional(&mut *conn)
-    .await?;
-    match row {
-        Some(row) => Ok(Some(complete(conn, &row).await?)),
-        None => Ok(None),
-    }
+    find(conn, "find_by_sha256", "sha256", sha256).await
 }
 
 /// The key of that id.
 pub async fn by_id(conn: &mut Conn, id: &CredentialId) -> Result<Option<XApiKey>, DbError> {
-    let row = sqlx::query(AssertSqlSafe(format!(
-        "-- x_api_keys.by_id
-         SELECT {COLUMNS} FROM x_api_keys WHERE id = $1"
-    )))
-    .bind(id.as_str())
-    .fetch_optional(&mut *conn)
-    .await?;
-    match row {
-        Some(row) => Ok(Some(complete(conn, &row).await?)),
-        None => Ok(None),
-    }
+    find(conn, "by_id", "id", id.as_str()).await
 }
 
-/// Up to `limit` keys after the id `after`, by id; of one client, or of all.
-pub async fn list(
+async fn find(conn: &mut Conn, name: &str, column: &str, value: &str) -> Result<Option<XApiKey>, DbError> {
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "-- x_api_keys.{name}
+         SELECT {COLUMNS}
+           FROM x_api_keys
+          WHERE {column} = $1"
+    )))
+    .bind(value)
+    .fetch_optional(&mut *conn)
+    .await?;
+    Ok(complete(conn, row.as_slice()).await?.pop())
+}
+
+/// Up to `limit + 1` keys after the id `after`, by id.
+pub(super) async fn list(
     conn: &mut Conn,
-    client: Option<&ClientId>,
+    filter: &Filter,
     after: &str,
     limit: i64,
 ) -> Result<Vec<XApiKey>, DbError> {
@@ -55,41 +58,60 @@ pub async fn list(
            FROM x_api_keys
           WHERE id > $1
             AND ($2 = '' OR client_id = $2)
+            AND (search LIKE $3 ESCAPE '\\'
+                 OR client_id IN (SELECT id FROM clients WHERE search LIKE $3 ESCAPE '\\'))
           ORDER BY id
-          LIMIT $3"
+          LIMIT $4"
     )))
     .bind(after)
-    .bind(client.map_or("", ClientId::as_str))
-    .bind(limit)
+    .bind(filter.client.as_deref().unwrap_or_default())
+    .bind(like_pattern(filter.keyword.as_deref()))
+    .bind(limit + 1)
     .fetch_all(&mut *conn)
     .await?;
-    let mut keys = Vec::with_capacity(rows.len());
-    for row in &rows {
-        keys.push(complete(conn, row).await?);
-    }
-    Ok(keys)
+    complete(conn, &rows).await
+}
+
+/// How many APIs a key opens at present: those of its groups that the client still has.
+pub(super) async fn count_apis(conn: &mut Conn, id: &CredentialId) -> Result<i64, DbError> {
+    let row = sqlx::query(
+        "-- x_api_keys.count_apis
+         SELECT COUNT(DISTINCT member.api_uid)
+           FROM x_api_keys own
+           JOIN x_api_key_groups opened ON opened.x_api_key_id = own.id
+           JOIN client_groups held ON held.client_id = own.client_id AND held.group_id = opened.group_id
+           JOIN api_group_apis member ON member.group_id = opened.group_id
+          WHERE own.id = $1",
+    )
+    .bind(id.as_str())
+    .fetch_one(conn)
+    .await?;
+    Ok(row.try_get(0)?)
 }
 
 pub(super) async fn insert(conn: &mut Conn, key: &XApiKey) -> Result<(), DbError> {
     sqlx::query(
-        "-- x_api_keys.create
-         INSERT INTO x_api_keys (id, client_id, alias, sha256, mask, effective_at, expires_at, created_at, created_by)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "-- x_api_keys.insert
+         INSERT INTO x_api_keys (id, client_id, alias, sha256, mask, effective_at, expires_at, origin, search,
+                                 created_at, created_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(key.id.as_str())
     .bind(key.client.as_str())
     .bind(key.alias.as_str())
-    .bind(&key.sha256)
-    .bind(&key.mask)
+    .bind(&key.trace.sha256)
+    .bind(&key.trace.mask)
     .bind(key.validity.from.0)
     .bind(key.validity.until.0)
+    .bind(key.origin.name())
+    .bind([key.alias.as_str(), &key.trace.mask].join(" ").to_lowercase())
     .bind(key.created_at.0)
     .bind(&key.created_by)
     .execute(&mut *conn)
     .await?;
     for group in &key.groups {
         sqlx::query(
-            "-- x_api_keys.create.group
+            "-- x_api_keys.insert.group
              INSERT INTO x_api_key_groups (x_api_key_id, group_id)
              VALUES ($1, $2)",
         )
@@ -98,6 +120,21 @@ pub(super) async fn insert(conn: &mut Conn, key: &XApiKey) -> Result<(), DbError
         .execute(&mut *conn)
         .await?;
     }
+    Ok(())
+}
+
+/// Notes that a gateway let in a call with that key at `at`.
+pub async fn note_used(conn: &mut Conn, id: &CredentialId, at: UnixMillis) -> Result<(), DbError> {
+    sqlx::query(
+        "-- x_api_keys.note_used
+         UPDATE x_api_keys
+            SET last_used_at = $2
+          WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
+    )
+    .bind(id.as_str())
+    .bind(at.0)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
@@ -120,41 +157,52 @@ pub(super) async fn delete(conn: &mut Conn, id: &CredentialId) -> Result<bool, D
     Ok(done.rows_affected() == 1)
 }
 
-/// The key of `row` with its groups.
-async fn complete(conn: &mut Conn, row: &AnyRow) -> Result<XApiKey, DbError> {
-    let id: String = row.try_get("id")?;
-    let alias: String = row.try_get("alias")?;
-    let alias = Alias::parse(&alias).map_err(|_| DbError::Inconsistency {
-        table: "x_api_keys",
-        column: "alias",
-        row: id.clone(),
-    })?;
-    let groups = groups_of(conn, &id).await?;
-    Ok(XApiKey {
-        id: CredentialId(id),
-        client: ClientId(row.try_get("client_id")?),
-        alias,
-        sha256: row.try_get("sha256")?,
-        mask: row.try_get("mask")?,
-        validity: Interval {
-            from: UnixMillis(row.try_get("effective_at")?),
-            until: UnixMillis(row.try_get("expires_at")?),
-        },
-        groups,
-        created_at: UnixMillis(row.try_get("created_at")?),
-        created_by: row.try_get("created_by")?,
-    })
+/// The keys of `rows` with their groups.
+async fn complete(conn: &mut Conn, rows: &[AnyRow]) -> Result<Vec<XApiKey>, DbError> {
+    let mut groups = groups_of(conn, rows).await?;
+    rows.iter()
+        .map(|row| {
+            let id: String = row.try_get("id")?;
+            let wrong = |column| DbError::Inconsistency { table: "x_api_keys", column, row: id.clone() };
+            let last_used_at: Option<i64> = row.try_get("last_used_at")?;
+            Ok(XApiKey {
+                client: ClientId(row.try_get("client_id")?),
+                alias: Alias::parse(row.try_get("alias")?).map_err(|_| wrong("alias"))?,
+                trace: Trace { sha256: row.try_get("sha256")?, mask: row.try_get("mask")? },
+                validity: Interval {
+                    from: UnixMillis(row.try_get("effective_at")?),
+                    until: UnixMillis(row.try_get("expires_at")?),
+                },
+                groups: groups.remove(&id).unwrap_or_default(),
+                origin: Origin::parse(row.try_get("origin")?).ok_or_else(|| wrong("origin"))?,
+                last_used_at: last_used_at.map(UnixMillis),
+                created_at: UnixMillis(row.try_get("created_at")?),
+                created_by: row.try_get("created_by")?,
+                id: CredentialId(id),
+            })
+        })
+        .collect()
 }
 
-async fn groups_of(conn: &mut Conn, id: &str) -> Result<BTreeSet<GroupId>, DbError> {
-    sqlx::query(
+/// The groups of the keys in `rows`, by the id of the key.
+async fn groups_of(conn: &mut Conn, rows: &[AnyRow]) -> Result<BTreeMap<String, BTreeSet<GroupId>>, DbError> {
+    let mut groups: BTreeMap<String, BTreeSet<GroupId>> = BTreeMap::new();
+    if rows.is_empty() {
+        return Ok(groups);
+    }
+    let sql = format!(
         "-- x_api_keys.groups_of
-         SELECT group_id FROM x_api_key_groups WHERE x_api_key_id = $1",
-    )
-    .bind(id)
-    .fetch_all(conn)
-    .await?
-    .iter()
-    .map(|row| Ok(GroupId(row.try_get(0)?)))
-    .collect()
+         SELECT x_api_key_id, group_id
+           FROM x_api_key_groups
+          WHERE x_api_key_id IN ({})",
+        placeholders(1, rows.len())
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for row in rows {
+        query = query.bind(row.try_get::<String, _>("id")?);
+    }
+    for row in &query.fetch_all(conn).await? {
+        groups.entry(row.try_get("x_api_key_id")?).or_default().insert(GroupId(row.try_get("group_id")?));
+    }
+    Ok(groups)
 }

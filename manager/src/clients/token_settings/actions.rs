@@ -1,0 +1,111 @@
+//! Looked at and set: one function per use case, one named transaction each.
+
+use gate::id::ClientId;
+use gate::time::UnixMillis;
+use gate::wire::changes::Subject;
+use serde_json::{Value, json};
+
+use super::model::{TokenSettings, TokenSettingsFault, TokenTerms};
+use super::store::{self, Saved};
+use crate::app::App;
+use crate::db::{Conn, DbError};
+use crate::{audit, changes, clients};
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenSettingsError {
+    /// No such client.
+    #[error("Client {client} does not exist")]
+    UnknownClient {
+        /// As asked for.
+        client: String,
+    },
+    /// The settings make no sense.
+    #[error(transparent)]
+    Fault(#[from] TokenSettingsFault),
+    /// Changed meanwhile.
+    #[error("version {expected} was named, {present} is present")]
+    Version {
+        /// By the caller.
+        expected: i64,
+        /// In the database.
+        present: i64,
+    },
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+pub(super) async fn get(app: &App, client: &str) -> Result<Saved, TokenSettingsError> {
+    load(&mut *app.db.snapshot().await?, client).await
+}
+
+pub(super) async fn set(
+    app: &App,
+    by: &str,
+    client: &str,
+    expected: Option<i64>,
+    settings: TokenSettings,
+) -> Result<Saved, TokenSettingsError> {
+    let now = app.now();
+    let mut tx = app.db.write("clients.set_token_settings").await?;
+    let saved = set_in(&mut tx, by, client, expected, settings, now).await?;
+    tx.commit().await?;
+    Ok(saved)
+}
+
+/// Replaces a client's settings within the caller's transaction. `by` is who acts, as the audit
+/// trail names it.
+pub async fn set_in(
+    conn: &mut Conn,
+    by: &str,
+    client: &str,
+    expected: Option<i64>,
+    settings: TokenSettings,
+    now: UnixMillis,
+) -> Result<Saved, TokenSettingsError> {
+    let before = load(conn, client).await?;
+    if let Some(expected) = expected
+        && expected != before.version
+    {
+        return Err(TokenSettingsError::Version { expected, present: before.version });
+    }
+    settings.check(&before.settings)?;
+    if !store::save(conn, client, before.version, &settings, now).await? {
+        return Err(TokenSettingsError::Version { expected: before.version, present: before.version + 1 });
+    }
+    // Gateways hold whether its Basic credential is open.
+    changes::record(conn, &Subject::Client { client: ClientId::from(client) }, now).await?;
+    let entry = audit::Entry {
+        actor: by.into(),
+        action: "clients.set_token_settings",
+        subject: format!("client:{client}"),
+        detail: json!({ "changed": audit::changed(&shown(&before.settings), &shown(&settings)) }),
+    };
+    audit::record(conn, entry, now).await?;
+    Ok(Saved { settings, updated_at: Some(now), version: before.version + 1 })
+}
+
+async fn load(conn: &mut Conn, client: &str) -> Result<Saved, TokenSettingsError> {
+    if clients::by_id(conn, client).await?.is_none() {
+        return Err(TokenSettingsError::UnknownClient { client: client.into() });
+    }
+    Ok(store::of_client(conn, client).await?)
+}
+
+/// As the audit trail tells it.
+fn shown(settings: &TokenSettings) -> Value {
+    let terms = |terms: TokenTerms| {
+        json!({
+            "validity": terms.validity.count(),
+            "unit": terms.validity.unit(),
+            "uses": terms.uses_number(),
+        })
+    };
+    json!({
+        "grant_types": settings.grant_types.iter().map(|grant| grant.as_str()).collect::<Vec<_>>(),
+        "access": terms(settings.access),
+        "refresh": terms(settings.refresh),
+        "redirect_urls": settings.redirect_urls,
+    })
+}

@@ -1,0 +1,15 @@
+//! Which tokens a client may obtain: by which grants, how long and how often they serve, and
+//! where a browser may be sent back to. What is set here counts for tokens issued from then on.
+//! `client_credentials` also decides whether the client may present its password to APIs (Basic).
+
+mod actions;
+mod http;
+mod model;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use actions::{TokenSettingsError, set_in};
+pub use http::routes;
+pub use model::{GrantType, RedirectUrl, TokenSettings, TokenSettingsFault, TokenTerms, Unit, Validity};
+pub use store::{Saved, of_client};
