@@ -225,28 +225,22 @@ impl<T> Page<T> {
 pub fn page_limit(limit: Option<u32>) -> Result<i64, Problem> {
     match limit.unwrap_or(DEFAULT_PAGE) {
         limit @ 1..=MAX_PAGE => Ok(i64::from(limit)),
-        limit => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_query",
-            "The query string is invalid",
-            format!("limit is {limit}, must be 1 to {MAX_PAGE}"),
-        )
-        .field("limit")),
+        limit => Err(Problem::invalid_query("limit", format!("limit is {limit}, must be 1 to {MAX_PAGE}"))),
     }
 }
 
 /// `?cursor=`: the sort key after which the page begins; the empty text is before all.
 pub fn page_cursor(cursor: Option<&str>) -> Result<String, Problem> {
     let Some(cursor) = cursor else { return Ok(String::new()) };
-    URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|key| String::from_utf8(key).ok()).ok_or_else(|| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_query",
-            "The query string is invalid",
-            "cursor is not one of ours: take it from `next` of the page before, unchanged",
-        )
-        .field("cursor")
-    })
+    URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|key| String::from_utf8(key).ok()).ok_or_else(foreign_cursor)
+}
+
+/// 400 of a `cursor` that no page of this list has named.
+pub fn foreign_cursor() -> Problem {
+    Problem::invalid_query(
+        "cursor",
+        "cursor is not one of this list: take it from `next` of the page before, unchanged",
+    )
 }
 
 /// For a field of an update that may be absent (leave it), null (remove it) or a value:

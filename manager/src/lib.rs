@@ -50,22 +50,20 @@ use openapi::Routes;
 /// The management API, without the gateway API.
 fn management() -> Routes {
     openapi::routes()
+        .merge(applications::routes())
+        .merge(approvals::routes())
         .merge(audit::routes())
         .merge(clients::token_settings::routes())
+        .merge(gateways::routes())
+        .merge(keys::routes())
+        .merge(mail::routes())
         .merge(operators::routes())
+        .merge(usage::routes())
         .merge(x_api_keys::routes())
 }
 
 fn undescribed() -> Router<App> {
-    Router::new()
-        .merge(applications::routes())
-        .merge(approvals::routes())
-        .merge(catalog::routes())
-        .merge(clients::routes())
-        .merge(gateways::routes())
-        .merge(keys::routes())
-        .merge(mail::routes())
-        .merge(usage::routes())
+    Router::new().merge(catalog::routes()).merge(clients::routes())
 }
 
 /// The gateway API: what filters call.

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::clock::Random;
+use crate::openapi::schema::schema_of;
 
 /// Characters of a password at least.
 pub const MIN_CHARS: usize = 6;
@@ -56,13 +57,7 @@ impl Password {
     }
 }
 
-impl utoipa::PartialSchema for Password {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
-        crate::openapi::schema::text(MIN_CHARS, MAX_CHARS).into()
-    }
-}
-
-impl utoipa::ToSchema for Password {}
+schema_of! { Password: text(MIN_CHARS, MAX_CHARS) }
 
 impl std::fmt::Debug for Password {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -42,6 +42,12 @@ impl Problem {
             .field(field)
     }
 
+    /// 400: a part of the query string has a value that cannot be taken.
+    pub fn invalid_query(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_query", "The query string is invalid", detail)
+            .field(field)
+    }
+
     /// 409: it collides with something that exists.
     pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, "Conflict with what exists", detail)

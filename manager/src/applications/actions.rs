@@ -563,8 +563,8 @@ fn taken(error: DbError, application: &Application) -> ApplicationError {
 }
 
 fn commented(comment: &str) -> Result<String, ApplicationError> {
-    let comment = comment.trim();
     let chars = comment.chars().count();
+    let comment = comment.trim();
     if chars > MAX_COMMENT_CHARS {
         Err(ApplicationError::CommentTooLong { chars })
     } else {

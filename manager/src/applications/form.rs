@@ -10,6 +10,7 @@ use jiff::civil::Date;
 use thiserror::Error;
 
 use crate::approvals::FormKind;
+use crate::openapi::schema::schema_of;
 
 /// Characters of a key's name at most.
 pub const MAX_NAME_CHARS: usize = 255;
@@ -19,6 +20,23 @@ pub const MAX_DESCRIPTION_CHARS: usize = 500;
 pub const MAX_QUOTA: i64 = i32::MAX as i64;
 /// APIs of one form at most. A key's grant lists them all; 1,000 keep it within one answer.
 pub const MAX_APIS: usize = 1_000;
+
+/// What a new key is to be called.
+pub enum Name {}
+
+/// Why it is asked for; may have lines.
+pub enum Description {}
+
+/// Uses; −1 = unlimited.
+pub enum Quota {}
+
+/// The uids of the APIs that it is to open, none twice.
+pub enum Apis {}
+
+schema_of! { Name as FormKeyName: line(MAX_NAME_CHARS) }
+schema_of! { Description as FormDescription: lines(MAX_DESCRIPTION_CHARS) }
+schema_of! { Quota as FormQuota: either([number(-1, -1), number(1, MAX_QUOTA)]) }
+schema_of! { Apis as FormApis: list::<String>(1, MAX_APIS).unique_items(true) }
 
 /// What a form asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -441,8 +459,9 @@ fn present(field: &'static str, value: Option<String>) -> Result<String, FieldFa
 }
 
 fn text(field: &'static str, value: Option<String>, max: usize) -> Result<String, FieldFault> {
+    // White space around it counts too, as it does for the schema of the field.
+    let chars = value.as_deref().map_or(0, |value| value.chars().count());
     let text = present(field, value)?;
-    let chars = text.chars().count();
     if chars > max {
         return Err(FieldFault::TooLong { field, chars, max });
     }

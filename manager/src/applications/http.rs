@@ -1,47 +1,55 @@
 //! `/api/v1/applications`
 
-use axum::Router;
 use axum::extract::State as AppState;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::http::StatusCode;
 use gate::id::ApiUid;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 
 use super::actions::{self, ApplicationError, Detail, View};
-use super::form::{Fields, Form};
-use super::model::{Action, Application, Effect, Refusal, State, Step};
+use super::form::{self, Fields, Form};
+use super::model::{Action, Application, Effect, MAX_COMMENT_CHARS, Refusal, State, Step};
 use super::store::{Filter, Place};
 use crate::app::App;
 use crate::approvals::FormKind;
-use crate::http::{Actor, IfMatch, Json, Page, Path, Permission, Query, Versioned, page_cursor, page_limit};
+use crate::http::{
+    Actor, Created, IfMatch, Json, NoContent, Page, Path, Permission, Query, Routes, Versioned,
+    foreign_cursor, page_cursor, page_limit,
+};
+use crate::openapi::schema::{Day, schema_of};
 use crate::problem::Problem;
 
 /// Characters of a keyword at most: no field that is searched is longer.
 const MAX_KEYWORD_CHARS: usize = 500;
 
 /// Everything about forms.
-pub fn routes() -> Router<App> {
-    Router::new()
-        .route("/api/v1/applications", post(save).get(list))
-        .route("/api/v1/applications/{id}", get(show).put(edit).delete(remove))
-        .route("/api/v1/applications/{id}/submit", post(submit))
-        .route("/api/v1/applications/{id}/resubmit", post(resubmit))
-        .route("/api/v1/applications/{id}/approve", post(approve))
-        .route("/api/v1/applications/{id}/return", post(send_back))
-        .route("/api/v1/applications/{id}/reject", post(reject))
-        .route("/api/v1/applications/{id}/withdraw", post(withdraw))
-        .route("/api/v1/applications/{id}/stop", post(stop))
+pub fn routes() -> Routes {
+    const SEEN: &str = "Its applicant, who may sign it now or has, or with applications.read everybody.";
+    Routes::of("applications")
+        .permitted(&[Permission::ApplicationsApply], routes!(save))
+        .signed_in(routes!(list))
+        .decided(SEEN, routes!(show))
+        .permitted(&[Permission::ApplicationsApply], routes!(edit, remove))
+        .permitted(&[Permission::ApplicationsApply], routes!(submit))
+        .permitted(&[Permission::ApplicationsApply], routes!(resubmit))
+        .permitted(&[Permission::ApplicationsReview], routes!(approve))
+        .permitted(&[Permission::ApplicationsReview], routes!(send_back))
+        .permitted(&[Permission::ApplicationsReview], routes!(reject))
+        .permitted(&[Permission::ApplicationsApply], routes!(withdraw))
+        .decided("Its applicant, or with keys.write everybody.", routes!(stop))
 }
 
-#[derive(Serialize)]
+/// A form. Instants are UTC ms.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Application)]
 struct ApplicationView {
     id: String,
     /// `KA-20260714-0001`; null until first submitted.
     number: Option<String>,
-    /// `KA`, `KU` or `KR`.
+    #[schema(value_type = FormKind)]
     r#type: &'static str,
-    /// `draft`, `pending_order`, `returned`, `approved`, `rejected`, `cancelled`.
+    #[schema(value_type = State)]
     state: &'static str,
     /// The state in words.
     status: String,
@@ -57,11 +65,14 @@ struct ApplicationView {
     /// The key to change or revoke, or that was issued; else null.
     key: Option<String>,
     name: Option<String>,
+    #[schema(value_type = Day)]
     effective_date: String,
+    #[schema(value_type = Option<Day>)]
     expiry_date: Option<String>,
     /// -1 = unlimited; null on KR.
     quota: Option<i64>,
     description: String,
+    #[schema(value_type = Vec<String>)]
     apis: Vec<ApiUid>,
     /// KU alone; else null.
     reset_usage: Option<bool>,
@@ -72,9 +83,10 @@ struct ApplicationView {
     version: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApplicationEffect)]
 struct EffectView {
-    /// `done`, `scheduled`, `stopped`, `failed`.
+    #[schema(value_type = EffectState)]
     state: &'static str,
     /// When it was done, stopped or failed, or is due; UTC ms.
     at: i64,
@@ -82,17 +94,24 @@ struct EffectView {
     reason: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApplicationDetail)]
 struct DetailView {
     #[serde(flatten)]
     application: ApplicationView,
     /// What happened, oldest first.
     history: Vec<StepView>,
     /// What the caller may do now.
+    #[schema(value_type = Vec<Action>)]
     actions: Vec<&'static str>,
 }
 
-#[derive(Serialize)]
+enum EffectState {}
+
+schema_of! { EffectState: one_of(["done", "scheduled", "stopped", "failed"]) }
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApplicationStep)]
 struct StepView {
     version: i64,
     at: i64,
@@ -170,34 +189,61 @@ impl From<Step> for StepView {
     }
 }
 
+enum ViewName {}
+enum Keyword {}
+enum CommentText {}
+
+schema_of! { ViewName: one_of(["all", "mine", "waiting-for-me", "reviewed"]) }
+schema_of! { Keyword: text(0, MAX_KEYWORD_CHARS) }
+schema_of! { CommentText: text(0, MAX_COMMENT_CHARS) }
+
 /// A new form. What it asks for stands beside its type.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewForm {
+    #[schema(value_type = FormKind)]
     r#type: String,
+    /// Of a KA.
     client: Option<String>,
+    /// Of a KU or KR.
     key: Option<String>,
+    #[schema(value_type = Option<form::Name>)]
     name: Option<String>,
+    #[schema(value_type = Option<Day>)]
     effective_date: Option<String>,
+    #[schema(value_type = Option<Day>)]
     expiry_date: Option<String>,
+    #[schema(value_type = Option<form::Quota>)]
     quota: Option<i64>,
+    #[schema(value_type = Option<form::Description>)]
     description: Option<String>,
+    #[schema(value_type = Option<form::Apis>)]
     apis: Option<Vec<String>>,
+    /// Of a KU.
     reset_usage: Option<bool>,
 }
 
 /// All fields of a form in place of those it had; its type stays.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct EditedForm {
+    /// Of a KA.
     client: Option<String>,
+    /// Of a KU or KR.
     key: Option<String>,
+    #[schema(value_type = Option<form::Name>)]
     name: Option<String>,
+    #[schema(value_type = Option<Day>)]
     effective_date: Option<String>,
+    #[schema(value_type = Option<Day>)]
     expiry_date: Option<String>,
+    #[schema(value_type = Option<form::Quota>)]
     quota: Option<i64>,
+    #[schema(value_type = Option<form::Description>)]
     description: Option<String>,
+    #[schema(value_type = Option<form::Apis>)]
     apis: Option<Vec<String>>,
+    /// Of a KU.
     reset_usage: Option<bool>,
 }
 
@@ -227,43 +273,48 @@ impl NewForm {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Comment {
     #[serde(default)]
+    #[schema(value_type = CommentText)]
     comment: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
+    #[param(inline, value_type = Option<ViewName>)]
     view: Option<String>,
+    #[param(inline, value_type = Option<State>)]
     state: Option<String>,
+    #[param(inline, value_type = Option<FormKind>)]
     r#type: Option<String>,
     client: Option<String>,
+    /// In number, client, name or description, in whatever case.
+    #[param(inline, value_type = Option<Keyword>)]
     keyword: Option<String>,
     limit: Option<u32>,
     cursor: Option<String>,
 }
 
+/// Save a form as a draft.
+#[utoipa::path(post, path = "/api/v1/applications")]
 async fn save(
     AppState(app): AppState<App>,
     actor: Actor,
     Json(body): Json<NewForm>,
-) -> Result<Response, Problem> {
-    actor.require(Permission::ApplicationsApply)?;
+) -> Result<Created<Versioned<ApplicationView>>, Problem> {
     let kind = FormKind::parse(&body.r#type).ok_or_else(|| unknown_type(&body.r#type))?;
     let application = actions::save(&app, &actor, kind, body.fields()).await?;
-    let location = HeaderValue::try_from(format!("/api/v1/applications/{}", application.id));
-    let mut response =
-        (StatusCode::CREATED, Versioned(application.version, ApplicationView::from(application)))
-            .into_response();
-    if let Ok(location) = location {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    let location = format!("/api/v1/applications/{}", application.id);
+    Ok(Created(location, Versioned(application.version, application.into())))
 }
 
+/// Replace the fields of a draft or a returned form.
+#[utoipa::path(put, path = "/api/v1/applications/{id}", params(IfMatch), responses(
+    (status = 409, description = "`wrong_state`"),
+))]
 async fn edit(
     AppState(app): AppState<App>,
     actor: Actor,
@@ -271,41 +322,55 @@ async fn edit(
     IfMatch(seen): IfMatch,
     Json(body): Json<EditedForm>,
 ) -> Result<Versioned<ApplicationView>, Problem> {
-    actor.require(Permission::ApplicationsApply)?;
     answer(actions::edit(&app, &actor, &id, seen, body.fields()).await)
 }
 
+/// Throw a draft away.
+#[utoipa::path(delete, path = "/api/v1/applications/{id}", params(IfMatch), responses(
+    (status = 409, description = "`wrong_state`"),
+))]
 async fn remove(
     AppState(app): AppState<App>,
     actor: Actor,
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
-) -> Result<StatusCode, Problem> {
-    actor.require(Permission::ApplicationsApply)?;
+) -> Result<NoContent, Problem> {
     actions::delete(&app, &actor, &id, seen).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
+/// Hand a draft in for review.
+#[utoipa::path(post, path = "/api/v1/applications/{id}/submit", params(IfMatch), responses(
+    (status = 409, description = "`wrong_state`, `no_approval_flow`"),
+))]
 async fn submit(
     AppState(app): AppState<App>,
     actor: Actor,
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
 ) -> Result<Versioned<ApplicationView>, Problem> {
-    actor.require(Permission::ApplicationsApply)?;
     answer(actions::submit(&app, &actor, &id, seen, Action::Submit).await)
 }
 
+/// Hand a returned form in again.
+#[utoipa::path(post, path = "/api/v1/applications/{id}/resubmit", params(IfMatch), responses(
+    (status = 409, description = "`wrong_state`, `no_approval_flow`"),
+))]
 async fn resubmit(
     AppState(app): AppState<App>,
     actor: Actor,
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
 ) -> Result<Versioned<ApplicationView>, Problem> {
-    actor.require(Permission::ApplicationsApply)?;
     answer(actions::submit(&app, &actor, &id, seen, Action::Resubmit).await)
 }
 
+/// Sign the level that waits.
+#[utoipa::path(post, path = "/api/v1/applications/{id}/approve", params(IfMatch), responses(
+    (status = 409, description = "`wrong_state`, or what keeps the key from being issued, changed or revoked"),
+    (status = 403, description = "`forbidden`: the role of the level or applications.review is missing; `self_approval`: one's own form"),
+    (status = 428, description = "`version_required`: send `If-Match`"),
+))]
 async fn approve(
     AppState(app): AppState<App>,
     actor: Actor,
@@ -313,10 +378,15 @@ async fn approve(
     IfMatch(seen): IfMatch,
     Json(body): Json<Comment>,
 ) -> Result<Versioned<ApplicationView>, Problem> {
-    actor.require(Permission::ApplicationsReview)?;
     answer(actions::review(&app, &actor, &id, seen, Action::Approve, &body.comment).await)
 }
 
+/// Send a form back to its applicant.
+#[utoipa::path(post, path = "/api/v1/applications/{id}/return", params(IfMatch), responses(
+    (status = 409, description = "`wrong_state`"),
+    (status = 403, description = "`forbidden`: the role of the level or applications.review is missing; `self_approval`: one's own form"),
+    (status = 428, description = "`version_required`: send `If-Match`"),
+))]
 async fn send_back(
     AppState(app): AppState<App>,
     actor: Actor,
@@ -324,10 +394,15 @@ async fn send_back(
     IfMatch(seen): IfMatch,
     Json(body): Json<Comment>,
 ) -> Result<Versioned<ApplicationView>, Problem> {
-    actor.require(Permission::ApplicationsReview)?;
     answer(actions::review(&app, &actor, &id, seen, Action::Return, &body.comment).await)
 }
 
+/// Refuse a form for good.
+#[utoipa::path(post, path = "/api/v1/applications/{id}/reject", params(IfMatch), responses(
+    (status = 409, description = "`wrong_state`"),
+    (status = 403, description = "`forbidden`: the role of the level or applications.review is missing; `self_approval`: one's own form"),
+    (status = 428, description = "`version_required`: send `If-Match`"),
+))]
 async fn reject(
     AppState(app): AppState<App>,
     actor: Actor,
@@ -335,10 +410,13 @@ async fn reject(
     IfMatch(seen): IfMatch,
     Json(body): Json<Comment>,
 ) -> Result<Versioned<ApplicationView>, Problem> {
-    actor.require(Permission::ApplicationsReview)?;
     answer(actions::review(&app, &actor, &id, seen, Action::Reject, &body.comment).await)
 }
 
+/// Take one's form back for good.
+#[utoipa::path(post, path = "/api/v1/applications/{id}/withdraw", params(IfMatch), responses(
+    (status = 409, description = "`wrong_state`, `already_reviewed`"),
+))]
 async fn withdraw(
     AppState(app): AppState<App>,
     actor: Actor,
@@ -346,11 +424,13 @@ async fn withdraw(
     IfMatch(seen): IfMatch,
     Json(body): Json<Comment>,
 ) -> Result<Versioned<ApplicationView>, Problem> {
-    actor.require(Permission::ApplicationsApply)?;
     answer(actions::withdraw(&app, &actor, &id, seen, &body.comment).await)
 }
 
-/// Who may is the action's business: the applicant, or who administers keys.
+/// Stop an approved change or revocation that is not yet due.
+#[utoipa::path(post, path = "/api/v1/applications/{id}/stop", params(IfMatch), responses(
+    (status = 409, description = "`wrong_state`"),
+))]
 async fn stop(
     AppState(app): AppState<App>,
     actor: Actor,
@@ -361,6 +441,8 @@ async fn stop(
     answer(actions::stop(&app, &actor, &id, seen, &body.comment).await)
 }
 
+/// Show a form, its history, and what the caller may do now.
+#[utoipa::path(get, path = "/api/v1/applications/{id}")]
 async fn show(
     AppState(app): AppState<App>,
     actor: Actor,
@@ -376,6 +458,11 @@ async fn show(
     Ok(Versioned(version, view))
 }
 
+/// List forms, newest first.
+///
+/// Without applications.read: one's own, those that wait for one's signature, and those one has signed,
+/// returned or rejected.
+#[utoipa::path(get, path = "/api/v1/applications", params(ListQuery))]
 async fn list(
     AppState(app): AppState<App>,
     actor: Actor,
@@ -384,9 +471,7 @@ async fn list(
     let limit = page_limit(query.limit)?;
     let place = match page_cursor(query.cursor.as_deref())?.as_str() {
         "" => Place::newest(),
-        text => Place::parse(text).ok_or_else(|| {
-            invalid_query("cursor", "cursor is not one of this list: take it from `next` of the page before")
-        })?,
+        text => Place::parse(text).ok_or_else(foreign_cursor)?,
     };
     let (view, filter) = conditions(query)?;
     let found = actions::list(&app, &actor, view, filter, &place, limit + 1).await?;
@@ -402,23 +487,22 @@ fn conditions(query: ListQuery) -> Result<(View, Filter), Problem> {
         Some("reviewed") => View::Reviewed,
         Some(other) => {
             let detail = format!("view is `{other}`, must be all, mine, waiting-for-me or reviewed");
-            return Err(invalid_query("view", detail));
+            return Err(Problem::invalid_query("view", detail));
         }
     };
     if let Some(state) = query.state.as_deref().filter(|state| !State::NAMES.contains(state)) {
         let detail = format!("state is `{state}`, must be one of {}", State::NAMES.join(", "));
-        return Err(invalid_query("state", detail));
+        return Err(Problem::invalid_query("state", detail));
     }
     let kind = match query.r#type.as_deref() {
-        Some(code) => Some(
-            FormKind::parse(code)
-                .ok_or_else(|| invalid_query("type", format!("type is `{code}`, must be KA, KU or KR")))?,
-        ),
+        Some(code) => Some(FormKind::parse(code).ok_or_else(|| {
+            Problem::invalid_query("type", format!("type is `{code}`, must be KA, KU or KR"))
+        })?),
         None => None,
     };
     if query.keyword.as_ref().is_some_and(|keyword| keyword.chars().count() > MAX_KEYWORD_CHARS) {
         let detail = format!("keyword has more than {MAX_KEYWORD_CHARS} characters");
-        return Err(invalid_query("keyword", detail));
+        return Err(Problem::invalid_query("keyword", detail));
     }
     let keyword =
         query.keyword.map(|keyword| keyword.trim().to_owned()).filter(|keyword| !keyword.is_empty());
@@ -435,10 +519,6 @@ fn unknown_type(given: &str) -> Problem {
         "type",
         format!("`type` is `{given}`: it must be KA (apply for a key), KU (change one) or KR (revoke one)"),
     )
-}
-
-fn invalid_query(field: &'static str, detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_query", "The query string is invalid", detail).field(field)
 }
 
 impl From<ApplicationError> for Problem {

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::form::Form;
 use super::number::FormNumber;
+use crate::openapi::schema::schema_of;
 
 /// Characters of a reviewer's or applicant's comment at most.
 pub const MAX_COMMENT_CHARS: usize = 500;
@@ -212,6 +213,9 @@ impl Action {
         }
     }
 }
+
+schema_of! { State as ApplicationState: one_of(State::NAMES) }
+schema_of! { Action as ApplicationAction: one_of(Action::ALL.map(Action::name)) }
 
 impl State {
     /// The names of all states, see [`State::name`].

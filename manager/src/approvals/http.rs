@@ -1,31 +1,42 @@
 //! `/api/v1/approval-flows`
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::actions::{self, ApprovalError};
-use super::model::{FlowFault, FormKind, Roles};
+use super::model::{FlowFault, FormKind, Levels, Roles};
 use super::store::{self, KeptFlow};
 use crate::app::App;
-use crate::http::{Actor, IfMatch, Json, Page, Path, Permission, Versioned};
+use crate::http::{Actor, IfMatch, Json, Page, Path, Permission, Routes, Versioned};
 use crate::problem::Problem;
 
 /// Everything about approval flows.
-pub fn routes() -> Router<App> {
-    Router::new()
-        .route("/api/v1/approval-flows", get(list))
-        .route("/api/v1/approval-flows/{type}", get(show).put(configure))
+pub fn routes() -> Routes {
+    /// Whoever has to do with forms may know who signs them.
+    const CONCERNED: &[Permission] = &[
+        Permission::ApplicationsApply,
+        Permission::ApplicationsReview,
+        Permission::ApplicationsRead,
+        Permission::ApprovalsConfigure,
+    ];
+    Routes::of("approvals")
+        .permitted(CONCERNED, routes!(list))
+        .permitted(CONCERNED, routes!(show))
+        .permitted(&[Permission::ApprovalsConfigure], routes!(configure))
 }
 
-#[derive(Serialize)]
+/// Who signs forms of a type.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApprovalFlow)]
 struct FlowView {
-    /// `KA`, `KU` or `KR`.
+    #[schema(value_type = FormKind)]
     r#type: &'static str,
     /// The type in words.
     label: &'static str,
     /// Level after level the roles that sign it; empty = not configured.
+    #[schema(value_type = Vec<Vec<String>>)]
     levels: Vec<Roles>,
     /// 0 = not configured.
     version: i64,
@@ -48,14 +59,18 @@ impl FlowView {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Levels {
+#[schema(as = ApprovalFlowUpdate)]
+struct Configure {
+    /// Level after level the roles of which one signs it.
+    #[schema(value_type = Levels)]
     levels: Vec<Vec<String>>,
 }
 
-async fn list(State(app): State<App>, actor: Actor) -> Result<Json<Page<FlowView>>, Problem> {
-    may_read(&actor)?;
+/// Show the flows of all form types.
+#[utoipa::path(get, path = "/api/v1/approval-flows")]
+async fn list(State(app): State<App>) -> Result<Json<Page<FlowView>>, Problem> {
     let mut read = app.db.snapshot().await?;
     let mut items = Vec::new();
     for kind in FormKind::ALL {
@@ -64,38 +79,26 @@ async fn list(State(app): State<App>, actor: Actor) -> Result<Json<Page<FlowView
     Ok(Json(Page { items, next: None }))
 }
 
-async fn show(
-    State(app): State<App>,
-    actor: Actor,
-    Path(kind): Path<String>,
-) -> Result<Versioned<FlowView>, Problem> {
-    may_read(&actor)?;
+/// Show the flow of a form type.
+#[utoipa::path(get, path = "/api/v1/approval-flows/{type}")]
+async fn show(State(app): State<App>, Path(kind): Path<String>) -> Result<Versioned<FlowView>, Problem> {
     let kind = kind_of(&kind)?;
     let view = FlowView::of(kind, store::find(&mut *app.db.snapshot().await?, kind).await?);
     Ok(Versioned(view.version, view))
 }
 
+/// Configure who signs forms of a type.
+#[utoipa::path(put, path = "/api/v1/approval-flows/{type}", params(IfMatch))]
 async fn configure(
     State(app): State<App>,
     actor: Actor,
     Path(kind): Path<String>,
     IfMatch(seen): IfMatch,
-    Json(body): Json<Levels>,
+    Json(body): Json<Configure>,
 ) -> Result<Versioned<FlowView>, Problem> {
-    actor.require(Permission::ApprovalsConfigure)?;
     let kind = kind_of(&kind)?;
     let kept = actions::configure(&app, &actor.operator, kind, body.levels, seen).await?;
     Ok(Versioned(kept.version, FlowView::of(kind, Some(kept))))
-}
-
-/// Whoever has to do with forms may know who signs them.
-fn may_read(actor: &Actor) -> Result<(), Problem> {
-    let concerned =
-        [Permission::ApplicationsApply, Permission::ApplicationsReview, Permission::ApplicationsRead];
-    if concerned.into_iter().any(|permission| actor.may(permission)) {
-        return Ok(());
-    }
-    actor.require(Permission::ApprovalsConfigure)
 }
 
 fn kind_of(code: &str) -> Result<FormKind, Problem> {

@@ -8,6 +8,8 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::openapi::schema::schema_of;
+
 /// Levels of a flow at most. Nobody has asked for more than four; the bound keeps a mistyped
 /// document from building a flow that nobody can finish.
 pub const MAX_LEVELS: usize = 9;
@@ -24,6 +26,8 @@ pub enum FormKind {
     /// `KR`: the end of a key.
     Revoke,
 }
+
+schema_of! { FormKind as FormType: one_of(FormKind::ALL.map(FormKind::code)) }
 
 impl FormKind {
     /// Every kind, in the order in which lists show them.
@@ -61,6 +65,15 @@ impl fmt::Display for FormKind {
 
 /// The roles of one level, never none: whoever has one of them may sign, and one signature does.
 pub type Roles = BTreeSet<String>;
+
+/// The levels of a flow as somebody writes them.
+pub enum Levels {}
+
+/// The names of roles of one level as somebody writes them.
+pub enum RoleNames {}
+
+schema_of! { Levels as FlowLevels: list::<RoleNames>(1, MAX_LEVELS) }
+schema_of! { RoleNames: list::<String>(1, MAX_ROLES_PER_LEVEL).unique_items(true) }
 
 /// The levels that a form passes, in order; at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,7 +15,8 @@ use super::store;
 use crate::app::App;
 use crate::db::{Conn, DbError};
 use crate::http::{
-    Json, Page, Permission, Query, Routes, operator_id, operator_names, page_cursor, page_limit,
+    Json, Page, Permission, Query, Routes, foreign_cursor, operator_id, operator_names, page_cursor,
+    page_limit,
 };
 use crate::problem::Problem;
 
@@ -97,12 +98,12 @@ async fn list(
     let limit = page_limit(query.limit)?;
     let before = match page_cursor(query.cursor.as_deref())?.as_str() {
         "" => None,
-        seq => Some(seq.parse().map_err(|_| Problem::invalid("cursor", "cursor is not one of ours"))?),
+        seq => Some(seq.parse().map_err(|_| foreign_cursor())?),
     };
     if let (Some(from), Some(to)) = (query.from, query.to)
         && to < from
     {
-        return Err(Problem::invalid("to", "to is before from: name the first instant in from"));
+        return Err(Problem::invalid_query("to", "to is before from: name the first instant in from"));
     }
     let mut conn = app.db.snapshot().await?;
     let search = Search {

@@ -1,24 +1,25 @@
 //! `/api/v1/gateways`, and the door of `/gateway/v1`.
 
-use axum::Router;
 use axum::extract::{FromRequestParts, State};
+use axum::http::header;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
-use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::actions::{self, GatewayError, Issued, Overview, Stranger};
-use super::model::{Envoy, Gateway};
+use super::model::{Envoy, Gateway, GatewayName};
 use crate::app::App;
-use crate::http::{Actor, Json, Path, Permission};
+use crate::http::{Actor, Added, Json, NoContent, Page, Path, Permission, Routes};
 use crate::problem::Problem;
 
 /// `/api/v1/gateways`
-pub fn routes() -> Router<App> {
-    Router::new()
-        .route("/api/v1/gateways", get(list).post(add))
-        .route("/api/v1/gateways/{gateway}/tokens", post(rotate))
-        .route("/api/v1/gateways/{gateway}/tokens/{token}", axum::routing::delete(revoke))
+pub fn routes() -> Routes {
+    Routes::of("gateways")
+        .permitted(&[Permission::GatewaysRead], routes!(list))
+        .permitted(&[Permission::GatewaysWrite], routes!(add))
+        .permitted(&[Permission::GatewaysWrite], routes!(rotate))
+        .permitted(&[Permission::GatewaysWrite], routes!(revoke))
 }
 
 /// The gateway that a call of `/gateway/v1` comes from: its token was checked.
@@ -38,13 +39,16 @@ impl FromRequestParts<App> for FromGateway {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewGateway {
+    #[schema(value_type = GatewayName)]
     name: String,
 }
 
-#[derive(Serialize)]
+/// A gateway. Instants are UTC ms.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Gateway)]
 struct ShownGateway {
     id: String,
     name: String,
@@ -53,13 +57,15 @@ struct ShownGateway {
     envoys: Vec<ShownEnvoy>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = GatewayToken)]
 struct ShownToken {
     id: String,
     created_at: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Envoy)]
 struct ShownEnvoy {
     holder: String,
     first_seen_at: i64,
@@ -72,15 +78,9 @@ struct ShownEnvoy {
     leases_held: u32,
 }
 
-#[derive(Serialize)]
-struct Gateways {
-    items: Vec<ShownGateway>,
-    /// Always null: there are few gateways, and all are shown.
-    next: Option<String>,
-}
-
 /// The only answer that holds a token.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = IssuedGatewayToken)]
 struct ShownOnce {
     gateway: String,
     name: String,
@@ -88,40 +88,49 @@ struct ShownOnce {
     token: String,
 }
 
-async fn list(State(app): State<App>, actor: Actor) -> Result<Json<Gateways>, Problem> {
-    actor.require(Permission::GatewaysRead)?;
+/// Show all gateways, their live tokens, and the Envoys seen last.
+#[utoipa::path(get, path = "/api/v1/gateways")]
+async fn list(State(app): State<App>) -> Result<Json<Page<ShownGateway>>, Problem> {
     let overview = actions::overview(&app).await?;
-    Ok(Json(Gateways { items: overview.into_shown(), next: None }))
+    // There are few gateways: one page holds them all.
+    Ok(Json(Page { items: overview.into_shown(), next: None }))
 }
 
+/// Register a gateway; its token is shown this once.
+#[utoipa::path(post, path = "/api/v1/gateways", responses(
+    (status = 409, description = "`gateway_name_taken`"),
+))]
 async fn add(
     State(app): State<App>,
     actor: Actor,
     Json(new): Json<NewGateway>,
-) -> Result<(StatusCode, Json<ShownOnce>), Problem> {
-    actor.require(Permission::GatewaysWrite)?;
+) -> Result<Added<Json<ShownOnce>>, Problem> {
     let issued = actions::add(&app, &new.name, &actor.audit_name()).await?;
-    Ok((StatusCode::CREATED, Json(issued.into())))
+    Ok(Added(Json(issued.into())))
 }
 
+/// Issue a second token, shown this once.
+#[utoipa::path(post, path = "/api/v1/gateways/{gateway}/tokens", responses(
+    (status = 409, description = "`too_many_gateway_tokens`"),
+))]
 async fn rotate(
     State(app): State<App>,
     actor: Actor,
     Path(gateway): Path<String>,
-) -> Result<(StatusCode, Json<ShownOnce>), Problem> {
-    actor.require(Permission::GatewaysWrite)?;
+) -> Result<Added<Json<ShownOnce>>, Problem> {
     let issued = actions::rotate(&app, &gateway, &actor.audit_name()).await?;
-    Ok((StatusCode::CREATED, Json(issued.into())))
+    Ok(Added(Json(issued.into())))
 }
 
+/// End a token; the next call that shows it is refused.
+#[utoipa::path(delete, path = "/api/v1/gateways/{gateway}/tokens/{token}")]
 async fn revoke(
     State(app): State<App>,
     actor: Actor,
     Path((gateway, token)): Path<(String, String)>,
-) -> Result<StatusCode, Problem> {
-    actor.require(Permission::GatewaysWrite)?;
+) -> Result<NoContent, Problem> {
     actions::revoke(&app, &gateway, &token, &actor.audit_name()).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 impl From<Issued> for ShownOnce {

@@ -8,6 +8,8 @@ use gate::id::{HolderId, Revision};
 use gate::time::UnixMillis;
 use sha2::{Digest, Sha256};
 
+use crate::openapi::schema::schema_of;
+
 /// Characters of a gateway's name at most.
 pub const MAX_NAME_CHARS: usize = 64;
 /// Tokens of a gateway that are live at once: the old and the new one while it rotates.
@@ -18,6 +20,8 @@ const TOKEN_PREFIX: &str = "kggw_";
 /// A gateway's name: letters, digits, `-`, `_` and `.`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayName(String);
+
+schema_of! { GatewayName: text_of("A-Za-z0-9_.-", 1, MAX_NAME_CHARS) }
 
 impl GatewayName {
     /// Nothing when a character is not allowed, or there are none or too many.

@@ -1,37 +1,42 @@
 //! `/api/v1/keys`.
 
-use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::{delete, get, post};
 use gate::id::{ApiUid, ClientId, CredentialId};
 use gate::time::UnixMillis;
 use gate::wire::exchange::MeterKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 
 use super::actions::{self, ImportedPair, KeyError, NewKey};
-use super::model::{ApiKey, Key, KeyName, KeyState, SecretKey, Terms, TermsError, UseQuota, parse_apis};
+use super::model::{
+    ApiKey, ApiUids, Key, KeyName, KeyState, Origin, SecretKey, Terms, TermsError, UseQuota, parse_apis,
+};
 use super::store;
 use crate::app::App;
 use crate::db::Conn;
-use crate::http::{Actor, IfMatch, Json, Page, Path, Permission, Query, Versioned, page_cursor, page_limit};
+use crate::http::{
+    Actor, Added, Created, IfMatch, Json, Page, Path, Permission, Query, Routes, Versioned, page_cursor,
+    page_limit,
+};
+use crate::openapi::schema::Day;
 use crate::problem::Problem;
 use crate::quotas;
 use crate::validity::{Validity, day_of, parse_date};
 
 /// `/api/v1/keys` and below.
-pub fn routes() -> Router<App> {
-    Router::new()
-        .route("/api/v1/keys", get(list))
-        .route("/api/v1/keys/import", post(import))
-        .route("/api/v1/keys/{id}", get(show))
-        .route("/api/v1/keys/{id}/revoke", post(revoke))
-        .route("/api/v1/keys/{id}/secrets", post(rotate))
-        .route("/api/v1/keys/{id}/secrets/{secret}", delete(retire_secret))
+pub fn routes() -> Routes {
+    Routes::of("keys")
+        .permitted(&[Permission::KeysRead], routes!(list))
+        .permitted(&[Permission::KeysWrite], routes!(import))
+        .permitted(&[Permission::KeysRead], routes!(show))
+        .permitted(&[Permission::KeysWrite], routes!(revoke))
+        .permitted(&[Permission::KeysWrite], routes!(rotate))
+        .permitted(&[Permission::KeysWrite], routes!(retire_secret))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
     limit: Option<u32>,
@@ -40,61 +45,81 @@ struct ListQuery {
 }
 
 /// A pair that was made elsewhere, and its terms. Days are `yyyy-MM-dd`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = KeyImport)]
 pub(super) struct ImportJson {
     pub client: String,
+    #[schema(value_type = ApiKey)]
     pub api_key: String,
+    #[schema(value_type = SecretKey)]
     pub secret_key: String,
+    #[schema(value_type = KeyName)]
     pub name: String,
     /// Absent: today.
+    #[schema(value_type = Option<Day>)]
     pub effective_date: Option<String>,
+    #[schema(value_type = Day)]
     pub expiry_date: String,
     /// −1 = unlimited.
+    #[schema(value_type = UseQuota)]
     pub quota: i64,
+    #[schema(value_type = ApiUids)]
     pub apis: Vec<String>,
 }
 
 /// A key as the API tells it. Instants are UTC ms.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Key)]
 struct KeyJson {
+    #[schema(value_type = String)]
     id: CredentialId,
+    #[schema(value_type = String)]
     client: ClientId,
     api_key: String,
     name: String,
+    #[schema(value_type = Day)]
     effective_date: String,
+    #[schema(value_type = Day)]
     expiry_date: String,
     /// −1 = unlimited.
     quota: i64,
-    /// Calls let in or handed to gateways for letting in; absent for an unlimited key.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Calls let in or handed to gateways for letting in, where one key is shown; null for an unlimited one.
     used: Option<u64>,
+    #[schema(value_type = Vec<String>)]
     apis: BTreeSet<ApiUid>,
+    #[schema(value_type = KeyState)]
     state: &'static str,
+    #[schema(value_type = Option<i64>)]
     revoked_at: Option<UnixMillis>,
+    #[schema(value_type = Origin)]
     origin: &'static str,
     secrets: Vec<SecretJson>,
     version: i64,
+    #[schema(value_type = i64)]
     created_at: UnixMillis,
+    #[schema(value_type = i64)]
     updated_at: UnixMillis,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeySecret)]
 struct SecretJson {
     id: String,
-    /// First and last five characters; only where one key is shown.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// First and last five characters, where one key is shown; else null.
     mask: Option<String>,
+    #[schema(value_type = i64)]
     created_at: UnixMillis,
+    #[schema(value_type = Option<i64>)]
     last_used_at: Option<UnixMillis>,
 }
 
+/// List keys.
+#[utoipa::path(get, path = "/api/v1/keys", params(ListQuery))]
 async fn list(
     State(app): State<App>,
-    actor: Actor,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<KeyJson>>, Problem> {
-    actor.require(Permission::KeysRead)?;
     let limit = page_limit(query.limit)?;
     let after = page_cursor(query.cursor.as_deref())?;
     let client = query.client.map(ClientId);
@@ -104,58 +129,69 @@ async fn list(
     Ok(Json(page.map(|key| brief(&app, &key))))
 }
 
-async fn show(
-    State(app): State<App>,
-    actor: Actor,
-    Path(id): Path<String>,
-) -> Result<Versioned<KeyJson>, Problem> {
-    actor.require(Permission::KeysRead)?;
+/// Show a key, what it has used, and masks of its secrets.
+#[utoipa::path(get, path = "/api/v1/keys/{id}")]
+async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Versioned<KeyJson>, Problem> {
     let mut conn = app.db.snapshot().await?;
     let id = CredentialId(id);
     let key = store::by_id(&mut conn, &id).await?.ok_or(KeyError::NotFound { id })?;
     full(&mut conn, &app, key).await
 }
 
+/// Bring in a pair that was made elsewhere.
+#[utoipa::path(post, path = "/api/v1/keys/import", responses(
+    (status = 409, description = "`api_key_taken`"),
+))]
 async fn import(
     State(app): State<App>,
     actor: Actor,
     Json(body): Json<ImportJson>,
-) -> Result<(StatusCode, Versioned<KeyJson>), Problem> {
-    actor.require(Permission::KeysWrite)?;
+) -> Result<Created<Versioned<KeyJson>>, Problem> {
     let (new, pair) = body.parse(&app)?;
     let key = actions::import(&app, new, pair, &actor.audit_name()).await?;
-    Ok((StatusCode::CREATED, answer(&app, key).await?))
+    Ok(Created(format!("/api/v1/keys/{}", key.id), answer(&app, key).await?))
 }
 
+/// End a key for good.
+///
+/// Every connected gateway knows within a second; the client is told by mail.
+#[utoipa::path(post, path = "/api/v1/keys/{id}/revoke", params(IfMatch), responses(
+    (status = 409, description = "`key_revoked`"),
+))]
 async fn revoke(
     State(app): State<App>,
     actor: Actor,
     Path(id): Path<String>,
     IfMatch(version): IfMatch,
 ) -> Result<Versioned<KeyJson>, Problem> {
-    actor.require(Permission::KeysWrite)?;
     let key = actions::revoke_now(&app, &CredentialId(id), version, &actor.audit_name()).await?;
     answer(&app, key).await
 }
 
+/// Mail a second secret; both sign until one is retired.
+#[utoipa::path(post, path = "/api/v1/keys/{id}/secrets", params(IfMatch), responses(
+    (status = 409, description = "`key_revoked`, `too_many_secrets` or `client_without_address`"),
+))]
 async fn rotate(
     State(app): State<App>,
     actor: Actor,
     Path(id): Path<String>,
     IfMatch(version): IfMatch,
-) -> Result<(StatusCode, Versioned<KeyJson>), Problem> {
-    actor.require(Permission::KeysWrite)?;
+) -> Result<Added<Versioned<KeyJson>>, Problem> {
     let key = actions::rotate(&app, &CredentialId(id), version, &actor.audit_name()).await?;
-    Ok((StatusCode::CREATED, answer(&app, key).await?))
+    Ok(Added(answer(&app, key).await?))
 }
 
+/// Retire one of two secrets.
+#[utoipa::path(delete, path = "/api/v1/keys/{id}/secrets/{secret}", params(IfMatch), responses(
+    (status = 409, description = "`key_revoked` or `last_secret`"),
+))]
 async fn retire_secret(
     State(app): State<App>,
     actor: Actor,
     Path((id, secret)): Path<(String, String)>,
     IfMatch(version): IfMatch,
 ) -> Result<Versioned<KeyJson>, Problem> {
-    actor.require(Permission::KeysWrite)?;
     let key = actions::retire_secret(&app, &CredentialId(id), &secret, version, &actor.audit_name()).await?;
     answer(&app, key).await
 }

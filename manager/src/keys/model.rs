@@ -16,6 +16,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::clock::Random;
+use crate::openapi::schema::schema_of;
 use crate::validity::ValidityError;
 
 /// Characters of a key's name at most.
@@ -76,6 +77,9 @@ pub enum KeyState {
 }
 
 impl KeyState {
+    /// Every [`KeyState::name`].
+    pub const NAMES: [&str; 3] = ["active", "inactive", "revoked"];
+
     /// As it stands in the table and in answers.
     pub fn name(self) -> &'static str {
         match self {
@@ -151,6 +155,17 @@ pub struct Terms {
     /// What it may call: at least one, at most [`MAX_APIS`].
     pub apis: BTreeSet<ApiUid>,
 }
+
+/// The uids of the APIs that a key opens.
+pub enum ApiUids {}
+
+schema_of! { ApiKey as DgrkApiKey: text(4, MAX_API_KEY_BYTES).pattern(Some("^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")) }
+schema_of! { SecretKey as DgrkSecretKey: text_of("!-~", 1, MAX_SECRET_BYTES) }
+schema_of! { KeyName: line(MAX_NAME_CHARS) }
+schema_of! { UseQuota: either([number(-1, -1), number(1, i64::from(MAX_USES))]) }
+schema_of! { ApiUids: list::<String>(1, MAX_APIS) }
+schema_of! { KeyState: one_of(KeyState::NAMES) }
+schema_of! { Origin as KeyOrigin: one_of(["issued", "imported"]) }
 
 /// What is wrong with a value that describes a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -258,11 +273,12 @@ impl fmt::Debug for SecretKey {
 impl KeyName {
     /// Blanks around it do not count.
     pub fn parse(text: &str) -> Result<Self, TermsError> {
-        let text = text.trim();
-        if text.is_empty() || text.chars().count() > MAX_NAME_CHARS || text.chars().any(char::is_control) {
-            return Err(TermsError::Name);
+        let printable = text.chars().count() <= MAX_NAME_CHARS && !text.chars().any(char::is_control);
+        match text.trim() {
+            "" => Err(TermsError::Name),
+            text if printable => Ok(Self(text.into())),
+            _ => Err(TermsError::Name),
         }
-        Ok(Self(text.into()))
     }
 
     /// Its text.
@@ -304,11 +320,11 @@ impl fmt::Display for UseQuota {
 
 /// The APIs of a key: at least one, at most [`MAX_APIS`].
 pub fn parse_apis(uids: impl IntoIterator<Item = String>) -> Result<BTreeSet<ApiUid>, TermsError> {
-    let apis: BTreeSet<ApiUid> = uids.into_iter().map(ApiUid).collect();
+    let apis: Vec<ApiUid> = uids.into_iter().map(ApiUid).collect();
     if apis.is_empty() || apis.len() > MAX_APIS {
         return Err(TermsError::Apis { given: apis.len() });
     }
-    Ok(apis)
+    Ok(apis.into_iter().collect())
 }
 
 fn lower_hex(bytes: &[u8]) -> String {

@@ -4,6 +4,7 @@ use gate::time::UnixMillis;
 use serde::Serialize;
 
 use super::render::{Language, Template};
+use crate::openapi::schema::schema_of;
 
 /// Attempts at one mail before it is given up. With [`retry_after_ms`]: about four hours.
 pub const MAX_ATTEMPTS: u32 = 12;
@@ -18,7 +19,8 @@ pub const CLAIM_MS: i64 = 300_000;
 pub const MAX_ERROR_CHARS: usize = 1_000;
 
 /// What a mail is about, so that the log can be searched by it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = MailAbout)]
 pub struct About {
     /// `key`, `x_api_key`, `application`, `client`, `test`.
     pub kind: String,
@@ -89,6 +91,9 @@ pub enum MailState {
     },
 }
 
+schema_of! { MailState: one_of(MailState::NAMES) }
+schema_of! { Template as MailTemplate: one_of(Template::ALL.map(Template::name)) }
+
 impl MailState {
     /// Every [`MailState::name`].
     pub const NAMES: [&str; 4] = ["waiting", "sending", "sent", "failed"];
@@ -113,8 +118,9 @@ impl MailState {
 }
 
 /// What took a mail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = MailVia)]
 pub enum Via {
     /// The first SMTP server.
     Primary,

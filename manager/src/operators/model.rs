@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 
 use gate::time::UnixMillis;
 use serde::Serialize;
-use utoipa::openapi::{RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::ToSchema;
 
-use crate::openapi::schema;
+use crate::openapi::schema::schema_of;
 
 /// Characters of an operator's or a role's name at most.
 pub const MAX_NAME: usize = 50;
@@ -97,13 +96,7 @@ macro_rules! name {
             }
         }
 
-        impl PartialSchema for $type {
-            fn schema() -> RefOr<Schema> {
-                schema::text_of($class, 1, MAX_NAME).into()
-            }
-        }
-
-        impl ToSchema for $type {}
+        schema_of! { $type: text_of($class, 1, MAX_NAME) }
 
         impl std::fmt::Display for $type {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -145,13 +138,7 @@ impl Email {
     }
 }
 
-impl PartialSchema for Email {
-    fn schema() -> RefOr<Schema> {
-        schema::email(MAX_EMAIL).into()
-    }
-}
-
-impl ToSchema for Email {}
+schema_of! { Email: email(MAX_EMAIL) }
 
 macro_rules! permissions {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
@@ -220,13 +207,7 @@ permissions! {
     AuditRead = "audit.read",
 }
 
-impl PartialSchema for Permission {
-    fn schema() -> RefOr<Schema> {
-        schema::one_of(Self::ALL.iter().map(|permission| permission.as_str())).into()
-    }
-}
-
-impl ToSchema for Permission {}
+schema_of! { Permission: one_of(Permission::ALL.iter().map(|permission| permission.as_str())) }
 
 impl Permission {
     /// The permission of that text.

@@ -1,22 +1,22 @@
 //! `/api/v1/usage`
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
 use gate::time::UnixMillis;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 
 use super::store::{self, Filter, HourRow};
 use crate::app::App;
-use crate::http::{Actor, Json, Page, Permission, Query, page_cursor, page_limit};
+use crate::http::{Json, Page, Permission, Query, Routes, foreign_cursor, page_cursor, page_limit};
 use crate::problem::Problem;
 
 /// `/api/v1/usage`
-pub fn routes() -> Router<App> {
-    Router::new().route("/api/v1/usage", get(list))
+pub fn routes() -> Routes {
+    Routes::of("usage").permitted(&[Permission::UsageRead], routes!(list))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct UsageQuery {
     limit: Option<u32>,
@@ -29,27 +29,31 @@ struct UsageQuery {
     api: Option<String>,
 }
 
-#[derive(Serialize)]
+/// Calls of one hour that had the same outcome.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UsageHour)]
 struct ShownHour {
+    /// Its beginning, UTC ms.
     hour: i64,
+    /// null: the caller is unknown.
     credential: Option<String>,
+    /// null: the API is unknown.
     api: Option<String>,
+    /// `admitted`, or the code of the refusal.
     result: String,
     calls: u64,
 }
 
+/// List calls by hour, credential, API and result, newest hour first.
+#[utoipa::path(get, path = "/api/v1/usage", params(UsageQuery))]
 async fn list(
     State(app): State<App>,
-    actor: Actor,
     Query(query): Query<UsageQuery>,
 ) -> Result<Json<Page<ShownHour>>, Problem> {
-    actor.require(Permission::UsageRead)?;
     let limit = page_limit(query.limit)?;
     let after = match page_cursor(query.cursor.as_deref())?.as_str() {
         "" => None,
-        key => Some(
-            HourRow::from_key(key).ok_or_else(|| Problem::invalid("cursor", "cursor is not one of ours"))?,
-        ),
+        key => Some(HourRow::from_key(key).ok_or_else(foreign_cursor)?),
     };
     let filter = Filter {
         from: query.from.map(UnixMillis),
