@@ -181,7 +181,7 @@ async fn verify(
         }
         (seq, _) => {
             let field = if seq.is_some_and(|seq| seq >= 1) { "hash" } else { "seq" };
-            return Err(Problem::invalid(
+            return Err(Problem::invalid_query(
                 field,
                 format!(
                     "{field} is not that of an anchor: name both seq (1 or more) and hash (64 characters), or neither"
