@@ -99,6 +99,7 @@ fn finish(routes: Router<App>, app: App) -> Router {
 /// The background jobs of every replica.
 pub fn start_jobs(jobs: &mut jobs::Jobs) {
     applications::start_jobs(jobs);
+    catalog::start_jobs(jobs);
     clients::start_jobs(jobs);
     mail::start_jobs(jobs);
     operators::start_jobs(jobs);

@@ -81,6 +81,12 @@ pub enum CatalogError {
         /// In the database.
         present: i64,
     },
+    /// What is stored is nothing that gates could hold.
+    #[error("{reason}")]
+    Unusable {
+        /// Why.
+        reason: String,
+    },
     /// The database.
     #[error(transparent)]
     Db(#[from] DbError),

@@ -30,6 +30,10 @@ impl From<CatalogError> for Problem {
             CatalogError::GroupInUse { kind: GroupKind::Scope, .. } => Self::conflict("scope_in_use", detail),
             CatalogError::NotFound { .. } => Self::not_found(detail),
             CatalogError::Version { expected, present } => Self::version_mismatch(expected, present),
+            CatalogError::Unusable { .. } => {
+                tracing::error!(error = detail, "The catalogue holds what gates cannot: {detail}");
+                Self::internal()
+            }
             CatalogError::Db(error) => error.into(),
         }
     }

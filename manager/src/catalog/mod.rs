@@ -25,3 +25,10 @@ pub use groups::{Group, GroupSummary, MAX_GROUP_APIS, known_groups, known_scopes
 pub use held::{Held, hold};
 pub use http::routes;
 pub use model::SecurityLevel;
+
+use crate::jobs::Jobs;
+
+/// What the catalogue does by itself.
+pub fn start_jobs(jobs: &mut Jobs) {
+    apis::start_jobs(jobs);
+}

@@ -220,7 +220,12 @@ pub(in crate::catalog) async fn directory_changed(
 }
 
 /// Takes over what is given and checks the whole.
-fn apply(app: &App, api: &mut Api, fields: ApiFields, now: UnixMillis) -> Result<(), CatalogError> {
+pub(super) fn apply(
+    app: &App,
+    api: &mut Api,
+    fields: ApiFields,
+    now: UnixMillis,
+) -> Result<(), CatalogError> {
     if let Some(name) = fields.name {
         api.name = parse_text(&name, 1, MAX_API_NAME).map_err(invalid("name"))?;
     }

@@ -4,13 +4,15 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use gate::id::{ApiUid, GroupId};
 use gate::request::CredentialKind;
 use gate::wire::directory::{Audience, PathRule};
 use serde::{Deserialize, Serialize};
 
 use super::actions::{self, ApiFields, NewApi};
+use super::batch::{self, Batch};
+use super::matching;
 use super::model::{Api, ApiSource};
 use super::schedule::Moment;
 use super::store::{AcceptedCredential, ApiFilter};
@@ -24,7 +26,9 @@ use crate::problem::Problem;
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/api/v1/apis", get(list_apis).post(create_api))
+        .route("/api/v1/apis/batch", post(change_batch))
         .route("/api/v1/apis/{uid}", get(show_api).patch(update_api).delete(delete_api))
+        .merge(matching::routes())
 }
 
 #[derive(Serialize)]
@@ -260,4 +264,68 @@ async fn list_apis(
     };
     let apis = actions::list(&app, &filter, &after, limit).await?;
     Ok(Json(Page::new(apis, limit, Api::title).map(ApiView::from)))
+}
+
+/// What a batch is narrowed by, as a list is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BatchFilter {
+    keyword: Option<String>,
+    module: Option<String>,
+    group: Option<String>,
+    label: Option<String>,
+    source: Option<ApiSource>,
+    enabled: Option<bool>,
+    credential: Option<CredentialName>,
+}
+
+impl From<BatchFilter> for ApiFilter {
+    fn from(filter: BatchFilter) -> Self {
+        Self {
+            keyword: filter.keyword,
+            module: filter.module,
+            group: filter.group,
+            label: filter.label,
+            source: filter.source,
+            enabled: filter.enabled,
+            credential: filter.credential.map(AcceptedCredential::from),
+        }
+    }
+}
+
+/// Which APIs (`uids` or `filter`), and what is to become of them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeBatch {
+    uids: Option<Vec<ApiUid>>,
+    filter: Option<BatchFilter>,
+    enabled: Option<bool>,
+    accepts: Option<Vec<CredentialKind>>,
+    no_auth: Option<bool>,
+}
+
+/// What became of a batch.
+#[derive(Serialize)]
+struct BatchView {
+    /// APIs that were meant.
+    matched: usize,
+    /// Those that were not so already.
+    changed: Vec<ApiUid>,
+}
+
+async fn change_batch(
+    State(app): State<App>,
+    actor: Actor,
+    Json(body): Json<ChangeBatch>,
+) -> Result<Json<BatchView>, Problem> {
+    actor.require(Permission::CatalogWrite)?;
+    let batch = Batch {
+        uids: body.uids,
+        filter: body.filter.map(ApiFilter::from),
+        enabled: body.enabled,
+        accepts: body.accepts,
+        no_auth: body.no_auth,
+    };
+    let outcome = batch::change_batch(&app, &actor.audit_name(), batch).await?;
+    Ok(Json(BatchView { matched: outcome.matched, changed: outcome.changed }))
 }

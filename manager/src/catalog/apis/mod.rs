@@ -1,7 +1,9 @@
 //! APIs: what can be called, where it answers and what it accepts.
 
 mod actions;
+mod batch;
 mod http;
+pub mod matching;
 mod model;
 mod path;
 mod place;
@@ -9,6 +11,7 @@ mod schedule;
 mod store;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub(super) use actions::directory_changed;
 pub use actions::{ApiFields, NewApi, create_in, delete_in, update_in};
@@ -19,3 +22,4 @@ pub use place::{Clash, ClashKind, Place};
 pub use schedule::Moment;
 pub(super) use store::places;
 pub use store::{AcceptedCredential, ApiFilter, ApiSummary, Entries, api, apis, entries, known_apis};
+pub(super) use turns::start_jobs;

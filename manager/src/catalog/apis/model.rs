@@ -168,6 +168,16 @@ fn every(names: &[String]) -> Vec<&str> {
     if names.is_empty() { vec![""] } else { names.iter().map(String::as_str).collect() }
 }
 
+/// As stored, and as people write it.
+pub fn credential_name(kind: CredentialKind) -> &'static str {
+    match kind {
+        CredentialKind::Dgrk => "dgrk",
+        CredentialKind::XApiKey => "x_api_key",
+        CredentialKind::Bearer => "bearer",
+        CredentialKind::Basic => "basic",
+    }
+}
+
 /// Normalises hosts: lower case, no trailing dot, no port; sorted, each once.
 pub fn parse_hosts(hosts: &[String]) -> Result<Vec<String>, String> {
     if hosts.len() > MAX_HOSTS {

@@ -55,14 +55,14 @@ pub enum ClashKind {
 
 /// A path rule by its segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Pattern {
-    segments: Vec<Segment>,
+pub(super) struct Pattern {
+    pub segments: Vec<Segment>,
     /// Further segments may follow.
-    open: bool,
+    pub open: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Segment {
+pub(super) enum Segment {
     Literal(String),
     Parameter,
 }
@@ -129,7 +129,7 @@ fn equally_specific<'n>(ours: &'n [String], theirs: &[String]) -> Option<&'n str
 }
 
 impl Pattern {
-    fn of(rule: &PathRule) -> Self {
+    pub fn of(rule: &PathRule) -> Self {
         let (path, template, open) = match rule {
             PathRule::Exact(path) => (path.as_str(), false, false),
             PathRule::Template(path) => (path.as_str(), true, false),
@@ -190,7 +190,8 @@ impl Pattern {
 }
 
 impl Segment {
-    fn literal(&self) -> Option<&str> {
+    /// Its text, if it is one.
+    pub fn literal(&self) -> Option<&str> {
         match self {
             Self::Literal(text) => Some(text),
             Self::Parameter => None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Api, ApiName, ApiSource};
+use super::model::{Api, ApiName, ApiSource, credential_name};
 use super::path::path_key;
 use super::place::Place;
 use crate::catalog::groups::GroupKind;
@@ -275,8 +275,52 @@ pub async fn api(conn: &mut Conn, uid: &str) -> Result<Option<Api>, DbError> {
     Ok(with_groups(conn, &[row]).await?.pop())
 }
 
+/// The APIs of these uids that exist, by module and id.
+pub(super) async fn apis_of(conn: &mut Conn, uids: &[ApiUid]) -> Result<Vec<Api>, DbError> {
+    let mut apis = Vec::with_capacity(uids.len());
+    for part in uids.chunks(MAX_IN) {
+        let sql = format!(
+            "-- catalog.apis_of
+             SELECT uid, module, api_id, name, description, hosts, methods, path_kind, path, accepts, no_auth,
+                    enabled, audience, unsigned_forms, labels, enable_at, disable_at, source, created_at,
+                    updated_at, version
+               FROM apis
+              WHERE uid IN ({})",
+            placeholders(1, part.len())
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for uid in part {
+            query = query.bind(uid.as_str());
+        }
+        let rows = query.fetch_all(&mut *conn).await?;
+        apis.extend(with_groups(conn, &rows).await?);
+    }
+    apis.sort_by_key(Api::title);
+    Ok(apis)
+}
+
+/// Up to `limit` APIs that are planned to be switched until `now`, in order of their uids.
+pub(super) async fn due(conn: &mut Conn, now: UnixMillis, limit: i64) -> Result<Vec<Api>, DbError> {
+    let rows = sqlx::query(
+        "-- catalog.due
+         SELECT uid, module, api_id, name, description, hosts, methods, path_kind, path, accepts, no_auth,
+                enabled, audience, unsigned_forms, labels, enable_at, disable_at, source, created_at,
+                updated_at, version
+           FROM apis
+          WHERE enable_at <= $1
+             OR disable_at <= $1
+          ORDER BY uid
+          LIMIT $2",
+    )
+    .bind(now.0)
+    .bind(limit)
+    .fetch_all(&mut *conn)
+    .await?;
+    with_groups(conn, &rows).await
+}
+
 /// What a list of APIs is narrowed by; absent = not.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiFilter {
     /// Module, id, name, description or path contain it.
     pub keyword: Option<String>,
@@ -317,7 +361,7 @@ pub async fn apis(conn: &mut Conn, filter: &ApiFilter, after: &str, limit: i64) 
     };
     let (no_auth, kind) = match filter.credential {
         Some(AcceptedCredential::NoAuth) => (1, ""),
-        Some(AcceptedCredential::Kind(kind)) => (-1, kind_text(kind)),
+        Some(AcceptedCredential::Kind(kind)) => (-1, credential_name(kind)),
         None => (-1, ""),
     };
     let rows = sqlx::query(
@@ -506,22 +550,13 @@ fn path_columns(rule: &PathRule) -> (&'static str, &str) {
 }
 
 fn accepts_column(kinds: &[CredentialKind]) -> String {
-    kinds.iter().map(|kind| kind_text(*kind)).collect::<Vec<_>>().join(" ")
-}
-
-fn kind_text(kind: CredentialKind) -> &'static str {
-    match kind {
-        CredentialKind::Dgrk => "dgrk",
-        CredentialKind::XApiKey => "x_api_key",
-        CredentialKind::Bearer => "bearer",
-        CredentialKind::Basic => "basic",
-    }
+    kinds.iter().map(|kind| credential_name(*kind)).collect::<Vec<_>>().join(" ")
 }
 
 fn parse_kind(text: &str) -> Option<CredentialKind> {
     [CredentialKind::Dgrk, CredentialKind::XApiKey, CredentialKind::Bearer, CredentialKind::Basic]
         .into_iter()
-        .find(|kind| kind_text(*kind) == text)
+        .find(|kind| credential_name(*kind) == text)
 }
 
 fn audience_column(audience: Audience) -> &'static str {

@@ -5,6 +5,10 @@ use gate::id::Revision;
 use gate::time::UnixMillis;
 use serde_json::{Value, json};
 
+mod batch;
+mod places;
+mod turns;
+
 use super::store::entries;
 use crate::testing::{Caller, World};
 
@@ -51,6 +55,7 @@ async fn a_registered_api_reads_back_and_updates_leave_what_they_do_not_name() {
         assert_eq!(made["methods"], json!(["GET", "POST"]));
         assert_eq!(made["accepts"], json!(["dgrk", "x_api_key"]));
         assert_eq!((made["enabled"].clone(), made["audience"].clone()), (json!(true), json!("both")));
+        assert_eq!((made["labels"].clone(), made["source"].clone()), (json!([]), json!("registered")));
         assert_eq!(admin.get(&location).await.expect(200), made);
 
         world.advance_ms(5);
@@ -82,6 +87,10 @@ async fn bad_apis_are_refused_by_field_and_leave_nothing() {
             (json!({ "hosts": ["https://x"] }), "hosts"),
             (json!({ "hosts": vec!["a"; 33] }), "hosts"),
             (json!({ "methods": ["G T"] }), "methods"),
+            (json!({ "labels": [""] }), "labels"),
+            (json!({ "labels": ["x".repeat(51)] }), "labels"),
+            (json!({ "labels": ["a", "A"] }), "labels"),
+            (json!({ "labels": ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"] }), "labels"),
             (json!({ "path": { "exact": "orders" } }), "path"),
             (json!({ "path": { "exact": "/a/../b" } }), "path"),
             (json!({ "path": { "template": "/a" } }), "path"),
@@ -228,41 +237,65 @@ async fn of_two_that_read_the_same_version_one_is_told() {
     }
 }
 
+/// `module/id` of the items of a page.
+fn titles(page: &Value) -> Vec<String> {
+    let items = page["items"].as_array().expect("items");
+    items.iter().map(|api| format!("{}/{}", api["module"], api["id"]).replace('"', "")).collect()
+}
+
 #[tokio::test]
 async fn lists_are_narrowed_and_paged() {
     for world in World::both().await {
         let admin = world.operator("ann", &["admin"]).await;
-        for (module, id) in [("shop", "b"), ("shop", "a"), ("bank", "100%_x"), ("bank", "c")] {
-            let path = json!({ "exact": format!("/{module}/{}", id.replace('%', "")) });
-            registered(
-                &admin,
-                json!({ "module": module, "id": id.replace('%', ""), "name": id, "path": path }),
-            )
-            .await;
+        for (module, id, changes) in [
+            ("shop", "b", json!({ "labels": ["Zahlung", "50%"], "accepts": ["bearer", "dgrk"] })),
+            ("shop", "a", json!({ "description": "Täglich", "labels": ["zahlung"] })),
+            ("bank", "100_x", json!({ "name": "100%_x", "enabled": false })),
+            ("bank", "c", json!({ "labels": ["Zahlungen"], "accepts": [], "no_auth": true })),
+        ] {
+            let place = json!({ "module": module, "id": id, "name": id, "path": { "exact": format!("/{module}/{id}") } });
+            registered(&admin, with(place, changes)).await;
         }
-        let ids = |page: &Value| -> Vec<String> {
-            let items = page["items"].as_array().expect("items");
-            items.iter().map(|api| format!("{}/{}", api["module"], api["id"]).replace('"', "")).collect()
-        };
         let first = admin.get("/api/v1/apis?limit=3").await.expect(200);
-        assert_eq!(ids(&first), ["bank/100_x", "bank/c", "shop/a"]);
+        assert_eq!(titles(&first), ["bank/100_x", "bank/c", "shop/a"]);
         let rest = format!("/api/v1/apis?limit=3&cursor={}", first["next"].as_str().expect("more"));
         let rest = admin.get(&rest).await.expect(200);
-        assert_eq!((ids(&rest), &rest["next"]), (vec!["shop/b".to_string()], &Value::Null));
+        assert_eq!((titles(&rest), &rest["next"]), (vec!["shop/b".to_string()], &Value::Null));
+        let in_group = admin.get("/api/v1/apis?keyword=shop").await.expect(200)["items"][0]["uid"].clone();
+        let group =
+            admin.post("/api/v1/groups", json!({ "name": "g", "apis": [in_group] })).await.expect(201);
+        let by_group = format!("group={}", group["id"].as_str().expect("an id"));
         for (query, expected) in [
             ("keyword=SHOP/A", vec!["shop/a"]),
+            ("keyword=T%C3%84GLICH", vec!["shop/a"]),
             ("keyword=0%25_", vec!["bank/100_x"]),
             ("keyword=%25", vec!["bank/100_x"]),
             ("module=bank&keyword=c", vec!["bank/c"]),
-            ("enabled=false", vec![]),
+            ("enabled=false", vec!["bank/100_x"]),
             ("group=gr_none", vec![]),
+            (&by_group, vec!["shop/a"]),
+            // A whole label, whatever its case; what stands for anything elsewhere is itself.
+            ("label=ZAHLUNG", vec!["shop/a", "shop/b"]),
+            ("label=zahlung%25", vec![]),
+            ("label=50%25", vec!["shop/b"]),
+            ("label=5_%25", vec![]),
+            ("source=registered&module=shop", vec!["shop/a", "shop/b"]),
+            ("source=imported", vec![]),
+            ("credential=bearer", vec!["shop/b"]),
+            ("credential=dgrk", vec!["bank/100_x", "shop/a", "shop/b"]),
+            ("credential=no_auth", vec!["bank/c"]),
         ] {
             let page = admin.get(&format!("/api/v1/apis?{query}")).await.expect(200);
-            assert_eq!(ids(&page), expected, "{query}");
+            assert_eq!(titles(&page), expected, "{query}");
         }
-        for (query, field) in
-            [("limit=0", "limit"), ("limit=201", "limit"), ("cursor=!", "cursor"), ("colour=x", "colour")]
-        {
+        for (query, field) in [
+            ("limit=0", "limit"),
+            ("limit=201", "limit"),
+            ("cursor=!", "cursor"),
+            ("colour=x", "colour"),
+            ("source=magic", "source"),
+            ("credential=magic", "credential"),
+        ] {
             let answer = admin.get(&format!("/api/v1/apis?{query}")).await;
             assert_eq!(answer.status, 400);
             answer.refuses(field);

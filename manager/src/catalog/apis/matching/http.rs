@@ -1,0 +1,117 @@
+//! `/api/v1/apis/match`
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use gate::id::ApiUid;
+use gate::wire::directory::{ApiEntry, PathRule};
+use serde::{Deserialize, Serialize};
+
+use super::actions::explain_match;
+use super::model::{Explanation, NearMiss, Refusal};
+use crate::app::App;
+use crate::http::{Actor, Json, Permission, Query};
+use crate::problem::Problem;
+
+/// What explains requests.
+pub fn routes() -> Router<App> {
+    Router::new().route("/api/v1/apis/match", get(match_request))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MatchQuery {
+    /// E.g. GET.
+    method: String,
+    /// `https://host/path`, or a path alone for a host that no API names.
+    url: String,
+}
+
+/// What gates do with a request before they look at its credential.
+#[derive(Serialize)]
+struct MatchView {
+    method: String,
+    /// As it is compared; empty: none was named.
+    host: String,
+    /// As it is compared; null where it is refused before.
+    path: Option<String>,
+    /// The API that is meant.
+    api: Option<PlaceView>,
+    /// Null where an API is meant and enabled, or where what is not registered goes upstream.
+    refusal: Option<RefusalView>,
+    /// The nearest first, 5 at most.
+    near_misses: Vec<NearMissView>,
+}
+
+/// An API and where it answers.
+#[derive(Serialize)]
+struct PlaceView {
+    uid: ApiUid,
+    module: String,
+    id: String,
+    hosts: Vec<String>,
+    methods: Vec<String>,
+    path: PathRule,
+    enabled: bool,
+}
+
+#[derive(Serialize)]
+struct RefusalView {
+    status: u16,
+    code: &'static str,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct NearMissView {
+    api: PlaceView,
+    reasons: Vec<String>,
+}
+
+async fn match_request(
+    State(app): State<App>,
+    actor: Actor,
+    Query(query): Query<MatchQuery>,
+) -> Result<Json<MatchView>, Problem> {
+    actor.require(Permission::CatalogRead)?;
+    Ok(Json(explain_match(&app, &query.method, &query.url).await?.into()))
+}
+
+impl From<Explanation> for MatchView {
+    fn from(explanation: Explanation) -> Self {
+        Self {
+            method: explanation.target.method,
+            host: explanation.target.host,
+            path: explanation.normal_path,
+            api: explanation.meant.map(PlaceView::from),
+            refusal: explanation.refusal.map(RefusalView::from),
+            near_misses: explanation.near.into_iter().map(NearMissView::from).collect(),
+        }
+    }
+}
+
+impl From<ApiEntry> for PlaceView {
+    fn from(api: ApiEntry) -> Self {
+        Self {
+            uid: api.uid,
+            module: api.module,
+            id: api.id,
+            hosts: api.hosts,
+            methods: api.methods,
+            path: api.path,
+            enabled: api.enabled,
+        }
+    }
+}
+
+impl From<Refusal> for RefusalView {
+    fn from(refusal: Refusal) -> Self {
+        Self { status: refusal.status, code: refusal.code, reason: refusal.reason }
+    }
+}
+
+impl From<NearMiss> for NearMissView {
+    fn from(miss: NearMiss) -> Self {
+        Self { api: miss.api.into(), reasons: miss.reasons }
+    }
+}
