@@ -7,11 +7,11 @@ use gate::wire::changes::Subject;
 use gate::wire::exchange::MeterKind;
 use serde_json::json;
 
-use super::form::{Fields, installation_zone};
+use super::form::{Fields, check_group_count, installation_zone};
 use super::model::{Client, ClientName, Fault, PasswordState};
 use super::password::NewPassword;
 use super::view::ClientView;
-use super::{hosts, mails, store};
+use super::{hosts, mails, scopes, store};
 use crate::app::App;
 use crate::catalog;
 use crate::db::{Conn, DbError};
@@ -216,6 +216,9 @@ pub(super) async fn save(
     now: UnixMillis,
 ) -> Result<Client, ClientError> {
     let mut client = Client { updated_at: now, version: before.version + 1, ..after };
+    if client.groups.len() > before.groups.len() {
+        check_group_count(client.groups.len() + scopes::count(conn, client.id.as_str()).await?)?;
+    }
     // A group whose level was raised meanwhile must not keep an operator from disabling its clients.
     if client.groups != before.groups || client.security_level != before.security_level {
         require_groups(conn, &client).await?;

@@ -327,6 +327,28 @@ pub async fn groups_of(conn: &mut Conn, client: &str) -> Result<Vec<GroupId>, Db
     rows.iter().map(|row| Ok(GroupId(row.try_get("group_id")?))).collect()
 }
 
+/// Notes that something was changed that hangs on the client. False: another update came first.
+pub(super) async fn touch(
+    conn: &mut Conn,
+    id: &str,
+    read_version: i64,
+    now: UnixMillis,
+) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- clients.touch
+         UPDATE clients
+            SET version = version + 1, updated_at = $3
+          WHERE id = $1
+            AND version = $2",
+    )
+    .bind(id)
+    .bind(read_version)
+    .bind(now.0)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 async fn replace_bindings(conn: &mut Conn, client: &Client) -> Result<(), DbError> {
     sqlx::query(
         "-- clients.bindings

@@ -63,6 +63,10 @@ pub(super) async fn holders(conn: &mut Conn, id: &GroupId) -> Result<Vec<Holder>
          SELECT client_id
            FROM client_groups
           WHERE group_id = $1
+          UNION
+         SELECT client_id
+           FROM client_scopes
+          WHERE scope_id = $1
           ORDER BY client_id",
     )
     .bind(id.as_str())

@@ -8,32 +8,25 @@ use serde_json::{Value, json};
 use super::model::{TokenSettings, TokenSettingsFault, TokenTerms};
 use super::store::{self, Saved};
 use crate::app::App;
+use crate::clients::ClientError;
 use crate::db::{Conn, DbError};
 use crate::{audit, changes, clients};
 
 /// Why nothing was done.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenSettingsError {
-    /// No such client.
-    #[error("Client {client} does not exist")]
-    UnknownClient {
-        /// As asked for.
-        client: String,
-    },
     /// The settings make no sense.
     #[error(transparent)]
     Fault(#[from] TokenSettingsFault),
-    /// Changed meanwhile.
-    #[error("version {expected} was named, {present} is present")]
-    Version {
-        /// By the caller.
-        expected: i64,
-        /// In the database.
-        present: i64,
-    },
-    /// The database.
+    /// What goes wrong with clients: there is none, or somebody was faster.
     #[error(transparent)]
-    Db(#[from] DbError),
+    Client(#[from] ClientError),
+}
+
+impl From<DbError> for TokenSettingsError {
+    fn from(error: DbError) -> Self {
+        Self::Client(error.into())
+    }
 }
 
 pub(super) async fn get(app: &App, client: &str) -> Result<Saved, TokenSettingsError> {
@@ -68,11 +61,11 @@ pub async fn set_in(
     if let Some(expected) = expected
         && expected != before.version
     {
-        return Err(TokenSettingsError::Version { expected, present: before.version });
+        return Err(ClientError::Version { expected, present: before.version }.into());
     }
     settings.check(&before.settings)?;
     if !store::save(conn, client, before.version, &settings, now).await? {
-        return Err(TokenSettingsError::Version { expected: before.version, present: before.version + 1 });
+        return Err(ClientError::Version { expected: before.version, present: before.version + 1 }.into());
     }
     // Gateways hold whether its Basic credential is open.
     changes::record(conn, &Subject::Client { client: ClientId::from(client) }, now).await?;
@@ -87,10 +80,8 @@ pub async fn set_in(
 }
 
 async fn load(conn: &mut Conn, client: &str) -> Result<Saved, TokenSettingsError> {
-    if clients::by_id(conn, client).await?.is_none() {
-        return Err(TokenSettingsError::UnknownClient { client: client.into() });
-    }
-    Ok(store::of_client(conn, client).await?)
+    let client = clients::actions::load(conn, client).await?;
+    Ok(store::of_client(conn, client.id.as_str()).await?)
 }
 
 /// As the audit trail tells it.

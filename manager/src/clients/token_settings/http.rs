@@ -23,12 +23,9 @@ pub fn routes() -> Routes {
 
 impl From<TokenSettingsError> for Problem {
     fn from(error: TokenSettingsError) -> Self {
-        let detail = error.to_string();
         match error {
-            TokenSettingsError::UnknownClient { .. } => Self::not_found(detail),
             TokenSettingsError::Fault(fault) => fault.into(),
-            TokenSettingsError::Version { expected, present } => Self::version_mismatch(expected, present),
-            TokenSettingsError::Db(error) => error.into(),
+            TokenSettingsError::Client(error) => error.into(),
         }
     }
 }
