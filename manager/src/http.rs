@@ -320,7 +320,8 @@ fn problem_of_bare(response: Response) -> Response {
     response
 }
 
-fn too_large(max_bytes: usize) -> Problem {
+/// 413: a body has more than `max_bytes`.
+pub fn too_large(max_bytes: usize) -> Problem {
     Problem::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "body_too_large",

@@ -53,6 +53,7 @@ fn management() -> Routes {
         .merge(applications::routes())
         .merge(approvals::routes())
         .merge(audit::routes())
+        .merge(catalog::import_routes())
         .merge(clients::scopes::routes())
         .merge(clients::token_settings::routes())
         .merge(gateways::routes())

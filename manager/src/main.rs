@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use manager::app::App;
 use manager::config::{self, Config};
-use manager::{audit, gateways, keys, mail, operators, serve, telemetry, x_api_keys};
+use manager::{audit, catalog, gateways, keys, mail, operators, serve, telemetry, x_api_keys};
 
 /// Keygate's manager: clients, APIs, keys, forms and quotas.
 #[derive(Parser)]
@@ -22,6 +22,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Bring APIs in, and say which one a request means.
+    #[command(subcommand)]
+    Api(catalog::cli::Command),
     /// Verify the audit trail, and take anchors of it.
     #[command(subcommand)]
     Audit(audit::cli::Command),
@@ -75,6 +78,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let config = load_config(arguments.config)?;
     match arguments.command {
+        Command::Api(command) => catalog::cli::run(&start(config).await?, command).await?,
         Command::Audit(command) => audit::cli::run(&start(config).await?, command).await?,
         Command::Config(ConfigCommand::Check) => {
             println!("{config:#?}\nthe settings are valid");

@@ -24,12 +24,17 @@ pub async fn hold(conn: &mut Conn) -> Result<Held, DbError> {
 impl Held {
     /// The first API, by module and id, beside which one at `place` cannot be registered.
     pub(super) async fn clash(&mut self, conn: &mut Conn, place: &Place) -> Result<Option<Clash>, DbError> {
-        let places = match &mut self.places {
-            Some(places) => places,
-            none => none.insert(apis::places(conn).await?),
-        };
+        let places = self.load(conn).await?;
         let clashes = places.iter().filter(|other| other.uid != place.uid).filter_map(|o| place.clash(o));
         Ok(clashes.min_by(|a, b| a.rival_title.cmp(&b.rival_title)))
+    }
+
+    /// Reads where every API answers, unless that was done.
+    pub(super) async fn load(&mut self, conn: &mut Conn) -> Result<&[Place], DbError> {
+        Ok(match &mut self.places {
+            Some(places) => places,
+            none => none.insert(apis::places(conn).await?),
+        })
     }
 
     /// An API was saved at `place`.

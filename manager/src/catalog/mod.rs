@@ -8,6 +8,7 @@
 //! sent what is new and no more.
 
 pub mod apis;
+pub mod cli;
 mod error;
 pub mod groups;
 mod held;
@@ -16,6 +17,7 @@ mod model;
 mod scopes;
 mod store;
 
+pub use apis::import::routes as import_routes;
 pub use apis::{
     Api, ApiName, ApiSource, ApiSummary, Entries, MAX_HOSTS, MAX_METHODS, PathRuleSchema, api, entries,
     known_apis,

@@ -328,7 +328,7 @@ async fn load(conn: &mut Conn, uid: &str) -> Result<Api, CatalogError> {
     store::api(conn, uid).await?.ok_or_else(|| CatalogError::NotFound { what: format!("API {uid}") })
 }
 
-fn taken(error: DbError, api: &Api) -> CatalogError {
+pub(super) fn taken(error: DbError, api: &Api) -> CatalogError {
     if error.violates("apis_module_api_id_key") || error.violates("apis_sort_key_key") {
         CatalogError::ApiExists { title: api.title() }
     } else {

@@ -3,6 +3,7 @@
 mod actions;
 mod batch;
 mod http;
+pub mod import;
 pub mod matching;
 mod model;
 mod path;

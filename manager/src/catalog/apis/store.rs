@@ -433,7 +433,8 @@ async fn insert_routes(conn: &mut Conn, api: &Api) -> Result<(), DbError> {
     Ok(())
 }
 
-async fn delete_routes(conn: &mut Conn, uid: &ApiUid) -> Result<(), DbError> {
+/// Leaves its places to others.
+pub(super) async fn delete_routes(conn: &mut Conn, uid: &ApiUid) -> Result<(), DbError> {
     sqlx::query(
         "-- catalog.routes
          DELETE FROM api_routes
