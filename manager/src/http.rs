@@ -32,6 +32,11 @@ pub const MAX_PAGE: u32 = 200;
 /// Characters of a request id that is taken over from the caller at most.
 const MAX_REQUEST_ID: usize = 64;
 
+/// U+0000 in a path or a query.
+const ENCODED_NUL: &str = "%00";
+/// Why a text is refused wherever it stands: PostgreSQL cannot store it.
+const HOLDS_NUL: &str = "holds the character U+0000, which no text may: leave it out";
+
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
@@ -95,6 +100,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default();
+        if let Some(part) = query.split('&').find(|part| part.contains(ENCODED_NUL)) {
+            let field = part.split('=').next().unwrap_or_default();
+            return Err(Problem::invalid_query(field, format!("{field} {HOLDS_NUL}")));
+        }
         axum::extract::Query::try_from_uri(&parts.uri).map(|query| Self(query.0)).map_err(|rejection| {
             let detail = root_cause(&rejection);
             let field = quoted_field(&detail).or_else(|| detail.split(':').next().map(str::to_string));
@@ -120,6 +130,9 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        if parts.uri.path().contains(ENCODED_NUL) {
+            return Err(Problem::not_found(format!("there is nothing of that name: it {HOLDS_NUL}")));
+        }
         axum::extract::Path::from_request_parts(parts, state).await.map(|path| Self(path.0)).map_err(
             |rejection| Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found", root_cause(&rejection)),
         )
@@ -358,7 +371,30 @@ fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         }
     })?;
     deserializer.end().map_err(|error| not_json(&error))?;
-    Ok(value)
+    match holder_of_nul(body) {
+        Some(field) => Err(Problem::invalid(field.clone(), format!("{field} {HOLDS_NUL}"))),
+        None => Ok(value),
+    }
+}
+
+/// Where a JSON text has U+0000, `levels[1]` or `note`. It is written `\u0000` there and nothing else.
+fn holder_of_nul(body: &[u8]) -> Option<String> {
+    fn find(value: &serde_json::Value, path: &str) -> Option<String> {
+        use serde_json::Value;
+        match value {
+            Value::String(text) => text.contains('\0').then(|| path.to_string()),
+            Value::Array(items) => {
+                items.iter().enumerate().find_map(|(at, item)| find(item, &format!("{path}[{at}]")))
+            }
+            Value::Object(fields) => fields.iter().find_map(|(name, field)| {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                if name.contains('\0') { Some(path) } else { find(field, &path) }
+            }),
+            Value::Null | Value::Bool(_) | Value::Number(_) => None,
+        }
+    }
+    let escaped = body.windows(6).any(|bytes| bytes == b"\\u0000");
+    if escaped { find(&serde_json::from_slice(body).ok()?, "") } else { None }
 }
 
 fn not_json(error: &serde_json::Error) -> Problem {
@@ -429,6 +465,19 @@ mod tests {
             );
         }
         assert!(parse_json::<Order>(b"{\"count\":1,\"line\":null}").is_ok());
+    }
+
+    #[test]
+    fn a_text_with_a_nul_is_refused_where_it_stands() {
+        for (body, field) in [
+            (r#"{"count":1,"line":{"text":"a\u0000b"}}"#, Some("line.text")),
+            (r#"{"count":1,"line":{"text":"a\\u0000b"}}"#, None),
+            (r#"{"count":1,"line":{"text":"a\u0001b"}}"#, None),
+        ] {
+            let refused = parse_json::<Order>(body.as_bytes()).err().and_then(|problem| problem.field);
+            assert_eq!(refused.as_deref(), field, "{body}");
+        }
+        assert_eq!(holder_of_nul(br#"{"a":["x",{"b":["\u0000"]}]}"#).as_deref(), Some("a[1].b[0]"));
     }
 
     #[test]
