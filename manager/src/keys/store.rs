@@ -30,15 +30,7 @@ pub async fn find_by_api_key(
     vault: &Vault,
     api_key: &str,
 ) -> Result<Option<OpenedKey>, DbError> {
-    let row = sqlx::query(AssertSqlSafe(format!(
-        "-- keys.find_by_api_key
-         SELECT {COLUMNS} FROM keys WHERE api_key = $1"
-    )))
-    .bind(api_key)
-    .fetch_optional(&mut *conn)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    let key = complete(conn, &row).await?;
+    let Some(key) = find(conn, "find_by_api_key", "api_key", api_key).await? else { return Ok(None) };
     let secrets = open_secrets(vault, &key)?;
     Ok(Some(OpenedKey { key, secrets }))
 }
@@ -64,11 +56,17 @@ pub(super) fn purpose(secret_id: &str) -> String {
 
 /// The key of that id.
 pub async fn by_id(conn: &mut Conn, id: &CredentialId) -> Result<Option<Key>, DbError> {
+    find(conn, "by_id", "id", id.as_str()).await
+}
+
+async fn find(conn: &mut Conn, name: &str, column: &str, value: &str) -> Result<Option<Key>, DbError> {
     let row = sqlx::query(AssertSqlSafe(format!(
-        "-- keys.by_id
-         SELECT {COLUMNS} FROM keys WHERE id = $1"
+        "-- keys.{name}
+         SELECT {COLUMNS}
+           FROM keys
+          WHERE {column} = $1"
     )))
-    .bind(id.as_str())
+    .bind(value)
     .fetch_optional(&mut *conn)
     .await?;
     match row {

@@ -144,21 +144,41 @@ pub(super) async fn delete(app: &App, by: &str, ids: BTreeSet<CredentialId>) -> 
     }
     let now = app.now();
     let mut tx = app.db.write("x_api_keys.delete").await?;
+    delete_in(&mut tx, by, ids, now).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Deletes all keys of a client within the caller's transaction, and returns what they were.
+pub async fn delete_all_of(
+    conn: &mut Conn,
+    by: &str,
+    client: &ClientId,
+    now: UnixMillis,
+) -> Result<Vec<XApiKey>, XApiKeyError> {
+    let keys = store::of_client(conn, client).await?;
+    delete_in(conn, by, keys.into_iter().map(|key| key.id).collect(), now).await
+}
+
+async fn delete_in(
+    conn: &mut Conn,
+    by: &str,
+    ids: BTreeSet<CredentialId>,
+    now: UnixMillis,
+) -> Result<Vec<XApiKey>, XApiKeyError> {
     let (mut keys, mut missing) = (Vec::with_capacity(ids.len()), Vec::new());
     for id in ids {
-        let key = store::by_id(&mut tx, &id).await?;
         // Somebody else may be quicker between the two.
-        match key {
-            Some(key) if store::delete(&mut tx, &id).await? => keys.push(key),
+        match store::by_id(conn, &id).await? {
+            Some(key) if store::delete(conn, &id).await? => keys.push(key),
             Some(_) | None => missing.push(id),
         }
     }
     if !missing.is_empty() {
         return Err(XApiKeyError::NotFound { ids: missing });
     }
-    record(&mut tx, by, "x_api_keys.delete", &keys, now).await?;
-    tx.commit().await?;
-    Ok(())
+    record(conn, by, "x_api_keys.delete", &keys, now).await?;
+    Ok(keys)
 }
 
 /// What there is to know about the key of that text.

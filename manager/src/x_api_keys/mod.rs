@@ -10,7 +10,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use actions::XApiKeyError;
+pub use actions::{XApiKeyError, delete_all_of};
 pub use http::routes;
 pub use model::{XApiKey, is_x_api_key};
-pub use store::{find_by_sha256, note_used};
+pub use store::{find_by_sha256, note_used, of_client};

@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::model::{Alias, Origin, Trace, XApiKey};
-use crate::db::{Conn, DbError, like_pattern, placeholders};
+use crate::db::{Conn, DbError, MAX_IN, like_pattern, placeholders};
 
 const COLUMNS: &str = "id, client_id, alias, sha256, mask, effective_at, expires_at, origin, last_used_at, \
      created_at, created_by";
@@ -67,6 +67,21 @@ pub(super) async fn list(
     .bind(filter.client.as_deref().unwrap_or_default())
     .bind(like_pattern(filter.keyword.as_deref()))
     .bind(limit + 1)
+    .fetch_all(&mut *conn)
+    .await?;
+    complete(conn, &rows).await
+}
+
+/// All keys of a client, by id.
+pub async fn of_client(conn: &mut Conn, client: &ClientId) -> Result<Vec<XApiKey>, DbError> {
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "-- x_api_keys.of_client
+         SELECT {COLUMNS}
+           FROM x_api_keys
+          WHERE client_id = $1
+          ORDER BY id"
+    )))
+    .bind(client.as_str())
     .fetch_all(&mut *conn)
     .await?;
     complete(conn, &rows).await
@@ -187,22 +202,22 @@ async fn complete(conn: &mut Conn, rows: &[AnyRow]) -> Result<Vec<XApiKey>, DbEr
 /// The groups of the keys in `rows`, by the id of the key.
 async fn groups_of(conn: &mut Conn, rows: &[AnyRow]) -> Result<BTreeMap<String, BTreeSet<GroupId>>, DbError> {
     let mut groups: BTreeMap<String, BTreeSet<GroupId>> = BTreeMap::new();
-    if rows.is_empty() {
-        return Ok(groups);
-    }
-    let sql = format!(
-        "-- x_api_keys.groups_of
-         SELECT x_api_key_id, group_id
-           FROM x_api_key_groups
-          WHERE x_api_key_id IN ({})",
-        placeholders(1, rows.len())
-    );
-    let mut query = sqlx::query(AssertSqlSafe(sql));
-    for row in rows {
-        query = query.bind(row.try_get::<String, _>("id")?);
-    }
-    for row in &query.fetch_all(conn).await? {
-        groups.entry(row.try_get("x_api_key_id")?).or_default().insert(GroupId(row.try_get("group_id")?));
+    for rows in rows.chunks(MAX_IN) {
+        let sql = format!(
+            "-- x_api_keys.groups_of
+             SELECT x_api_key_id, group_id
+               FROM x_api_key_groups
+              WHERE x_api_key_id IN ({})",
+            placeholders(1, rows.len())
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for row in rows {
+            query = query.bind(row.try_get::<String, _>("id")?);
+        }
+        for row in &query.fetch_all(&mut *conn).await? {
+            let group = GroupId(row.try_get("group_id")?);
+            groups.entry(row.try_get("x_api_key_id")?).or_default().insert(group);
+        }
     }
     Ok(groups)
 }

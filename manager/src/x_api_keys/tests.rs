@@ -266,6 +266,64 @@ async fn a_pasted_key_tells_its_client_dates_groups_and_apis_and_an_unknown_one_
     }
 }
 
+#[tokio::test]
+async fn an_empty_effective_date_is_today_and_a_later_one_is_waited_for() {
+    for world in World::both_with(|config| config.time_zone = "Asia/Taipei".into()).await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let [own, _] = shop(&admin, "").await;
+        let from = async |date: Value| {
+            let mut body = wanted(&own);
+            body["effective_date"] = date;
+            admin.post(PATH, body).await.expect(201)
+        };
+        // 2026-01-15T00:00Z is 08:00 of that day in Taipei.
+        for today in [json!(""), Value::Null, json!("2026-01-15")] {
+            let made = from(today).await;
+            assert_eq!(
+                (&made["effective_date"], &made["effective_at"], &made["state"]),
+                (&json!("2026-01-15"), &json!(World::START.0 - 8 * 3_600_000), &json!("active"))
+            );
+        }
+        let made = from(json!("2026-01-16")).await;
+        assert_eq!(made["state"], "not_effective");
+        let path = format!("{PATH}/{}", made["id"].as_str().expect("an id"));
+        let state = async || admin.get(&path).await.expect(200)["state"].clone();
+        world.advance_ms(16 * 3_600_000 - 1);
+        assert_eq!(state().await, "not_effective");
+        world.advance_ms(1);
+        assert_eq!(state().await, "active");
+        // 2026-02-01 is its last day.
+        world.advance_ms(17 * 86_400_000 - 1);
+        assert_eq!(state().await, "active");
+        world.advance_ms(1);
+        assert_eq!(state().await, "expired");
+    }
+}
+
+#[tokio::test]
+async fn all_keys_of_a_client_are_deleted_together_with_what_the_caller_does() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let [own, _] = shop(&admin, "").await;
+        key(&admin, &own, "one").await;
+        key(&admin, &own, "two").await;
+        let delete = async |commits: bool| {
+            let mut tx = world.app.db.write("test.delete").await.expect("a transaction");
+            let acme = gate::id::ClientId::from("acme");
+            let gone = super::delete_all_of(&mut tx, "test", &acme, world.app.now()).await;
+            if commits {
+                tx.commit().await.expect("committed");
+            }
+            gone.expect("deleted").len()
+        };
+        assert_eq!(delete(false).await, 2);
+        assert_eq!(aliases(&admin.get(PATH).await.expect(200)), ["one", "two"]);
+        assert_eq!(delete(true).await, 2);
+        assert_eq!(aliases(&admin.get(PATH).await.expect(200)), [""; 0]);
+        assert_eq!(delete(true).await, 0);
+    }
+}
+
 /// What digiRunner keeps of the key `YjNmNzYzNzEtMTQwNC00OTM5LTliODEtZWY3MjM4NmRkNGJm`.
 fn from_digirunner(group: &str) -> Value {
     json!({
