@@ -53,7 +53,7 @@ fn management() -> Routes {
         .merge(applications::routes())
         .merge(approvals::routes())
         .merge(audit::routes())
-        .merge(catalog::import_routes())
+        .merge(catalog::routes())
         .merge(clients::scopes::routes())
         .merge(clients::token_settings::routes())
         .merge(gateways::routes())
@@ -65,7 +65,7 @@ fn management() -> Routes {
 }
 
 fn undescribed() -> Router<App> {
-    Router::new().merge(catalog::routes()).merge(clients::routes())
+    Router::new().merge(clients::routes())
 }
 
 /// The gateway API: what filters call.

@@ -1,16 +1,14 @@
 //! The routes of the catalogue, and its refusals as problem documents.
 
-use axum::Router;
-
 use super::apis::ClashKind;
 use super::error::CatalogError;
 use super::groups::GroupKind;
 use super::{apis, groups, scopes};
-use crate::app::App;
+use crate::http::Routes;
 use crate::problem::Problem;
 
 /// Everything about APIs, groups and scopes.
-pub fn routes() -> Router<App> {
+pub fn routes() -> Routes {
     apis::routes().merge(groups::routes()).merge(scopes::routes())
 }
 

@@ -17,7 +17,6 @@ mod model;
 mod scopes;
 mod store;
 
-pub use apis::import::routes as import_routes;
 pub use apis::{
     Api, ApiName, ApiSource, ApiSummary, Entries, MAX_HOSTS, MAX_METHODS, PathRuleSchema, api, entries,
     known_apis,

@@ -1,12 +1,20 @@
 //! What the nouns of the catalogue share: security levels, and texts for people.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::openapi::schema::schema_of;
 
 /// Characters of a description at most.
 pub const MAX_DESCRIPTION: usize = 500;
 
+/// A description: several lines, or none.
+pub enum Description {}
+
+schema_of! { Description as CatalogDescription: text(0, MAX_DESCRIPTION) }
+
 /// Levels are ordered: a client of one level may be given groups of that level and below.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum SecurityLevel {
     /// The lowest: what clients and groups begin with.

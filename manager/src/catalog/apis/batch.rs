@@ -10,9 +10,15 @@ use crate::app::App;
 use crate::catalog::error::CatalogError;
 use crate::catalog::held::hold;
 use crate::db::Conn;
+use crate::openapi::schema::schema_of;
 
 /// APIs of one batch at most.
 pub const MAX_BATCH: usize = 1_000;
+
+/// The uids of a batch.
+pub enum Uids {}
+
+schema_of! { Uids as BatchUids: list::<String>(1, MAX_BATCH) }
 
 /// What is to become of many APIs.
 #[derive(Clone, Debug, Default)]

@@ -1,56 +1,77 @@
 //! `/api/v1/apis`.
 
-use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use gate::id::{ApiUid, GroupId};
 use gate::request::CredentialKind;
 use gate::wire::directory::{Audience, PathRule};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 
 use super::actions::{self, ApiFields, NewApi};
-use super::batch::{self, Batch};
+use super::batch::{self, Batch, Uids};
+use super::import;
 use super::matching;
-use super::model::{Api, ApiSource};
+use super::model::{Api, ApiId, ApiSource, ApiTitle, Hosts, Labels, Methods, Module};
+use super::path::PathRuleSchema;
 use super::schedule::Moment;
 use super::store::{AcceptedCredential, ApiFilter};
 use crate::app::App;
+use crate::catalog::model::Description;
 use crate::http::{
-    Actor, IfMatch, Json, Page, Path, Permission, Query, Versioned, nullable, page_cursor, page_limit,
+    Actor, Created, IfMatch, Json, NoContent, Page, Path, Permission, Query, Routes, Versioned, nullable,
+    page_cursor, page_limit,
 };
+use crate::openapi::wire;
 use crate::problem::Problem;
 
 /// Everything about APIs.
-pub fn routes() -> Router<App> {
-    Router::new()
-        .route("/api/v1/apis", get(list_apis).post(create_api))
-        .route("/api/v1/apis/batch", post(change_batch))
-        .route("/api/v1/apis/{uid}", get(show_api).patch(update_api).delete(delete_api))
+pub fn routes() -> Routes {
+    Routes::of("catalog")
+        .permitted(&[Permission::CatalogRead], routes!(list_apis))
+        .permitted(&[Permission::CatalogWrite], routes!(create_api))
+        .permitted(&[Permission::CatalogWrite], routes!(change_batch))
+        .merge(import::routes())
         .merge(matching::routes())
+        .permitted(&[Permission::CatalogRead], routes!(show_api))
+        .permitted(&[Permission::CatalogWrite], routes!(update_api, delete_api))
 }
 
-#[derive(Serialize)]
+/// An API. Instants are UTC ms.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Api)]
 struct ApiView {
+    #[schema(value_type = String)]
     uid: ApiUid,
     module: String,
     id: String,
     name: String,
     description: String,
+    /// Empty: every host.
     hosts: Vec<String>,
+    /// Empty: every method.
     methods: Vec<String>,
+    #[schema(value_type = PathRuleSchema)]
     path: PathRule,
+    #[schema(value_type = Vec<wire::CredentialKind>)]
     accepts: Vec<CredentialKind>,
+    /// No credential is asked for.
     no_auth: bool,
+    /// false: calls are answered 503.
     enabled: bool,
+    #[schema(value_type = wire::Audience)]
     audience: Audience,
+    /// Form and multipart bodies go unsigned under DGRK.
     unsigned_forms: bool,
     labels: Vec<String>,
+    /// When it becomes enabled by itself; null: not planned.
     enable_at: Option<i64>,
+    /// When it becomes disabled by itself; null: not planned.
     disable_at: Option<i64>,
     source: ApiSource,
+    #[schema(value_type = Vec<String>)]
     groups: Vec<GroupId>,
+    #[schema(value_type = Vec<String>)]
     scopes: Vec<GroupId>,
     created_at: i64,
     updated_at: i64,
@@ -86,34 +107,55 @@ impl From<Api> for ApiView {
     }
 }
 
-#[derive(Deserialize)]
+/// A new API.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ApiCreate)]
 struct CreateApi {
+    #[schema(value_type = Module)]
     module: String,
+    #[schema(value_type = ApiId)]
     id: String,
+    /// Default: the id.
+    #[schema(value_type = Option<ApiTitle>)]
     name: Option<String>,
+    #[schema(value_type = Option<Description>)]
     description: Option<String>,
+    #[schema(value_type = Option<Hosts>)]
     hosts: Option<Vec<String>>,
+    #[schema(value_type = Option<Methods>)]
     methods: Option<Vec<String>>,
+    #[schema(value_type = PathRuleSchema)]
     path: PathRule,
+    /// None together with `no_auth: true`, else one at least.
+    #[schema(value_type = Option<Vec<wire::CredentialKind>>)]
     accepts: Option<Vec<CredentialKind>>,
     no_auth: Option<bool>,
     enabled: Option<bool>,
+    #[schema(value_type = Option<wire::Audience>)]
     audience: Option<Audience>,
     unsigned_forms: Option<bool>,
+    #[schema(value_type = Option<Labels>)]
     labels: Option<Vec<String>>,
+    /// `2026-02-01` or `2026-02-01T08:00` in the installation's zone, `2026-02-01T08:00:00Z`, or UTC ms.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Moment>)]
     enable_at: Option<Option<Moment>>,
+    /// The same.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Moment>)]
     disable_at: Option<Option<Moment>>,
 }
 
+/// Register an API.
+#[utoipa::path(post, path = "/api/v1/apis", responses(
+    (status = 409, description = "`api_exists`, `same_place` or `ambiguous_path`"),
+))]
 async fn create_api(
     State(app): State<App>,
     actor: Actor,
     Json(body): Json<CreateApi>,
-) -> Result<Response, Problem> {
-    actor.require(Permission::CatalogWrite)?;
+) -> Result<Created<Versioned<ApiView>>, Problem> {
     let new = NewApi {
         module: body.module,
         id: body.id,
@@ -137,29 +179,48 @@ async fn create_api(
     let api = actions::create(&app, &actor.audit_name(), new).await?;
     let location = format!("/api/v1/apis/{}", api.uid);
     let answer = Versioned(api.version, ApiView::from(api));
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], answer).into_response())
+    Ok(Created(location, answer))
 }
 
-#[derive(Deserialize)]
+/// What is to change of an API.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ApiUpdate)]
 struct UpdateApi {
+    #[schema(value_type = Option<ApiTitle>)]
     name: Option<String>,
+    #[schema(value_type = Option<Description>)]
     description: Option<String>,
+    #[schema(value_type = Option<Hosts>)]
     hosts: Option<Vec<String>>,
+    #[schema(value_type = Option<Methods>)]
     methods: Option<Vec<String>>,
+    #[schema(value_type = Option<PathRuleSchema>)]
     path: Option<PathRule>,
+    /// None together with `no_auth: true`, else one at least.
+    #[schema(value_type = Option<Vec<wire::CredentialKind>>)]
     accepts: Option<Vec<CredentialKind>>,
     no_auth: Option<bool>,
     enabled: Option<bool>,
+    #[schema(value_type = Option<wire::Audience>)]
     audience: Option<Audience>,
     unsigned_forms: Option<bool>,
+    #[schema(value_type = Option<Labels>)]
     labels: Option<Vec<String>>,
+    /// `2026-02-01` or `2026-02-01T08:00` in the installation's zone, `2026-02-01T08:00:00Z`, or UTC ms.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Moment>)]
     enable_at: Option<Option<Moment>>,
+    /// The same.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Moment>)]
     disable_at: Option<Option<Moment>>,
 }
 
+/// Change an API; what is absent stays.
+#[utoipa::path(patch, path = "/api/v1/apis/{uid}", params(IfMatch), responses(
+    (status = 409, description = "`same_place` or `ambiguous_path`"),
+))]
 async fn update_api(
     State(app): State<App>,
     actor: Actor,
@@ -167,7 +228,6 @@ async fn update_api(
     expected: IfMatch,
     Json(body): Json<UpdateApi>,
 ) -> Result<Versioned<ApiView>, Problem> {
-    actor.require(Permission::CatalogWrite)?;
     let fields = ApiFields {
         name: body.name,
         description: body.description,
@@ -187,43 +247,46 @@ async fn update_api(
     Ok(Versioned(api.version, api.into()))
 }
 
+/// Remove an API, from its groups and scopes too.
+#[utoipa::path(delete, path = "/api/v1/apis/{uid}", params(IfMatch))]
 async fn delete_api(
     State(app): State<App>,
     actor: Actor,
     Path(uid): Path<String>,
     expected: IfMatch,
-) -> Result<StatusCode, Problem> {
-    actor.require(Permission::CatalogWrite)?;
+) -> Result<NoContent, Problem> {
     actions::delete(&app, &actor.audit_name(), &uid, expected.0).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
-async fn show_api(
-    State(app): State<App>,
-    actor: Actor,
-    Path(uid): Path<String>,
-) -> Result<Versioned<ApiView>, Problem> {
-    actor.require(Permission::CatalogRead)?;
+/// Show an API.
+#[utoipa::path(get, path = "/api/v1/apis/{uid}")]
+async fn show_api(State(app): State<App>, Path(uid): Path<String>) -> Result<Versioned<ApiView>, Problem> {
     let api = actions::show(&app, &uid).await?;
     Ok(Versioned(api.version, api.into()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct ListApis {
     limit: Option<u32>,
     cursor: Option<String>,
+    /// In module, id, name, description or path; of whatever case.
     keyword: Option<String>,
     module: Option<String>,
+    /// A group or scope that contains them.
     group: Option<String>,
+    /// A whole label, of whatever case.
     label: Option<String>,
+    #[param(inline)]
     source: Option<ApiSource>,
     enabled: Option<bool>,
+    #[param(inline)]
     credential: Option<CredentialName>,
 }
 
-/// `no_auth`, or a credential.
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// What an API accepts.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum CredentialName {
     NoAuth,
@@ -245,12 +308,12 @@ impl From<CredentialName> for AcceptedCredential {
     }
 }
 
+/// List APIs by module and id.
+#[utoipa::path(get, path = "/api/v1/apis", params(ListApis))]
 async fn list_apis(
     State(app): State<App>,
-    actor: Actor,
     Query(query): Query<ListApis>,
 ) -> Result<Json<Page<ApiView>>, Problem> {
-    actor.require(Permission::CatalogRead)?;
     let limit = page_limit(query.limit)?;
     let after = page_cursor(query.cursor.as_deref())?;
     let filter = ApiFilter {
@@ -266,9 +329,10 @@ async fn list_apis(
     Ok(Json(Page::new(apis, limit, Api::title).map(ApiView::from)))
 }
 
-/// What a batch is narrowed by, as a list is.
-#[derive(Deserialize)]
+/// The conditions of a list; one at least.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ApiFilter)]
 struct BatchFilter {
     keyword: Option<String>,
     module: Option<String>,
@@ -294,31 +358,39 @@ impl From<BatchFilter> for ApiFilter {
 }
 
 /// Which APIs (`uids` or `filter`), and what is to become of them.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ApiBatch)]
 struct ChangeBatch {
+    /// These; or
+    #[schema(value_type = Option<Uids>)]
     uids: Option<Vec<ApiUid>>,
+    /// those that fit.
     filter: Option<BatchFilter>,
     enabled: Option<bool>,
+    #[schema(value_type = Option<Vec<wire::CredentialKind>>)]
     accepts: Option<Vec<CredentialKind>>,
     no_auth: Option<bool>,
 }
 
 /// What became of a batch.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApiBatchOutcome)]
 struct BatchView {
     /// APIs that were meant.
     matched: usize,
     /// Those that were not so already.
+    #[schema(value_type = Vec<String>)]
     changed: Vec<ApiUid>,
 }
 
+/// Switch many APIs, or what they accept: all of them or none.
+#[utoipa::path(post, path = "/api/v1/apis/batch")]
 async fn change_batch(
     State(app): State<App>,
     actor: Actor,
     Json(body): Json<ChangeBatch>,
 ) -> Result<Json<BatchView>, Problem> {
-    actor.require(Permission::CatalogWrite)?;
     let batch = Batch {
         uids: body.uids,
         filter: body.filter.map(ApiFilter::from),

@@ -5,8 +5,10 @@ use gate::request::{CredentialKind, normal_host};
 use gate::time::UnixMillis;
 use gate::wire::directory::{ApiEntry, Audience, PathRule};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::catalog::model::{folded, parse_text};
+use crate::openapi::schema::schema_of;
 
 /// Characters of a module's name at most.
 pub const MAX_MODULE: usize = 150;
@@ -18,10 +20,43 @@ pub const MAX_API_NAME: usize = 255;
 pub const MAX_HOSTS: usize = 32;
 /// Methods of one API at most.
 pub const MAX_METHODS: usize = 16;
+/// Characters of a host at most, brackets of an address and a trailing dot among them.
+const MAX_HOST: usize = 254;
+/// Characters of a method at most.
+const MAX_METHOD: usize = 32;
 /// Labels of one API at most.
 pub const MAX_LABELS: usize = 10;
 /// Characters of a label at most.
 pub const MAX_LABEL: usize = 50;
+
+/// A module's name.
+pub enum Module {}
+/// An API's id within its module.
+pub enum ApiId {}
+/// An API's name.
+pub enum ApiTitle {}
+/// A host name or address, without scheme, port and path.
+pub enum Host {}
+/// Empty: every host.
+pub enum Hosts {}
+/// An HTTP method.
+pub enum Method {}
+/// Empty: every method.
+pub enum Methods {}
+/// A label.
+pub enum Label {}
+/// Each once, whatever its case.
+pub enum Labels {}
+
+schema_of! { Module: text_of("A-Za-z0-9_.-", 1, MAX_MODULE) }
+schema_of! { ApiId: text_of("A-Za-z0-9_.-", 1, MAX_API_ID) }
+schema_of! { ApiTitle: lines(MAX_API_NAME) }
+schema_of! { Host: text(1, MAX_HOST) }
+schema_of! { Hosts: list::<Host>(0, MAX_HOSTS) }
+schema_of! { Method as HttpMethod: text_of("A-Za-z-", 1, MAX_METHOD) }
+schema_of! { Methods: list::<Method>(0, MAX_METHODS) }
+schema_of! { Label: line(MAX_LABEL) }
+schema_of! { Labels: list::<Label>(0, MAX_LABELS) }
 
 /// A registered API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +108,7 @@ pub struct Api {
 }
 
 /// How an API came into the catalogue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ApiSource {
     /// An operator entered it.
@@ -224,7 +259,7 @@ pub fn parse_methods(methods: &[String]) -> Result<Vec<String>, String> {
     for method in methods {
         let text = method.to_ascii_uppercase();
         if text.is_empty()
-            || text.len() > 32
+            || text.len() > MAX_METHOD
             || !text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
         {
             return Err(format!("{method:?} is no HTTP method, e.g. GET"));

@@ -7,7 +7,11 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer};
 
 use super::model::Api;
+use crate::openapi::schema::schema_of;
 use crate::validity::parse_date;
+
+/// 9999-12-30T22:00:00.999Z, the calendar's last instant.
+const LATEST_MS: i64 = 253_402_207_200_999;
 
 /// A moment as operators name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub enum Moment {
     /// By the clock of the installation's zone; a date is the beginning of its day.
     Local(DateTime),
 }
+
+schema_of! { Moment: either([text(10, 64), number(0, LATEST_MS)]) }
 
 /// A switch that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +62,7 @@ impl Moment {
                 UnixMillis(zoned.timestamp().as_millisecond())
             }
         };
-        Timestamp::from_millisecond(at.0).map_err(|_| "lies beyond the calendar".to_string())?;
-        Ok(at)
+        if (0..=LATEST_MS).contains(&at.0) { Ok(at) } else { Err("lies beyond the calendar".into()) }
     }
 }
 

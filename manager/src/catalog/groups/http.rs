@@ -1,59 +1,67 @@
 //! `/api/v1/groups`. What a group says of itself in JSON, scopes say too.
 
-use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use gate::id::{ApiUid, GroupId};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 
 use super::actions::{self, GroupFields};
-use super::model::{Group, GroupKind};
+use super::model::{Group, GroupAlias, GroupApis, GroupKind, GroupName};
 use super::store::GroupFilter;
 use crate::app::App;
 use crate::catalog::SecurityLevel;
-use crate::http::{Actor, IfMatch, Json, Page, Path, Permission, Query, Versioned, page_cursor, page_limit};
+use crate::catalog::model::Description;
+use crate::http::{
+    Actor, Created, IfMatch, Json, NoContent, Page, Path, Permission, Query, Routes, Versioned, page_cursor,
+    page_limit,
+};
 use crate::problem::Problem;
 
 /// Everything about groups.
-pub fn routes() -> Router<App> {
-    Router::new()
-        .route("/api/v1/groups", get(list_groups).post(create_group))
-        .route("/api/v1/groups/{id}", get(show_group).patch(update_group).delete(delete_group))
+pub fn routes() -> Routes {
+    Routes::of("catalog")
+        .permitted(&[Permission::CatalogRead], routes!(list_groups))
+        .permitted(&[Permission::CatalogWrite], routes!(create_group))
+        .permitted(&[Permission::CatalogRead], routes!(show_group))
+        .permitted(&[Permission::CatalogWrite], routes!(update_group, delete_group))
 }
 
+/// List groups by name.
+#[utoipa::path(get, path = "/api/v1/groups", params(ListGroups))]
 async fn list_groups(
     State(app): State<App>,
-    actor: Actor,
     Query(query): Query<ListGroups>,
 ) -> Result<Json<Page<GroupView>>, Problem> {
-    actor.require(Permission::CatalogRead)?;
     query.page(&app, GroupKind::Group).await.map(Json)
 }
 
+/// Make a group.
+#[utoipa::path(post, path = "/api/v1/groups", responses(
+    (status = 409, description = "`group_exists`"),
+))]
 async fn create_group(
     State(app): State<App>,
     actor: Actor,
     Json(body): Json<CreateGroup>,
-) -> Result<Response, Problem> {
-    actor.require(Permission::CatalogWrite)?;
+) -> Result<Created<Versioned<GroupView>>, Problem> {
     let group = actions::create(&app, &actor.audit_name(), GroupKind::Group, body.into()).await?;
     let location = format!("/api/v1/groups/{}", group.id);
     let answer = Versioned(group.version, GroupView::from(group));
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], answer).into_response())
+    Ok(Created(location, answer))
 }
 
-async fn show_group(
-    State(app): State<App>,
-    actor: Actor,
-    Path(id): Path<String>,
-) -> Result<Versioned<GroupView>, Problem> {
-    actor.require(Permission::CatalogRead)?;
+/// Show a group.
+#[utoipa::path(get, path = "/api/v1/groups/{id}")]
+async fn show_group(State(app): State<App>, Path(id): Path<String>) -> Result<Versioned<GroupView>, Problem> {
     let group = actions::show(&app, GroupKind::Group, &id).await?;
     Ok(Versioned(group.version, group.into()))
 }
 
+/// Change a group; what is absent stays.
+#[utoipa::path(patch, path = "/api/v1/groups/{id}", params(IfMatch), responses(
+    (status = 409, description = "`group_exists`"),
+))]
 async fn update_group(
     State(app): State<App>,
     actor: Actor,
@@ -61,31 +69,36 @@ async fn update_group(
     expected: IfMatch,
     Json(body): Json<UpdateGroup>,
 ) -> Result<Versioned<GroupView>, Problem> {
-    actor.require(Permission::CatalogWrite)?;
     let (by, kind) = (actor.audit_name(), GroupKind::Group);
     let group = actions::update(&app, &by, kind, &id, expected.0, body.into()).await?;
     Ok(Versioned(group.version, group.into()))
 }
 
+/// Delete a group that nobody has been given.
+#[utoipa::path(delete, path = "/api/v1/groups/{id}", params(IfMatch), responses(
+    (status = 409, description = "`group_in_use`: `detail` names who has it"),
+))]
 async fn delete_group(
     State(app): State<App>,
     actor: Actor,
     Path(id): Path<String>,
     expected: IfMatch,
-) -> Result<StatusCode, Problem> {
-    actor.require(Permission::CatalogWrite)?;
+) -> Result<NoContent, Problem> {
     actions::delete(&app, &actor.audit_name(), GroupKind::Group, &id, expected.0).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
-/// A group or a scope.
-#[derive(Serialize)]
+/// A group or a scope. Instants are UTC ms.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Group)]
 pub(in crate::catalog) struct GroupView {
+    #[schema(value_type = String)]
     id: GroupId,
     name: String,
     alias: String,
     description: String,
     security_level: SecurityLevel,
+    #[schema(value_type = Vec<String>)]
     apis: Vec<ApiUid>,
     created_at: i64,
     updated_at: i64,
@@ -109,13 +122,20 @@ impl From<Group> for GroupView {
 }
 
 /// A new group or scope.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = GroupCreate)]
 pub(in crate::catalog) struct CreateGroup {
+    #[schema(value_type = GroupName)]
     name: String,
+    /// Default: the name.
+    #[schema(value_type = Option<GroupAlias>)]
     alias: Option<String>,
+    #[schema(value_type = Option<Description>)]
     description: Option<String>,
     security_level: Option<SecurityLevel>,
+    /// All of them.
+    #[schema(value_type = Option<GroupApis>)]
     apis: Option<Vec<ApiUid>>,
 }
 
@@ -132,13 +152,19 @@ impl From<CreateGroup> for GroupFields {
 }
 
 /// What is to change of a group or scope; what is absent stays.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = GroupUpdate)]
 pub(in crate::catalog) struct UpdateGroup {
+    #[schema(value_type = Option<GroupName>)]
     name: Option<String>,
+    #[schema(value_type = Option<GroupAlias>)]
     alias: Option<String>,
+    #[schema(value_type = Option<Description>)]
     description: Option<String>,
     security_level: Option<SecurityLevel>,
+    /// All of them.
+    #[schema(value_type = Option<GroupApis>)]
     apis: Option<Vec<ApiUid>>,
 }
 
@@ -155,13 +181,18 @@ impl From<UpdateGroup> for GroupFields {
 }
 
 /// What a list is narrowed by.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(in crate::catalog) struct ListGroups {
     limit: Option<u32>,
     cursor: Option<String>,
+    /// In name, alias or description; of whatever case.
     keyword: Option<String>,
+    /// Those that a client of this security level may be given.
+    #[param(inline)]
     offered_to: Option<SecurityLevel>,
+    /// Those that contain this API.
+    #[param(value_type = Option<String>)]
     api: Option<ApiUid>,
 }
 

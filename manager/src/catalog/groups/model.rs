@@ -4,11 +4,23 @@ use gate::id::{ApiUid, GroupId};
 use gate::time::UnixMillis;
 
 use crate::catalog::SecurityLevel;
+use crate::openapi::schema::schema_of;
 
 /// Characters of a group's name and alias at most.
 pub const MAX_GROUP_NAME: usize = 50;
 /// APIs of one group at most.
 pub const MAX_GROUP_APIS: usize = 2_000;
+
+/// The name of a group or a scope.
+pub enum GroupName {}
+/// What people call a group or a scope.
+pub enum GroupAlias {}
+/// The uids of the APIs of a group or a scope.
+pub enum GroupApis {}
+
+schema_of! { GroupName: text_of("A-Za-z0-9_-", 1, MAX_GROUP_NAME) }
+schema_of! { GroupAlias: lines(MAX_GROUP_NAME) }
+schema_of! { GroupApis: list::<String>(0, MAX_GROUP_APIS) }
 
 /// A set of APIs.
 #[derive(Clone, Debug, PartialEq, Eq)]

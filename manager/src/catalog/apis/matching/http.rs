@@ -1,24 +1,25 @@
 //! `/api/v1/apis/match`
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
 use gate::id::ApiUid;
 use gate::wire::directory::{ApiEntry, PathRule};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 
 use super::actions::explain_match;
 use super::model::{Explanation, NearMiss, Refusal};
 use crate::app::App;
-use crate::http::{Actor, Json, Permission, Query};
+use crate::catalog::PathRuleSchema;
+use crate::http::{Json, Permission, Query, Routes};
 use crate::problem::Problem;
 
 /// What explains requests.
-pub fn routes() -> Router<App> {
-    Router::new().route("/api/v1/apis/match", get(match_request))
+pub fn routes() -> Routes {
+    Routes::of("catalog").permitted(&[Permission::CatalogRead], routes!(match_request))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct MatchQuery {
     /// E.g. GET.
@@ -28,7 +29,8 @@ struct MatchQuery {
 }
 
 /// What gates do with a request before they look at its credential.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Match)]
 struct MatchView {
     method: String,
     /// As it is compared; empty: none was named.
@@ -44,36 +46,47 @@ struct MatchView {
 }
 
 /// An API and where it answers.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Place)]
 struct PlaceView {
+    #[schema(value_type = String)]
     uid: ApiUid,
     module: String,
     id: String,
     hosts: Vec<String>,
     methods: Vec<String>,
+    #[schema(value_type = PathRuleSchema)]
     path: PathRule,
     enabled: bool,
 }
 
-#[derive(Serialize)]
+/// Why gates refuse it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MatchRefusal)]
 struct RefusalView {
+    /// HTTP status, where refusals are problem documents.
     status: u16,
     code: &'static str,
     reason: String,
 }
 
-#[derive(Serialize)]
+/// An API that nearly answers, and why it does not.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NearMiss)]
 struct NearMissView {
     api: PlaceView,
     reasons: Vec<String>,
 }
 
+/// Which API does a request mean?
+///
+/// Answered by what gates choose with: the API and its rule, or why the request is refused, and
+/// what nearly fits.
+#[utoipa::path(get, path = "/api/v1/apis/match", params(MatchQuery))]
 async fn match_request(
     State(app): State<App>,
-    actor: Actor,
     Query(query): Query<MatchQuery>,
 ) -> Result<Json<MatchView>, Problem> {
-    actor.require(Permission::CatalogRead)?;
     Ok(Json(explain_match(&app, &query.method, &query.url).await?.into()))
 }
 
