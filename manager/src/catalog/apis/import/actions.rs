@@ -196,7 +196,7 @@ fn refusal(reading: &Reading, conflicts: &[Conflict], options: &Options) -> Opti
     }
     if !reading.unsupported.is_empty() {
         let all: Vec<_> =
-            reading.unsupported.iter().map(|one| format!("{} {}", one.operation, one.reason)).collect();
+            reading.unsupported.iter().map(|one| format!("{}: {}", one.operation, one.reason)).collect();
         return Some(ImportError::Unsupported(format!("{}. {LEAVE_OUT}", some_of(&all))));
     }
     None

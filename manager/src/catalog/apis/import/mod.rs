@@ -1,7 +1,7 @@
 //! APIs from an OpenAPI 3 document: each operation becomes one API of a module.
 //!
 //! A document is read (`document.rs`), its operations become planned APIs (`operations.rs`, with
-//! `servers.rs` and `access.rs`), and these are compared with what the catalogue holds
+//! `servers.rs`, `paths.rs` and `access.rs`), and these are compared with what the catalogue holds
 //! (`plan.rs`). A dry run ends there and says so (`report.rs`); the real import does what the plan
 //! says, in one transaction.
 //!
@@ -17,10 +17,12 @@ mod document;
 mod http;
 mod model;
 mod operations;
+mod paths;
 mod plan;
 mod report;
 mod servers;
 mod store;
+mod texts;
 
 pub use http::routes;
 

@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gate::request::{guard_path, normal_path};
-use gate::wire::directory::PathRule;
 use serde_json::{Map, Value};
 
 use super::access::access;
 use super::document::Document;
 use super::model::{MAX_OPERATIONS, Options, Planned, Reading, Refused, Unsupported};
-use super::servers::{self, Chosen, Place};
+use super::paths::path_rule;
+use super::servers::{self, Chosen};
+use super::texts::{folded, lines, one_line, shortened};
 use crate::catalog::apis::model::{ApiName, MAX_API_NAME, parse_methods};
-use crate::catalog::apis::path::check_path;
 use crate::catalog::model::MAX_DESCRIPTION;
 
 /// Fields of a path item that are operations, in the order in which they are listed.
@@ -158,7 +157,7 @@ impl Source<'_> {
         let servers =
             [self.operation.get("servers"), self.item.get("servers"), self.document.root().get("servers")];
         let place = servers::place(servers.into_iter().flatten().next(), self.chosen, warnings)?;
-        let path = path_rule(&place, self.path)?;
+        let path = path_rule(&place.base_path, self.path)?;
         self.check_parameters()?;
         let text = |field: &str| self.operation.get(field).and_then(Value::as_str).unwrap_or_default();
         let name = one_line(text("summary"));
@@ -245,72 +244,6 @@ impl Source<'_> {
     }
 }
 
-/// The path of an operation below its base path, as gates compare it.
-fn path_rule(place: &Place, path: &str) -> Result<PathRule, String> {
-    if !path.starts_with('/') {
-        return Err("its path must begin with `/`".into());
-    }
-    if path.contains(['?', '#']) {
-        return Err(
-            "its path has `?` or `#`: an API is known by its path alone, whatever the query says".into()
-        );
-    }
-    let mut whole = String::new();
-    for segment in place.base_path.split('/').skip(1) {
-        whole.push('/');
-        whole.push_str(&literal(segment)?);
-    }
-    let mut names = Vec::new();
-    for segment in path.split('/').skip(1) {
-        whole.push('/');
-        match segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-            Some(name) if !name.contains(['{', '}']) => {
-                let name = parameter_name(name, &names);
-                whole.push_str(&format!("{{{name}}}"));
-                names.push(name);
-            }
-            _ if segment.contains(['{', '}']) => {
-                return Err(format!(
-                    "segment `{segment}` is a parameter and more, and a gate knows whole segments alone: register \
-                     an API with a parameter in place of the segment by hand, or change the document"
-                ));
-            }
-            _ => whole.push_str(&literal(segment)?),
-        }
-    }
-    let rule = if names.is_empty() { PathRule::Exact(whole) } else { PathRule::Template(whole) };
-    check_path(&rule)?;
-    Ok(rule)
-}
-
-/// A segment as it travels and is compared: what may not stand in a URL is encoded.
-fn literal(segment: &str) -> Result<String, String> {
-    let mut encoded = String::with_capacity(segment.len());
-    for character in segment.chars() {
-        if matches!(character, '!'..='~') {
-            encoded.push(character);
-        } else {
-            let mut bytes = [0; 4];
-            for byte in character.encode_utf8(&mut bytes).bytes() {
-                encoded.push_str(&format!("%{byte:02X}"));
-            }
-        }
-    }
-    guard_path(format!("/{encoded}").as_bytes())
-        .map_err(|_| format!("segment `{segment}` is one that gates refuse in requests"))?;
-    Ok(normal_path(&encoded).into_owned())
-}
-
-/// A parameter's name within our rules; it stands for the same requests whatever it is called.
-fn parameter_name(name: &str, taken: &[String]) -> String {
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    let mut name: String = name.chars().map(|c| if fits(c) { c } else { '_' }).collect();
-    while name.is_empty() || taken.contains(&name) {
-        name.push('_');
-    }
-    name
-}
-
 /// Operations that make the same id are all set apart: which of them meant the API that is there
 /// could not be told.
 fn set_apart_shared_ids(reading: &mut Reading) {
@@ -345,58 +278,25 @@ fn tell_who_answers_instead(reading: &mut Reading) {
         let segment = |segment: &str| (!segment.contains('{')).then(|| segment.to_string());
         Some((method.to_string(), path.split('/').map(segment).collect()))
     };
-    let whole: BTreeMap<_, _> = reading
-        .apis
-        .iter()
-        .filter_map(|planned| Some((shape(&planned.operation)?, planned.id.clone())))
-        .collect();
+    let whole: BTreeMap<_, _> =
+        reading.apis.iter().filter_map(|planned| Some((shape(&planned.operation)?, planned))).collect();
     let mixed = |operation: &str| {
         let whole = |segment: &str| segment.starts_with('{') && segment.ends_with('}');
         operation.split('/').any(|segment| segment.contains('{') && !whole(segment))
     };
     for unsupported in reading.unsupported.iter_mut().filter(|one| mixed(&one.operation)) {
-        if let Some(id) = shape(&unsupported.operation).and_then(|shape| whole.get(&shape)) {
+        if let Some(planned) = shape(&unsupported.operation).and_then(|shape| whole.get(&shape)) {
+            let need = if planned.access.accepts.is_empty() {
+                "anybody may call it"
+            } else {
+                "they need what that API needs"
+            };
             unsupported.reason.push_str(&format!(
-                ". Requests for it are taken for {id}, whose parameter is any text, and need what that API needs"
+                ". Requests for it are taken for {}, whose parameter is any text: {need}",
+                planned.id
             ));
         }
     }
-}
-
-/// Text within the rules of names: each run of other characters becomes one `-`.
-fn folded(text: &str) -> String {
-    let mut folded = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_ascii_alphanumeric() || matches!(character, '_' | '.') {
-            folded.push(character);
-        } else if !folded.ends_with('-') {
-            folded.push('-');
-        }
-    }
-    folded.trim_matches('-').to_string()
-}
-
-/// Text without line breaks and control characters.
-fn one_line(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    clean.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Text whose only control characters are line breaks.
-fn lines(text: &str) -> String {
-    let text = text.replace("\r\n", "\n").replace('\t', " ");
-    text.chars().filter(|c| !c.is_control() || *c == '\n').collect::<String>().trim().to_string()
-}
-
-/// At most `max` characters, the last one `…` where there were more.
-fn shortened(text: &str, max: usize) -> String {
-    if text.chars().count() <= max {
-        return text.to_string();
-    }
-    let mut short: String = text.chars().take(max.saturating_sub(1)).collect();
-    short.truncate(short.trim_end().len());
-    short.push('…');
-    short
 }
 
 #[cfg(test)]
@@ -405,6 +305,7 @@ mod unit {
     use super::super::model::{Accepts, DEFAULT_ACCEPTS};
     use super::*;
     use gate::request::CredentialKind;
+    use gate::wire::directory::PathRule;
     use serde_json::json;
 
     const PETSTORE: &str = include_str!("samples/petstore.yaml");
@@ -571,41 +472,6 @@ mod unit {
     }
 
     #[test]
-    fn paths_are_held_as_gates_match_them() {
-        for (path, held) in [
-            ("/", PathRule::Exact("/".into())),
-            ("/a/", PathRule::Exact("/a/".into())),
-            ("/items:search", PathRule::Exact("/items:search".into())),
-            ("/caf%c3%a9", PathRule::Exact("/caf%C3%A9".into())),
-            ("/%61", PathRule::Exact("/a".into())),
-            ("/{a}/{b}", PathRule::Template("/{a}/{b}".into())),
-            ("/{a.b}/{a~b}", PathRule::Template("/{a_b}/{a_b_}".into())),
-            ("/{}", PathRule::Template("/{_}".into())),
-            ("/{ключ}", PathRule::Template("/{____}".into())),
-        ] {
-            assert_eq!(one(path, json!({})).map(|planned| planned.path), Ok(held), "{path}");
-        }
-        for (path, told) in [
-            ("a", "begin with `/`"),
-            ("/a?x={x}", "`?` or `#`"),
-            ("/a#get", "`?` or `#`"),
-            ("/a//b", "empty segment"),
-            ("/a/../b", "gates refuse"),
-            ("/a;v=1", "gates refuse"),
-            ("/a%2Fb", "gates refuse"),
-            ("/100%", "gates refuse"),
-            ("/a%zz41", "gates refuse"),
-            ("/{a}-{b}", "`{a}-{b}` is a parameter and more"),
-            ("/v{a}", "`v{a}` is a parameter and more"),
-            ("/{a", "`{a` is a parameter and more"),
-            ("/{{a}}", "`{{a}}` is a parameter and more"),
-        ] {
-            let reason = one(path, json!({})).expect_err(path);
-            assert!(reason.contains(told), "{path}: {reason}");
-        }
-    }
-
-    #[test]
     fn what_is_wrong_with_one_operation_is_told_of_it() {
         for (operation, told) in [
             (json!(7), "is no object"),
@@ -653,6 +519,27 @@ mod unit {
         {
             assert_eq!(told[at].0, path);
             assert!(told[at].1.contains(reason), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn who_answers_in_place_of_an_operation_is_told() {
+        let text = json!({ "openapi": "3.0.3", "info": { "title": "T" }, "paths": {
+            "/f/{name}": { "get": { "operationId": "open", "security": [] }, "put": { "operationId": "closed" } },
+            "/f/{name}.json": { "get": {}, "put": {}, "post": {} },
+        } });
+        let options = Options { allow_no_auth: true, ..Options::default() };
+        let reading = read_text(&text.to_string(), &options).expect("an OpenAPI document");
+        let told: BTreeMap<_, _> = unsupported(&reading).into_iter().collect();
+        for (operation, end) in [
+            ("GET /f/{name}.json", "taken for open, whose parameter is any text: anybody may call it"),
+            (
+                "PUT /f/{name}.json",
+                "taken for closed, whose parameter is any text: they need what that API needs",
+            ),
+            ("POST /f/{name}.json", "change the document"),
+        ] {
+            assert!(told[operation].ends_with(end), "{}", told[operation]);
         }
     }
 

@@ -49,7 +49,6 @@ pub struct Report {
 pub struct ReportedApi {
     /// `create`, `update`, `unchanged`, `missing` (came by an earlier import, not in the document;
     /// stays), `remove` (the same, and goes).
-    #[schema(value_type = String)]
     pub change: ReportedChange,
     /// Its id within the module.
     pub id: String,
@@ -65,7 +64,8 @@ pub struct ReportedApi {
 }
 
 /// What becomes of one API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ApiImportChange)]
 #[serde(rename_all = "snake_case")]
 pub enum ReportedChange {
     /// It is new.

@@ -603,3 +603,18 @@ async fn the_command_line_imports_too() {
         (&json!("cli"), &json!(6))
     );
 }
+
+#[tokio::test]
+async fn the_largest_document_goes_in_at_once() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let paths: serde_json::Map<String, Value> = (0..super::model::MAX_OPERATIONS)
+            .map(|n| (format!("/r{}/{{a}}/s{n}/{{b}}", n % 50), json!({ "get": named(&format!("op{n}")) })))
+            .collect();
+        let text = json!({ "openapi": "3.0.3", "info": { "title": "Shop" }, "paths": paths }).to_string();
+        let (_, revision) = traces(&world, &admin).await;
+        assert_eq!(upload(&admin, "", &text).await.expect(200)["created"], 2_000);
+        assert_eq!(upload(&admin, "", &text).await.expect(200)["unchanged"], 2_000);
+        assert_eq!(traces(&world, &admin).await.1, revision + 1);
+    }
+}
