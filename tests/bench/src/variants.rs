@@ -103,6 +103,7 @@ impl Filter {
             upstream: world.upstream.address,
             manager: world.manager.address,
             token: world.gateway_token(&gateway)?,
+            listeners: Vec::new(),
         };
         let mut envoy = Envoy::configure(&world.folder.join(&gateway), wiring)?;
         let file = envoy.folder().join("envoy.yaml");

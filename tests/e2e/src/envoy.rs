@@ -1,7 +1,7 @@
 //! Envoy as a process, with the shipped `envoy/envoy.yaml`: only addresses and paths are replaced.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -17,6 +17,19 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// The environment variable through which the shipped configuration takes the gateway's token.
 pub const TOKEN_VARIABLE: &str = "KEYGATE_GATEWAY_TOKEN";
 
+/// One more listener: the shipped one with another name and port, and what is said here.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Its name.
+    pub name: &'static str,
+    /// `127.0.0.1` or `::1`.
+    pub host: IpAddr,
+    /// The filter's setting `origin`, and what goes with it.
+    pub origin: &'static str,
+    /// Proxies before Envoy whose `X-Forwarded-For` is believed.
+    pub trusted_hops: u32,
+}
+
 /// What is replaced in the shipped configuration.
 #[derive(Clone, Debug)]
 pub struct Wiring {
@@ -30,6 +43,8 @@ pub struct Wiring {
     pub manager: SocketAddr,
     /// The token that the manager gave for this gateway.
     pub token: String,
+    /// Besides the shipped one.
+    pub listeners: Vec<Listener>,
 }
 
 /// A running Envoy.
@@ -38,6 +53,8 @@ pub struct Envoy {
     pub address: SocketAddr,
     /// Its admin interface.
     pub admin: SocketAddr,
+    /// Where the further listeners are, by name.
+    listeners: BTreeMap<&'static str, SocketAddr>,
     folder: PathBuf,
     wiring: Wiring,
     process: Option<Process>,
@@ -47,7 +64,10 @@ impl Envoy {
     /// Renders the configuration into `folder`.
     pub fn configure(folder: &Path, wiring: Wiring) -> Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        let listeners = wiring.listeners.iter();
+        let listeners = listeners.map(|listener| Ok((listener.name, crate::free_address_of(listener.host)?)));
         let envoy = Self {
+            listeners: listeners.collect::<Result<_>>()?,
             address: crate::free_address()?,
             admin: crate::free_address()?,
             folder: folder.to_owned(),
@@ -81,7 +101,44 @@ impl Envoy {
             rendered = rendered.replacen(from.as_str(), to, 1);
         }
         // The shipped file listens for everybody; tests do not.
-        Ok(rendered.replace("address: 0.0.0.0", "address: 127.0.0.1"))
+        let rendered = rendered.replace("address: 0.0.0.0", "address: 127.0.0.1");
+        let (before, rest) = rendered.split_once("  - name: public\n").context("envoy.yaml: no listener")?;
+        let (listener, after) = rest.split_once("\n  clusters:\n").context("envoy.yaml: no clusters")?;
+        let listener = format!("  - name: public\n{listener}");
+        let mut listeners = listener.clone();
+        for more in &self.wiring.listeners {
+            listeners.push('\n');
+            listeners.push_str(&self.another(&listener, more)?);
+        }
+        Ok(format!("{before}{listeners}\n  clusters:\n{after}"))
+    }
+
+    /// The shipped listener, changed as `more` says.
+    fn another(&self, shipped: &str, more: &Listener) -> Result<String> {
+        let mut rendered = shipped.to_owned();
+        let hops = format!("use_remote_address: true\n          xff_num_trusted_hops: {}", more.trusted_hops);
+        for (from, to) in [
+            ("- name: public".to_owned(), format!("- name: {}", more.name)),
+            ("stat_prefix: public".to_owned(), format!("stat_prefix: {}", more.name)),
+            ("address: 127.0.0.1".to_owned(), format!("address: \"{}\"", more.host)),
+            (
+                format!("port_value: {}", self.address.port()),
+                format!("port_value: {}", self.listener(more.name).port()),
+            ),
+            ("use_remote_address: true".to_owned(), hops),
+            (r#""origin": "external""#.to_owned(), more.origin.to_owned()),
+        ] {
+            if rendered.matches(from.as_str()).count() != 1 {
+                bail!("the listener of envoy/envoy.yaml does not have `{from}` exactly once");
+            }
+            rendered = rendered.replacen(from.as_str(), &to, 1);
+        }
+        Ok(rendered)
+    }
+
+    /// Where a further listener is.
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        *self.listeners.get(name).expect("the plan has a listener of this name")
     }
 
     /// Starts it and waits until its listeners answer.

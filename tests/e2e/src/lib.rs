@@ -4,7 +4,7 @@
 //! In reading order:
 //! - [`world`]: everything started and wired, one per test file.
 //! - [`client`], [`load`]: who calls.
-//! - [`envoy`], [`manager`], [`upstream`], [`smtp`], [`postgres`]: what is called.
+//! - [`envoy`], [`manager`], [`upstream`], [`smtp`], [`name_server`], [`postgres`]: what is called.
 //! - [`api`], [`cast`]: the management API as an operator uses it, and what tests put on record.
 //! - [`faulty_proxy`]: loses, delays or holds back the manager's answers.
 //! - [`process`], [`provision`]: processes that die with us, and where their programs are.
@@ -18,6 +18,7 @@ pub mod envoy;
 pub mod faulty_proxy;
 pub mod load;
 pub mod manager;
+pub mod name_server;
 pub mod postgres;
 pub mod process;
 pub mod provision;
@@ -27,7 +28,7 @@ pub mod wait;
 pub mod world;
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
@@ -49,6 +50,11 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
 
 /// An address on loopback that nobody listened on a moment ago.
 pub fn free_address() -> Result<SocketAddr> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("look for a free port")?;
+    free_address_of(IpAddr::from([127, 0, 0, 1]))
+}
+
+/// A port of this host that nobody listened on a moment ago.
+pub fn free_address_of(host: IpAddr) -> Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind((host, 0)).context("look for a free port")?;
     listener.local_addr().context("look for a free port")
 }

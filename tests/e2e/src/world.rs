@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::api::Operator;
 use crate::client::{Answer, Call};
-use crate::envoy::{Envoy, Wiring};
+use crate::envoy::{Envoy, Listener, Wiring};
 use crate::faulty_proxy::FaultyProxy;
 use crate::manager::Manager;
 use crate::smtp::Catcher;
@@ -41,6 +41,8 @@ pub struct Plan {
     pub settings: Vec<(&'static str, String)>,
     /// Whether the Envoys are started; otherwise the test does it.
     pub start_envoys: bool,
+    /// Listeners of each Envoy besides the shipped one.
+    pub listeners: Vec<Listener>,
 }
 
 impl Default for Plan {
@@ -52,6 +54,7 @@ impl Default for Plan {
             database: Database::Sqlite,
             settings: Vec::new(),
             start_envoys: true,
+            listeners: Vec::new(),
         }
     }
 }
@@ -113,6 +116,7 @@ impl World {
                 upstream: upstream.address,
                 manager: proxy.address,
                 token: gateway_token(&manager, &gateway)?,
+                listeners: plan.listeners.clone(),
             };
             let mut envoy = Envoy::configure(&folder.join(&gateway), wiring)?;
             if plan.start_envoys {
