@@ -60,12 +60,45 @@ async fn a_key_is_shown_once_and_found_by_its_hash() {
         let found = find_by_sha256(&mut conn, &sha256).await.expect("an answer").expect("a key");
         assert_eq!(found.id.as_str(), made["id"]);
         drop(conn);
-
-        // One mail is written, which the log shows without the key.
-        let mails = admin.get("/api/v1/mails?template=x_api_key_issued").await.expect(200);
-        assert_eq!(mails["items"].as_array().map(Vec::len), Some(1));
-        assert!(!mails.to_string().contains(text));
     }
+}
+
+#[tokio::test]
+async fn the_text_is_mailed_to_each_address_of_the_client_and_stands_nowhere_else() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let [own, _] = shop(&admin, "it@acme.example, ops@acme.example").await;
+        let [id, text] = key(&admin, &own, "back office").await;
+        let told = async |admin: &Caller| {
+            let mails = admin.get(&format!("/api/v1/mails?about=x_api_key:{id}")).await.expect(200);
+            assert!(!mails.to_string().contains(&text));
+            let recipients = mails["items"].as_array().expect("items").iter();
+            let mut recipients: Vec<_> =
+                recipients.map(|mail| mail["recipient"].as_str().expect("one").to_string()).collect();
+            recipients.sort_unstable();
+            recipients
+        };
+        assert_eq!(told(&admin).await, ["it@acme.example", "ops@acme.example"]);
+        // Whatever is done with the key, it is mailed once.
+        let lookup = json!({ "x_api_key": text });
+        admin.post(&format!("{PATH}/lookup"), lookup).await.expect(200);
+        admin.delete(&format!("{PATH}/{id}")).await.expect(204);
+        assert_eq!(told(&admin).await.len(), 2);
+        let trail = admin.get(&format!("/api/v1/audit?subject=x_api_key:{id}")).await.expect(200);
+        assert_eq!(trail["items"].as_array().map(Vec::len), Some(2));
+        assert!(!trail.to_string().contains(&text), "{trail:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_an_address_gets_its_key_shown_and_no_mail() {
+    let world = World::sqlite().await;
+    let admin = world.operator("ann", &["admin"]).await;
+    let [own, _] = shop(&admin, "").await;
+    let [_, text] = key(&admin, &own, "back office").await;
+    assert_eq!(text.len(), 48);
+    let mails = admin.get("/api/v1/mails?template=x_api_key_issued").await.expect(200);
+    assert_eq!(mails["items"], json!([]));
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use gate::time::UnixMillis;
 use gate::wire::changes::Subject;
 use serde_json::{Value, json};
 
-use super::model::{TokenSettings, TokenSettingsFault, TokenTerms};
+use super::form::TokenSettingsForm;
+use super::model::{TokenSettings, TokenSettingsFault};
 use super::store::{self, Saved};
 use crate::app::App;
 use crate::clients::ClientError;
@@ -84,19 +85,13 @@ async fn load(conn: &mut Conn, client: &str) -> Result<Saved, TokenSettingsError
     Ok(store::of_client(conn, client.id.as_str()).await?)
 }
 
-/// As the audit trail tells it.
+/// As the audit trail tells it: under names that are not taken for those of secrets.
 fn shown(settings: &TokenSettings) -> Value {
-    let terms = |terms: TokenTerms| {
-        json!({
-            "validity": terms.validity.count(),
-            "unit": terms.validity.unit(),
-            "uses": terms.uses_number(),
-        })
-    };
+    let form = TokenSettingsForm::from(settings);
     json!({
-        "grant_types": settings.grant_types.iter().map(|grant| grant.as_str()).collect::<Vec<_>>(),
-        "access": terms(settings.access),
-        "refresh": terms(settings.refresh),
-        "redirect_urls": settings.redirect_urls,
+        "grant_types": form.grant_types,
+        "access": form.access_token,
+        "refresh": form.refresh_token,
+        "redirect_urls": form.redirect_urls,
     })
 }

@@ -3,6 +3,7 @@
 //! `client_credentials` also decides whether the client may present its password to APIs (Basic).
 
 mod actions;
+mod form;
 mod http;
 mod model;
 mod store;
@@ -10,6 +11,7 @@ mod store;
 mod tests;
 
 pub use actions::{TokenSettingsError, set_in};
+pub use form::{TokenSettingsForm, TokenTermsForm};
 pub use http::routes;
 pub use model::{GrantType, RedirectUrl, TokenSettings, TokenSettingsFault, TokenTerms, Unit, Validity};
 pub use store::{Saved, of_client};
