@@ -123,6 +123,8 @@ settings! {
     // Operators and clients.
     /// Seconds for which a sign-in lasts.
     session_ttl_s: u64 = 28_800;
+    /// Seconds that an API token lasts at most, and when no end is asked for; 0 = no end.
+    api_token_ttl_s: u64 = 31_536_000;
     /// Wrong passwords after which an account is locked; 0 = never.
     lockout_attempts: u32 = 3;
     /// What a lock closes: `password` (sign-in, token endpoint, Basic) or `all` credentials.

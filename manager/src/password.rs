@@ -45,7 +45,7 @@ impl Password {
         Ok(Self(Zeroizing::new(text.to_string())))
     }
 
-    /// The password itself, for the mail that hands it over.
+    /// The password itself: for the mail that hands it over, and to tell whether it is a new one.
     pub fn reveal(&self) -> &str {
         &self.0
     }

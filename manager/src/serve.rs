@@ -50,7 +50,8 @@ pub async fn serve(app: App) -> anyhow::Result<()> {
         // To standard error and not to the log, which is kept: this is the only time it is shown.
         eprintln!(
             "\nFirst start: created operator {:?} with password {}\n\
-             Sign in with POST /api/v1/session, then change it. It is not shown again.\n",
+             Sign in with POST /api/v1/session and set your own with PUT /api/v1/session/password: it serves for\n\
+             nothing else, and is not shown again.\n",
             operator.name.as_str(),
             password.as_str()
         );

@@ -24,7 +24,7 @@ use crate::clock::{Clock, Random};
 use crate::config::Config;
 use crate::db::{Conn, DatabaseSettings, Db, DbError};
 use crate::feed;
-use crate::operators::{self, Email, NewOperator, OperatorName, RoleName};
+use crate::operators::{self, By, Email, NewOperator, NewToken, OperatorName, RoleName};
 use crate::telemetry::Metrics;
 use crate::vault::{Kek, Vault};
 
@@ -116,9 +116,11 @@ impl World {
             password: None,
             roles: roles.iter().map(|role| RoleName::parse(role).expect("a role")).collect(),
         };
-        let operator = operators::create(&self.app, "test", new).await.expect("a new operator");
-        let token =
-            operators::issue_api_token(&self.app, "test", &operator.id, "test").await.expect("a token");
+        let operator = operators::create(&self.app, By::Machine("test"), new).await.expect("a new operator");
+        let token = NewToken { name: "test".into(), ..NewToken::default() };
+        let token = operators::issue_api_token(&self.app, By::Machine("test"), &operator.id, token)
+            .await
+            .expect("a token");
         self.caller(Some(&token.text), &operator.id)
     }
 

@@ -117,8 +117,8 @@ fn complete(operation: &mut Value, path: &str, registered: &Operations, schemas:
     let mut refused = vec!["503"];
     match registered.access {
         Access::Open => {}
-        Access::SignedIn => refused.push("401"),
-        Access::Permitted(_) | Access::Decided(_) => refused.extend(["401", "403"]),
+        Access::OwnSession => refused.push("401"),
+        Access::SignedIn | Access::Permitted(_) | Access::Decided(_) => refused.extend(["401", "403"]),
     }
     if path.contains('{') {
         refused.push("404");
@@ -171,7 +171,7 @@ fn complete(operation: &mut Value, path: &str, registered: &Operations, schemas:
 fn security(access: Access) -> Value {
     match access {
         Access::Open => json!([]),
-        Access::SignedIn | Access::Decided(_) => json!([{ "bearer": [] }]),
+        Access::OwnSession | Access::SignedIn | Access::Decided(_) => json!([{ "bearer": [] }]),
         Access::Permitted(permissions) => {
             permissions.iter().map(|permission| json!({ "bearer": [permission.as_str()] })).collect()
         }

@@ -17,6 +17,8 @@ use crate::problem::Problem;
 pub enum Access {
     /// Everybody, without a token.
     Open,
+    /// Every operator, even one who must set an own password before anything else.
+    OwnSession,
     /// Every operator.
     SignedIn,
     /// Operators who have one of these permissions.
@@ -27,8 +29,11 @@ pub enum Access {
 
 impl Access {
     fn check(self, actor: &Actor) -> Result<(), Problem> {
+        if self != Self::OwnSession {
+            actor.require_own_password()?;
+        }
         match self {
-            Self::Open | Self::SignedIn | Self::Decided(_) => Ok(()),
+            Self::Open | Self::OwnSession | Self::SignedIn | Self::Decided(_) => Ok(()),
             Self::Permitted(permissions) => actor.require_one_of(permissions),
         }
     }
@@ -59,6 +64,12 @@ impl Routes {
     #[must_use]
     pub fn open(self, routes: UtoipaMethodRouter<App>) -> Self {
         self.with(Access::Open, routes)
+    }
+
+    /// Operations for every operator, also one who must set an own password before anything else.
+    #[must_use]
+    pub fn own_session(self, routes: UtoipaMethodRouter<App>) -> Self {
+        self.with(Access::OwnSession, routes)
     }
 
     /// Operations for every operator.

@@ -1,19 +1,17 @@
-//! What is done with operators: one function per use case, one named transaction each.
+//! What is done with accounts: one function per use case, one named transaction each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gate::time::UnixMillis;
-use serde_json::json;
-use sha2::{Digest, Sha256};
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::model::{
-    Actor, Email, MAX_API_TOKENS, MAX_DISPLAY_NAME, MAX_ROLES, Operator, OperatorName, OperatorStatus,
-    Permission, RoleName, TokenKind,
-};
-use super::store::{self, RoleRow, TokenRow};
+use super::actor::By;
+use super::error::OperatorError;
+use super::model::{Email, MAX_DISPLAY_NAME, MAX_ROLES, Operator, OperatorName, OperatorStatus, RoleName};
+use super::roles::{permissions_of, require_known, require_manager};
+use super::store;
+use super::tokens::store as tokens;
 use crate::app::App;
 use crate::audit;
 use crate::db::{Conn, DbError};
@@ -28,7 +26,7 @@ pub struct NewOperator {
     pub display_name: String,
     /// Where mails go.
     pub email: Option<Email>,
-    /// None: signs in by API token only.
+    /// None: signs in by API token only. Otherwise it serves only to set an own one.
     pub password: Option<Password>,
     /// Each must exist.
     pub roles: Vec<RoleName>,
@@ -45,80 +43,8 @@ pub(super) struct Changes {
     pub unlock: bool,
 }
 
-/// Why an action was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum OperatorError {
-    /// The name is taken.
-    #[error("an operator named {name} exists")]
-    NameTaken {
-        /// The name.
-        name: String,
-    },
-    /// A field cannot be taken.
-    #[error("{field} {reason}")]
-    Invalid {
-        /// Which field.
-        field: &'static str,
-        /// What is expected.
-        reason: String,
-    },
-    /// The role does not exist.
-    #[error("role {role} does not exist; roles are listed at /api/v1/roles")]
-    UnknownRole {
-        /// Which.
-        role: String,
-    },
-    /// No such operator, role or token.
-    #[error("{what} does not exist")]
-    NotFound {
-        /// What was looked for.
-        what: String,
-    },
-    /// Name and password do not belong together.
-    #[error("operator or password is wrong")]
-    WrongPassword,
-    /// Too many wrong passwords.
-    #[error(
-        "the account is locked after {attempts} wrong passwords; an operator with operators.manage unlocks it"
-    )]
-    Locked {
-        /// How many.
-        attempts: i64,
-    },
-    /// The account is switched off.
-    #[error("the account is disabled")]
-    Disabled,
-    /// Nobody would be left who manages operators.
-    #[error("this is the last active operator with operators.manage: give it to another one first")]
-    LastManager,
-    /// Changed meanwhile.
-    #[error("version {expected} was named, {present} is present")]
-    Version {
-        /// By the caller.
-        expected: i64,
-        /// In the database.
-        present: i64,
-    },
-    /// Too many API tokens.
-    #[error("the operator has {MAX_API_TOKENS} live API tokens: revoke one first")]
-    TooManyTokens,
-    /// The database.
-    #[error(transparent)]
-    Db(#[from] DbError),
-}
-
-/// A token just issued: its text is shown this once.
-pub struct IssuedToken {
-    /// `ot_…`
-    pub id: String,
-    /// What the caller presents as Bearer.
-    pub text: Zeroizing<String>,
-    /// Last instant; None: until revoked.
-    pub expires_at: Option<UnixMillis>,
-}
-
-/// Creates an operator. `by` is how the audit trail names who did it.
-pub async fn create(app: &App, by: &str, new: NewOperator) -> Result<Operator, OperatorError> {
+/// Creates an operator.
+pub async fn create(app: &App, by: By<'_>, new: NewOperator) -> Result<Operator, OperatorError> {
     let hash = match &new.password {
         Some(password) => Some(password.hash(&app.random).await),
         None => None,
@@ -135,6 +61,7 @@ pub async fn create(app: &App, by: &str, new: NewOperator) -> Result<Operator, O
         name: new.name,
         email: new.email,
         status: OperatorStatus::Active,
+        must_change_password: hash.is_some(),
         failed_attempts: 0,
         roles: distinct(new.roles)?,
         created_at: now,
@@ -142,7 +69,9 @@ pub async fn create(app: &App, by: &str, new: NewOperator) -> Result<Operator, O
         version: 1,
     };
     let mut tx = app.db.write("operators.create").await?;
-    require_roles(&mut tx, &operator.roles).await?;
+    require_known(&mut tx, &operator.roles).await?;
+    let worth = permissions_of(&mut tx, &operator.roles).await?;
+    by.covers(&worth, || roles_named(&operator.roles))?;
     store::insert(&mut tx, &operator, hash.as_deref()).await.map_err(|error| {
         if error.violates("operators_name_key") {
             OperatorError::NameTaken { name: operator.name.to_string() }
@@ -150,7 +79,9 @@ pub async fn create(app: &App, by: &str, new: NewOperator) -> Result<Operator, O
             error.into()
         }
     })?;
-    record(&mut tx, by, "operators.create", &operator, now).await?;
+    record(&mut tx, by, "operators.create", &operator.id, operator.view(), now).await?;
+    // Behind the audit entry, whose lock puts transactions in order: a role may have been deleted.
+    require_known(&mut tx, &operator.roles).await?;
     tx.commit().await?;
     Ok(operator)
 }
@@ -171,7 +102,7 @@ pub async fn ensure_first(app: &App) -> Result<Option<(Operator, Zeroizing<Strin
         password: Some(password),
         roles: vec![role("admin")],
     };
-    match create(app, "system", new).await {
+    match create(app, By::Machine("system"), new).await {
         Ok(operator) => Ok(Some((operator, clear))),
         // Another replica was first.
         Err(OperatorError::NameTaken { .. }) => Ok(None),
@@ -210,316 +141,86 @@ pub async fn id_of(conn: &mut Conn, name: &str) -> Result<Option<String>, DbErro
     }
 }
 
-/// The names of all roles, sorted.
-pub async fn role_names(conn: &mut Conn) -> Result<Vec<String>, DbError> {
-    Ok(store::roles(conn).await?.into_iter().map(|role| role.name).collect())
-}
-
+/// Changes an account. A new password, which only its owner changes in
+/// [`super::sessions`] otherwise, and a disabled account end the sessions.
 pub(super) async fn update(
     app: &App,
-    by: &str,
+    by: By<'_>,
     id: &str,
     expected: Option<i64>,
     changes: Changes,
 ) -> Result<Operator, OperatorError> {
+    if changes.password.is_some() && by.is(id) {
+        let reason = "is changed at PUT /api/v1/session/password where it is one's own".into();
+        return Err(OperatorError::Invalid { field: "password", reason });
+    }
     let hash = match &changes.password {
         Some(password) => Some(password.hash(&app.random).await),
         None => None,
     };
     let now = app.now();
     let mut tx = app.db.write("operators.update").await?;
-    let mut operator = load(&mut tx, id).await?;
-    let read_version = operator.version;
+    let before = load(&mut tx, id).await?;
     if let Some(expected) = expected
-        && expected != read_version
+        && expected != before.version
     {
-        return Err(OperatorError::Version { expected, present: read_version });
+        return Err(OperatorError::Version { expected, present: before.version });
     }
-    let ends_sessions = hash.is_some() || changes.status == Some(OperatorStatus::Disabled);
+    let held = permissions_of(&mut tx, &before.roles).await?;
+    by.covers(&held, || format!("operator {}", before.name))?;
+    let mut after = Operator { updated_at: now, version: before.version + 1, ..before.clone() };
     if let Some(name) = changes.display_name {
-        operator.display_name = checked_display_name(&name)?;
+        after.display_name = checked_display_name(&name)?;
     }
     if let Some(email) = changes.email {
-        operator.email = email;
+        after.email = email;
     }
     if let Some(status) = changes.status {
-        operator.status = status;
+        after.status = status;
     }
     if let Some(roles) = changes.roles {
-        operator.roles = distinct(roles)?;
-        require_roles(&mut tx, &operator.roles).await?;
+        after.roles = distinct(roles)?;
+        require_known(&mut tx, &after.roles).await?;
+        let worth = permissions_of(&mut tx, &after.roles).await?;
+        by.covers(&worth, || roles_named(&after.roles))?;
     }
-    if changes.unlock || hash.is_some() {
-        operator.failed_attempts = 0;
+    let unlock = changes.unlock || hash.is_some();
+    if unlock {
+        after.failed_attempts = 0;
     }
-    operator.updated_at = now;
-    operator.version += 1;
-    if !store::update(&mut tx, &operator, read_version).await? {
-        return Err(OperatorError::Version { expected: read_version, present: read_version + 1 });
+    if hash.is_some() {
+        after.must_change_password = true;
     }
-    if let Some(hash) = hash {
-        store::set_password(&mut tx, id, &hash).await?;
+    if !store::update(&mut tx, &after, before.version).await? {
+        return Err(OperatorError::Version { expected: before.version, present: before.version + 1 });
     }
-    if ends_sessions {
-        store::revoke_sessions(&mut tx, id, now).await?;
+    if unlock {
+        store::unlock(&mut tx, id).await?;
     }
-    record(&mut tx, by, "operators.update", &operator, now).await?;
+    if let Some(hash) = &hash {
+        store::set_password(&mut tx, id, hash).await?;
+    }
+    if hash.is_some() || changes.status == Some(OperatorStatus::Disabled) {
+        tokens::revoke_sessions(&mut tx, id, "", now).await?;
+    }
+    let mut detail = json!({
+        "name": after.name,
+        "changed": audit::changed(&before.view(), &after.view()),
+    });
+    if hash.is_some() {
+        detail["password_reset"] = true.into();
+    }
+    record(&mut tx, by, "operators.update", id, detail, now).await?;
     // Behind the audit entry, whose lock puts transactions in order: of two managers who disable
-    // each other the second sees the first.
+    // each other the second sees the first, and a role may have been deleted.
+    require_known(&mut tx, &after.roles).await?;
     require_manager(&mut tx).await?;
     tx.commit().await?;
-    Ok(operator)
+    Ok(after)
 }
 
-/// Checks name and password and opens a session.
-pub(super) async fn sign_in(
-    app: &App,
-    name: &str,
-    unverified_password: &str,
-) -> Result<(Operator, IssuedToken), OperatorError> {
-    let known = match OperatorName::parse(name) {
-        Ok(name) => store::for_sign_in(&mut *app.db.read().await?, &name).await?,
-        Err(_) => None,
-    };
-    let hash = known.as_ref().and_then(|(_, hash)| hash.as_deref());
-    let right = password::verify(unverified_password, hash).await;
-    let Some((operator, _)) = known else { return Err(OperatorError::WrongPassword) };
-    let now = app.now();
-    let limit = i64::from(app.config.lockout_attempts);
-    // What the account's state is, only who knows its password is told.
-    if !right {
-        let mut tx = app.db.write("operators.sign_in_failed").await?;
-        if store::count_failure(&mut tx, &operator.id).await? == Some(limit) {
-            record(&mut tx, "system", "operators.lock", &operator, now).await?;
-        }
-        tx.commit().await?;
-        return Err(OperatorError::WrongPassword);
-    }
-    if limit > 0 && operator.failed_attempts >= limit {
-        return Err(OperatorError::Locked { attempts: operator.failed_attempts });
-    }
-    if operator.status == OperatorStatus::Disabled {
-        return Err(OperatorError::Disabled);
-    }
-    let lifetime_ms = i64::try_from(app.config.session_ttl_s.saturating_mul(1_000)).unwrap_or(i64::MAX);
-    let expires_at = UnixMillis(now.0.saturating_add(lifetime_ms));
-    let mut tx = app.db.write("operators.sign_in").await?;
-    // The count that was read may be old: guesses in parallel must not pass the lock.
-    if !store::let_in(&mut tx, &operator.id, limit).await? {
-        return Err(OperatorError::Locked { attempts: limit });
-    }
-    let token = issue(app, &mut tx, &operator.id, TokenKind::Session, "", Some(expires_at), now).await?;
-    record(&mut tx, &format!("operator:{}", operator.id), "operators.sign_in", &operator, now).await?;
-    tx.commit().await?;
-    Ok((operator, token))
-}
-
-/// Ends the session (or revokes the API token) that the actor presented.
-pub(super) async fn sign_out(app: &App, actor: &Actor) -> Result<(), OperatorError> {
-    let now = app.now();
-    let mut tx = app.db.write("operators.sign_out").await?;
-    store::revoke_token(&mut tx, &actor.operator, &actor.token, now).await?;
-    let entry = audit::Entry {
-        actor: actor.audit_name(),
-        action: "operators.sign_out",
-        subject: format!("operator:{}", actor.operator),
-        detail: json!({ "token_id": actor.token }),
-    };
-    audit::record(&mut tx, entry, now).await?;
-    tx.commit().await?;
-    Ok(())
-}
-
-/// Makes an API token for an operator.
-pub async fn issue_api_token(
-    app: &App,
-    by: &str,
-    operator: &str,
-    name: &str,
-) -> Result<IssuedToken, OperatorError> {
-    let name = name.trim();
-    if name.is_empty() || name.chars().count() > MAX_DISPLAY_NAME {
-        let reason = format!("must be 1 to {MAX_DISPLAY_NAME} characters that say what uses the token");
-        return Err(OperatorError::Invalid { field: "name", reason });
-    }
-    let now = app.now();
-    let mut tx = app.db.write("operators.issue_token").await?;
-    let operator = load(&mut tx, operator).await?;
-    let live = store::api_tokens(&mut tx, &operator.id).await?.len();
-    if i64::try_from(live).is_ok_and(|live| live >= MAX_API_TOKENS) {
-        return Err(OperatorError::TooManyTokens);
-    }
-    let token = issue(app, &mut tx, &operator.id, TokenKind::Api, name, None, now).await?;
-    let entry = audit::Entry {
-        actor: by.into(),
-        action: "operators.issue_token",
-        subject: format!("operator:{}", operator.id),
-        detail: json!({ "token_id": token.id, "name": name }),
-    };
-    audit::record(&mut tx, entry, now).await?;
-    tx.commit().await?;
-    Ok(token)
-}
-
-pub(super) async fn api_tokens(app: &App, operator: &str) -> Result<Vec<TokenRow>, OperatorError> {
-    let mut conn = app.db.snapshot().await?;
-    load(&mut conn, operator).await?;
-    Ok(store::api_tokens(&mut conn, operator).await?)
-}
-
-pub(super) async fn revoke_token(app: &App, by: &str, operator: &str, id: &str) -> Result<(), OperatorError> {
-    let now = app.now();
-    let mut tx = app.db.write("operators.revoke_token").await?;
-    if !store::revoke_token(&mut tx, operator, id, now).await? {
-        return Err(OperatorError::NotFound { what: format!("token {id} of operator {operator}") });
-    }
-    let entry = audit::Entry {
-        actor: by.into(),
-        action: "operators.revoke_token",
-        subject: format!("operator:{operator}"),
-        detail: json!({ "token_id": id }),
-    };
-    audit::record(&mut tx, entry, now).await?;
-    tx.commit().await?;
-    Ok(())
-}
-
-/// Who presents this token; None: nobody that may act now.
-pub(super) async fn authenticate(app: &App, unverified_token: &str) -> Result<Option<Actor>, OperatorError> {
-    let mut conn = app.db.snapshot().await?;
-    let Some(token) = store::token_by_hash(&mut conn, &sha256_hex(unverified_token)).await? else {
-        return Ok(None);
-    };
-    if token.revoked_at.is_some() || token.expires_at.is_some_and(|last| last < app.now().0) {
-        return Ok(None);
-    }
-    let Some(operator) = store::by_id(&mut conn, &token.operator_id).await? else { return Ok(None) };
-    if operator.status != OperatorStatus::Active {
-        return Ok(None);
-    }
-    let permissions = permissions_of(&mut conn, &operator.roles).await?;
-    Ok(Some(Actor {
-        operator: operator.id,
-        name: operator.name.to_string(),
-        display_name: operator.display_name,
-        email: operator.email.map(|email| email.as_str().to_string()),
-        roles: operator.roles.iter().map(ToString::to_string).collect(),
-        permissions,
-        token: token.id,
-    }))
-}
-
-pub(super) async fn roles(app: &App) -> Result<Vec<RoleRow>, OperatorError> {
-    Ok(store::roles(&mut *app.db.read().await?).await?)
-}
-
-pub(super) async fn put_role(
-    app: &App,
-    by: &str,
-    name: &RoleName,
-    description: &str,
-    permissions: &[String],
-) -> Result<RoleRow, OperatorError> {
-    for permission in permissions {
-        if permission != "*" && Permission::parse(permission).is_none() {
-            let all: Vec<_> = Permission::ALL.iter().map(|permission| permission.as_str()).collect();
-            let reason = format!("has {permission:?}, which is none of: *, {}", all.join(", "));
-            return Err(OperatorError::Invalid { field: "permissions", reason });
-        }
-    }
-    if description.chars().count() > MAX_DISPLAY_NAME {
-        let reason = format!("must be {MAX_DISPLAY_NAME} characters at most");
-        return Err(OperatorError::Invalid { field: "description", reason });
-    }
-    let now = app.now();
-    let role = RoleRow {
-        name: name.to_string(),
-        description: description.to_string(),
-        permissions: permissions.join(" "),
-    };
-    let mut tx = app.db.write("roles.put").await?;
-    store::put_role(&mut tx, &role, now).await?;
-    let entry = audit::Entry {
-        actor: by.into(),
-        action: "roles.put",
-        subject: format!("role:{name}"),
-        detail: json!({ "permissions": permissions }),
-    };
-    audit::record(&mut tx, entry, now).await?;
-    require_manager(&mut tx).await?;
-    tx.commit().await?;
-    Ok(role)
-}
-
-/// Forgets sessions that ran out a day ago.
-pub(super) async fn forget_expired_sessions(app: &App) -> Result<(), OperatorError> {
-    const KEPT_MS: i64 = 86_400_000;
-    let mut tx = app.db.write("operators.forget_sessions").await?;
-    store::delete_expired(&mut tx, UnixMillis(app.now().0 - KEPT_MS)).await?;
-    tx.commit().await?;
-    Ok(())
-}
-
-async fn load(conn: &mut Conn, id: &str) -> Result<Operator, OperatorError> {
+pub(super) async fn load(conn: &mut Conn, id: &str) -> Result<Operator, OperatorError> {
     store::by_id(conn, id).await?.ok_or_else(|| OperatorError::NotFound { what: format!("operator {id}") })
-}
-
-async fn issue(
-    app: &App,
-    conn: &mut Conn,
-    operator: &str,
-    kind: TokenKind,
-    name: &str,
-    expires_at: Option<UnixMillis>,
-    now: UnixMillis,
-) -> Result<IssuedToken, DbError> {
-    let secret = Zeroizing::new(app.random.bytes::<32>());
-    let text = Zeroizing::new(format!("{}_{}", kind.prefix(), URL_SAFE_NO_PAD.encode(*secret)));
-    let row = TokenRow {
-        id: app.random.id("ot"),
-        operator_id: operator.into(),
-        kind: kind.as_str().into(),
-        name: name.into(),
-        created_at: now.0,
-        expires_at: expires_at.map(|at| at.0),
-        revoked_at: None,
-    };
-    store::insert_token(conn, &row, &sha256_hex(&text)).await?;
-    Ok(IssuedToken { id: row.id, text, expires_at })
-}
-
-async fn permissions_of(conn: &mut Conn, roles: &[RoleName]) -> Result<BTreeSet<Permission>, DbError> {
-    let mut permissions = BTreeSet::new();
-    for role in store::roles(conn).await? {
-        if roles.iter().any(|own| own.as_str() == role.name) {
-            permissions.extend(Permission::parse_set(&role.permissions).ok_or(DbError::Inconsistency {
-                table: "roles",
-                column: "permissions",
-                row: role.name,
-            })?);
-        }
-    }
-    Ok(permissions)
-}
-
-async fn require_roles(conn: &mut Conn, roles: &[RoleName]) -> Result<(), OperatorError> {
-    let known = store::roles(conn).await?;
-    match roles.iter().find(|role| known.iter().all(|row| row.name != role.as_str())) {
-        Some(role) => Err(OperatorError::UnknownRole { role: role.to_string() }),
-        None => Ok(()),
-    }
-}
-
-/// Somebody must be left who can undo what is being done.
-async fn require_manager(conn: &mut Conn) -> Result<(), OperatorError> {
-    for role in store::roles(conn).await? {
-        let manages = Permission::parse_set(&role.permissions)
-            .is_some_and(|set| set.contains(&Permission::OperatorsManage));
-        if manages && !store::active_with_role(conn, &role.name).await?.is_empty() {
-            return Ok(());
-        }
-    }
-    Err(OperatorError::LastManager)
 }
 
 fn checked_display_name(name: &str) -> Result<String, OperatorError> {
@@ -540,28 +241,19 @@ fn distinct(mut roles: Vec<RoleName>) -> Result<Vec<RoleName>, OperatorError> {
     Ok(roles)
 }
 
-async fn record(
-    conn: &mut Conn,
-    by: &str,
-    action: &'static str,
-    operator: &Operator,
-    now: UnixMillis,
-) -> Result<(), DbError> {
-    let entry = audit::Entry {
-        actor: by.into(),
-        action,
-        subject: format!("operator:{}", operator.id),
-        detail: json!({
-            "name": operator.name,
-            "display_name": operator.display_name,
-            "email": operator.email,
-            "roles": operator.roles,
-            "status": operator.status,
-        }),
-    };
-    audit::record(conn, entry, now).await
+fn roles_named(roles: &[RoleName]) -> String {
+    let names: Vec<_> = roles.iter().map(RoleName::as_str).collect();
+    format!("having the roles {}", names.join(", "))
 }
 
-fn sha256_hex(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+async fn record(
+    conn: &mut Conn,
+    by: By<'_>,
+    action: &'static str,
+    operator: &str,
+    detail: Value,
+    now: UnixMillis,
+) -> Result<(), DbError> {
+    let subject = format!("operator:{operator}");
+    audit::record(conn, audit::Entry { actor: by.audit_name(), action, subject, detail }, now).await
 }

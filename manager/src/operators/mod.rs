@@ -1,25 +1,37 @@
-//! Operators: the people who administer, apply and review. They have roles, roles have
-//! permissions, and every action asks for one. An operator signs in with a password for a
-//! session, or presents an API token.
+//! Operators: the people who administer, apply and review. They have [`roles`], roles have
+//! permissions, and every action asks for one. An operator signs in with a password for a session
+//! ([`sessions`]), or presents an API token ([`tokens`]). Nobody grants or manages more than they
+//! hold themselves ([`By`]).
+//!
+//! An account is never deleted, since the audit trail and the forms name it: it is disabled.
 
 mod actions;
+mod actor;
 pub mod cli;
+mod error;
 mod http;
 mod model;
+mod permission;
+mod roles;
+mod sessions;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
-pub use actions::{
-    NewOperator, OperatorError, create, ensure_first, find, id_of, issue_api_token, names, role_names,
-    with_role,
-};
-pub use http::{identify, routes};
-pub use model::{Actor, Email, Operator, OperatorName, OperatorStatus, Permission, RoleName};
+pub use actions::{NewOperator, create, ensure_first, find, id_of, names, with_role};
+pub use actor::{Actor, By, Presented};
+pub use error::OperatorError;
+pub use http::routes;
+pub use model::{Email, Operator, OperatorName, OperatorStatus, RoleName};
+pub use permission::Permission;
+pub use roles::{delete_role, role_names};
+pub use sessions::identify;
+pub use tokens::{IssuedToken, NewToken, TokenKind, issue_api_token};
 
-/// Sessions that ran out are forgotten once an hour.
+/// Sessions and API tokens that ran out or were revoked are forgotten, looked for once an hour.
 pub fn start_jobs(jobs: &mut crate::jobs::Jobs) {
-    jobs.every("operators.forget_sessions", std::time::Duration::from_secs(3_600), |app| async move {
-        Ok(actions::forget_expired_sessions(&app).await?)
+    jobs.every("operators.forget_tokens", std::time::Duration::from_secs(3_600), |app| async move {
+        Ok(tokens::forget_ended(&app).await?)
     });
 }

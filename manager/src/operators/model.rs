@@ -1,9 +1,8 @@
-//! Operators, roles, permissions, tokens.
-
-use std::collections::BTreeSet;
+//! Accounts, their names and states.
 
 use gate::time::UnixMillis;
 use serde::Serialize;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::openapi::schema::schema_of;
@@ -16,8 +15,6 @@ pub const MAX_DISPLAY_NAME: usize = 100;
 pub const MAX_EMAIL: usize = 254;
 /// Roles of one operator at most.
 pub const MAX_ROLES: usize = 32;
-/// Live API tokens of one operator at most.
-pub const MAX_API_TOKENS: i64 = 20;
 
 /// An operator as stored.
 #[derive(Clone, Debug)]
@@ -32,6 +29,8 @@ pub struct Operator {
     pub email: Option<Email>,
     /// Whether a sign-in is possible.
     pub status: OperatorStatus,
+    /// Its password was set by somebody else: it serves only to set an own one.
+    pub must_change_password: bool,
     /// Wrong passwords since the last right one.
     pub failed_attempts: i64,
     /// Role names, sorted.
@@ -42,6 +41,22 @@ pub struct Operator {
     pub updated_at: UnixMillis,
     /// For `If-Match`.
     pub version: i64,
+}
+
+impl Operator {
+    /// As the audit trail tells it, before and after.
+    pub(super) fn view(&self) -> Value {
+        json!({
+            "name": self.name,
+            "display_name": self.display_name,
+            "email": self.email,
+            "status": self.status,
+            "must_change_password": self.must_change_password,
+            "failed_attempts": self.failed_attempts,
+            "roles": self.roles,
+            "version": self.version,
+        })
+    }
 }
 
 /// State of an operator's account.
@@ -140,171 +155,9 @@ impl Email {
 
 schema_of! { Email: email(MAX_EMAIL) }
 
-macro_rules! permissions {
-    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
-        /// What an action asks for. A role lists permissions by their text.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Permission {
-            $($(#[doc = $doc])+ $name,)+
-        }
-
-        impl Permission {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$name),+];
-
-            /// Its text.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$name => $text,)+
-                }
-            }
-        }
-    };
-}
-
-permissions! {
-    /// See operators and roles.
-    OperatorsRead = "operators.read",
-    /// Create and change operators and roles, issue their tokens.
-    OperatorsManage = "operators.manage",
-    /// See APIs and groups.
-    CatalogRead = "catalog.read",
-    /// Change APIs and groups.
-    CatalogWrite = "catalog.write",
-    /// See clients.
-    ClientsRead = "clients.read",
-    /// Change clients.
-    ClientsWrite = "clients.write",
-    /// See keys, without secrets.
-    KeysRead = "keys.read",
-    /// Create, change, revoke keys and X-Api-Keys.
-    KeysWrite = "keys.write",
-    /// Have issued credentials sent again.
-    KeysResend = "keys.resend",
-    /// Fill in and submit forms, see one's own.
-    ApplicationsApply = "applications.apply",
-    /// See all forms.
-    ApplicationsRead = "applications.read",
-    /// Approve, return, reject forms (with the role of the level).
-    ApplicationsReview = "applications.review",
-    /// Change the approval flow.
-    ApprovalsConfigure = "approvals.configure",
-    /// See the mail log.
-    MailRead = "mail.read",
-    /// Send mails again.
-    MailWrite = "mail.write",
-    /// See meters.
-    QuotasRead = "quotas.read",
-    /// Reset meters.
-    QuotasWrite = "quotas.write",
-    /// See gateways.
-    GatewaysRead = "gateways.read",
-    /// Register gateways, issue and revoke their tokens.
-    GatewaysWrite = "gateways.write",
-    /// See usage.
-    UsageRead = "usage.read",
-    /// Read the audit trail.
-    AuditRead = "audit.read",
-}
-
-schema_of! { Permission: one_of(Permission::ALL.iter().map(|permission| permission.as_str())) }
-
-impl Permission {
-    /// The permission of that text.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|permission| permission.as_str() == text)
-    }
-
-    /// What a role's stored text permits; `*` is everything. None: an unknown name.
-    pub fn parse_set(text: &str) -> Option<BTreeSet<Self>> {
-        let mut set = BTreeSet::new();
-        for name in text.split_ascii_whitespace() {
-            match name {
-                "*" => set.extend(Self::ALL),
-                name => {
-                    set.insert(Self::parse(name)?);
-                }
-            }
-        }
-        Some(set)
-    }
-}
-
-/// An authenticated operator, as every handler takes it.
-#[derive(Clone, Debug)]
-pub struct Actor {
-    /// `op_…`
-    pub operator: String,
-    /// The name signed in with.
-    pub name: String,
-    /// For people.
-    pub display_name: String,
-    /// Where mails go.
-    pub email: Option<String>,
-    /// Role names, sorted.
-    pub roles: Vec<String>,
-    /// What the roles permit together.
-    pub permissions: BTreeSet<Permission>,
-    /// The token presented, `ot_…`.
-    pub token: String,
-}
-
-impl Actor {
-    /// How the audit trail names it.
-    pub fn audit_name(&self) -> String {
-        format!("operator:{}", self.operator)
-    }
-
-    /// Whether its roles permit it.
-    pub fn may(&self, permission: Permission) -> bool {
-        self.permissions.contains(&permission)
-    }
-
-    /// Whether it has this role.
-    pub fn has_role(&self, role: &str) -> bool {
-        self.roles.iter().any(|own| own == role)
-    }
-}
-
-/// What kind of Bearer token an operator presents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenKind {
-    /// From a sign-in, runs out.
-    Session,
-    /// Made for a program, runs until revoked.
-    Api,
-}
-
-impl TokenKind {
-    /// As stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Session => "session",
-            Self::Api => "api",
-        }
-    }
-
-    /// What the token's text begins with, so that a found one is recognised.
-    pub fn prefix(self) -> &'static str {
-        match self {
-            Self::Session => "kgs",
-            Self::Api => "kgt",
-        }
-    }
-}
-
 #[cfg(test)]
 mod unit {
     use super::*;
-
-    #[test]
-    fn permissions_read_back_and_unknown_ones_do_not() {
-        for permission in Permission::ALL {
-            assert_eq!(Permission::parse(permission.as_str()), Some(*permission));
-        }
-        assert_eq!(Permission::parse_set("*").map(|set| set.len()), Some(Permission::ALL.len()));
-        assert_eq!(Permission::parse_set("catalog.read nonsense"), None);
-    }
 
     #[test]
     fn names_and_addresses_at_their_edges() {

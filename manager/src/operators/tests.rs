@@ -1,128 +1,51 @@
-//! Operators through the router, on both databases.
+//! Accounts through the router, on both databases, and what the tests of roles, sessions and
+//! tokens share.
 
 use axum::body::Body;
 use axum::http::Method;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use super::ensure_first;
-use crate::testing::{Caller, World};
+use super::{By, actions};
+use crate::testing::{Answer, Caller, World};
 
-async fn sign_in(caller: &Caller, name: &str, password: &str) -> crate::testing::Answer {
-    caller.post("/api/v1/session", json!({ "operator": name, "password": password })).await
+pub(super) async fn sign_in(world: &World, name: &str, password: &str) -> Answer {
+    world.anon().post("/api/v1/session", json!({ "operator": name, "password": password })).await
 }
 
-async fn ann(world: &World) -> (Caller, String) {
+/// Whoever presents the token in this answer.
+pub(super) fn with_token_of(world: &World, answer: &Value) -> Caller {
+    world.bearer(answer["token"].as_str().expect("a token"))
+}
+
+/// An administrator, and ann, whose password is given-1 and who applies.
+pub(super) async fn ann(world: &World) -> (Caller, String) {
     let admin = world.operator("root", &["admin"]).await;
     let body =
-        json!({ "name": "Ann", "email": "ann@example.com", "password": "secret-1", "roles": ["applicant"] });
+        json!({ "name": "Ann", "email": "ann@example.com", "password": "given-1", "roles": ["applicant"] });
     let made = admin.post("/api/v1/operators", body).await.expect(201);
     assert_eq!((&made["name"], &made["display_name"]), (&json!("ann"), &json!("ann")));
-    assert!(!made.to_string().contains("secret"));
+    assert!(!made.to_string().contains("given-1"));
     (admin, format!("/api/v1/operators/{}", made["id"].as_str().expect("an id")))
 }
 
-#[tokio::test]
-async fn a_sign_in_opens_a_session_that_ends() {
-    for world in World::both_with(|config| config.session_ttl_s = 60).await {
-        ann(&world).await;
-        let answer = sign_in(&world.anon(), "ANN", "secret-1").await.expect(201);
-        let token = answer["token"].as_str().expect("a token");
-        let session = world.bearer(token);
-        let me = session.get("/api/v1/session").await.expect(200);
-        assert_eq!((&me["name"], &me["roles"]), (&json!("ann"), &json!(["applicant"])));
-        assert!(me["permissions"].as_array().is_some_and(|all| all.contains(&json!("applications.apply"))));
-
-        world.advance_ms(60_000);
-        session.get("/api/v1/session").await.expect(200);
-        world.advance_ms(1);
-        session.get("/api/v1/session").await.problem(401, "unauthenticated");
-
-        let answer = sign_in(&world.anon(), "ann", "secret-1").await.expect(201);
-        let token = answer["token"].as_str().expect("a token");
-        let session = world.bearer(token);
-        session.delete("/api/v1/session").await.expect(204);
-        let refused = session.get("/api/v1/session").await;
-        assert_eq!(refused.header("www-authenticate"), Some("Bearer realm=\"keygate\""));
-        refused.problem(401, "unauthenticated");
-        // What is stored is the hash.
-        let hash: String = Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(world.sql(&format!("DELETE FROM operator_tokens WHERE sha256 = '{hash}'")).await, 1);
-    }
+/// [`ann`], who has set her own password, secret-1, and is signed in.
+pub(super) async fn ann_settled(world: &World) -> (Caller, String, Caller) {
+    let (admin, path) = ann(world).await;
+    let session = with_token_of(world, &sign_in(world, "ann", "given-1").await.expect(201));
+    change_password(&session, "given-1", "secret-1").await.expect(204);
+    (admin, path, session)
 }
 
-#[tokio::test]
-async fn wrong_passwords_lock_and_say_nothing_to_strangers() {
-    for world in World::both().await {
-        let (admin, path) = ann(&world).await;
-        let unknown = sign_in(&world.anon(), "nobody", "secret-1").await.problem(401, "wrong_password");
-        for _ in 0..3 {
-            let wrong = sign_in(&world.anon(), "ann", "wrong-1").await.problem(401, "wrong_password");
-            assert_eq!(
-                wrong["detail"], unknown["detail"],
-                "an unknown name and a wrong password read the same"
-            );
-        }
-        sign_in(&world.anon(), "ann", "wrong-1").await.problem(401, "wrong_password");
-        sign_in(&world.anon(), "ann", "secret-1").await.problem(403, "account_locked");
-        admin.patch(&path, json!({ "unlock": true })).await.expect(200);
-        sign_in(&world.anon(), "ann", "secret-1").await.expect(201);
-        // A right one forgets the wrong ones.
-        for _ in 0..2 {
-            sign_in(&world.anon(), "ann", "wrong-1").await.problem(401, "wrong_password");
-        }
-        sign_in(&world.anon(), "ann", "secret-1").await.expect(201);
-        sign_in(&world.anon(), "ann", "wrong-1").await.problem(401, "wrong_password");
-        sign_in(&world.anon(), "ann", "secret-1").await.expect(201);
-    }
+pub(super) async fn change_password(session: &Caller, old: &str, new: &str) -> Answer {
+    let body = json!({ "old_password": old, "new_password": new, "new_password_confirmation": new });
+    session.put("/api/v1/session/password", body).await
 }
 
-#[tokio::test]
-async fn a_new_password_or_a_disabled_account_ends_sessions() {
-    for world in World::both().await {
-        let (admin, path) = ann(&world).await;
-        let session = |answer: Value| world.bearer(answer["token"].as_str().expect("a token"));
-        let first = session(sign_in(&world.anon(), "ann", "secret-1").await.expect(201));
-        admin.patch(&path, json!({ "password": "secret-2" })).await.expect(200);
-        first.get("/api/v1/session").await.problem(401, "unauthenticated");
-        sign_in(&world.anon(), "ann", "secret-1").await.problem(401, "wrong_password");
-        let second = session(sign_in(&world.anon(), "ann", "secret-2").await.expect(201));
-        let token = admin.post(&format!("{path}/tokens"), json!({ "name": "ci" })).await.expect(201);
-        let program = session(token);
-        program.get("/api/v1/session").await.expect(200);
-        admin.patch(&path, json!({ "status": "disabled" })).await.expect(200);
-        for caller in [&second, &program] {
-            caller.get("/api/v1/session").await.problem(401, "unauthenticated");
-        }
-        sign_in(&world.anon(), "ann", "secret-2").await.problem(403, "account_disabled");
-    }
-}
-
-#[tokio::test]
-async fn api_tokens_are_shown_once_listed_and_revoked() {
-    for world in World::both().await {
-        let (admin, path) = ann(&world).await;
-        let tokens = format!("{path}/tokens");
-        let made = admin.post(&tokens, json!({ "name": "ci" })).await.expect(201);
-        let text = made["token"].as_str().expect("a token");
-        assert!(text.starts_with("kgt_"));
-        let listed = admin.get(&tokens).await.expect(200);
-        assert_eq!(listed["items"][0]["name"], "ci");
-        assert!(!listed.to_string().contains(text));
-        let program = world.bearer(text);
-        // One's own tokens are one's own affair; another's are not.
-        program.get(&tokens).await.expect(200);
-        program.get(&format!("/api/v1/operators/{}/tokens", admin.id)).await.problem(403, "forbidden");
-        admin.post(&tokens, json!({ "name": " " })).await.refuses("name");
-        for n in 1..20 {
-            admin.post(&tokens, json!({ "name": format!("t{n}") })).await.expect(201);
-        }
-        admin.post(&tokens, json!({ "name": "one too many" })).await.problem(409, "too_many_tokens");
-        let one = format!("{tokens}/{}", made["id"].as_str().expect("an id"));
-        admin.delete(&one).await.expect(204);
-        admin.delete(&one).await.problem(404, "not_found");
-        program.get("/api/v1/session").await.problem(401, "unauthenticated");
-    }
+/// An operator who manages operators and reads the audit trail, and may do nothing else.
+pub(super) async fn clerk(world: &World, admin: &Caller) -> Caller {
+    let permissions = json!({ "permissions": ["operators.read", "operators.manage", "audit.read"] });
+    admin.put("/api/v1/roles/clerk", permissions).await.expect(200);
+    world.operator("clara", &["clerk"]).await
 }
 
 #[tokio::test]
@@ -185,32 +108,6 @@ async fn somebody_who_manages_operators_is_always_left() {
 }
 
 #[tokio::test]
-async fn roles_are_free_names_with_known_permissions() {
-    for world in World::both().await {
-        let admin = world.operator("root", &["admin"]).await;
-        let role =
-            json!({ "description": "Third level", "permissions": ["applications.review", "audit.read"] });
-        admin.put("/api/v1/roles/reviewer_3", role).await.expect(200);
-        let third = world.operator("third", &["reviewer_3"]).await;
-        third.get("/api/v1/audit").await.expect(200);
-        third.get("/api/v1/operators").await.problem(403, "forbidden");
-        admin.put("/api/v1/roles/x", json!({ "permissions": ["fly"] })).await.refuses("permissions");
-        admin.put("/api/v1/roles/a%20b", json!({ "permissions": [] })).await.refuses("name");
-        let names = admin.get("/api/v1/roles").await.expect(200);
-        let names: Vec<_> =
-            names["items"].as_array().expect("roles").iter().map(|role| &role["name"]).collect();
-        assert!(
-            ["admin", "applicant", "reviewer_1", "reviewer_2", "reviewer_3"]
-                .iter()
-                .all(|name| names.contains(&&json!(name)))
-        );
-        let mut conn = world.app.db.read().await.expect("a connection");
-        let signers = super::with_role(&mut conn, "reviewer_3").await.expect("operators");
-        assert_eq!(signers.iter().map(|signer| signer.name.as_str()).collect::<Vec<_>>(), ["third"]);
-    }
-}
-
-#[tokio::test]
 async fn a_client_manager_holds_partners_and_not_operators() {
     for world in World::both().await {
         let manager = world.operator("mia", &["client_manager"]).await;
@@ -223,17 +120,6 @@ async fn a_client_manager_holds_partners_and_not_operators() {
             manager.get(path).await.problem(403, "forbidden");
         }
         manager.post("/api/v1/operators", json!({ "name": "x" })).await.problem(403, "forbidden");
-    }
-}
-
-#[tokio::test]
-async fn the_first_start_makes_one_admin_and_no_other_start_does() {
-    for world in World::both().await {
-        let (operator, password) = ensure_first(&world.app).await.expect("created").expect("the first");
-        assert_eq!(operator.name.as_str(), "admin");
-        assert!(ensure_first(&world.app).await.expect("looked").is_none());
-        let token = sign_in(&world.anon(), "admin", &password).await.expect(201);
-        world.bearer(token["token"].as_str().expect("a token")).get("/api/v1/operators").await.expect(200);
     }
 }
 
@@ -274,5 +160,153 @@ async fn every_refusal_of_the_router_is_a_problem_document() {
                 .as_str()
                 .is_some_and(|text| text.contains("keygate_http_requests_total{route=\"/healthz\""))
         );
+    }
+}
+
+#[tokio::test]
+async fn the_first_start_makes_one_admin_and_no_other_start_does() {
+    for world in World::both().await {
+        let (operator, password) =
+            super::ensure_first(&world.app).await.expect("created").expect("the first");
+        assert_eq!(operator.name.as_str(), "admin");
+        assert!(super::ensure_first(&world.app).await.expect("looked").is_none());
+        let session = with_token_of(&world, &sign_in(&world, "admin", &password).await.expect(201));
+        session.get("/api/v1/operators").await.problem(403, "password_change_required");
+        change_password(&session, &password, "secret-1").await.expect(204);
+        session.get("/api/v1/operators").await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn of_two_managers_who_disable_each_other_at_once_one_is_left() {
+    for world in World::both().await {
+        let (ann, bob) = (world.operator("ann", &["admin"]).await, world.operator("bob", &["admin"]).await);
+        let paths = [&ann, &bob].map(|operator| format!("/api/v1/operators/{}", operator.id));
+        for _ in 0..5 {
+            let off = json!({ "status": "disabled" });
+            let (first, second) = tokio::join!(ann.patch(&paths[1], off.clone()), bob.patch(&paths[0], off));
+            let done = [&first, &second].iter().filter(|answer| answer.status == 200).count();
+            assert_eq!(done, 1, "{first:?} {second:?}");
+            let refused = if first.status == 200 { second } else { first };
+            // The one who came second was disabled before it was let in, or is the last one.
+            assert!([401, 409].contains(&refused.status), "{refused:?}");
+            for caller in [&ann, &bob] {
+                let on = actions::Changes {
+                    status: Some(super::OperatorStatus::Active),
+                    ..actions::Changes::default()
+                };
+                actions::update(&world.app, By::Machine("test"), &caller.id, None, on)
+                    .await
+                    .expect("enabled");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_last_manager_is_neither_disabled_nor_stripped_of_the_role_or_the_roles_permission() {
+    for world in World::both().await {
+        let admin = world.operator("root", &["admin"]).await;
+        let own = format!("/api/v1/operators/{}", admin.id);
+        // A manager who is disabled does not count.
+        let other = world.operator("other", &["admin"]).await;
+        let path = format!("/api/v1/operators/{}", other.id);
+        admin.patch(&path, json!({ "status": "disabled" })).await.expect(200);
+        for body in [json!({ "roles": [] }), json!({ "status": "disabled" })] {
+            admin.patch(&own, body).await.problem(409, "last_manager");
+        }
+        let harmless = json!({ "permissions": ["audit.read"] });
+        admin.put("/api/v1/roles/admin", harmless).await.problem(409, "last_manager");
+        admin.delete("/api/v1/roles/admin").await.problem(409, "role_in_use");
+        admin.patch(&path, json!({ "status": "active" })).await.expect(200);
+        admin.patch(&own, json!({ "roles": [] })).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn nobody_manages_an_operator_who_holds_more() {
+    for world in World::both().await {
+        let (admin, ann) = ann(&world).await;
+        let clara = clerk(&world, &admin).await;
+        let root = format!("/api/v1/operators/{}", admin.id);
+        let refused = |answer: Answer, lacking: &str| {
+            let problem = answer.problem(403, "forbidden");
+            let detail = problem["detail"].as_str().expect("a text");
+            assert!(detail.contains(lacking) && !detail.contains("operators.manage,"), "{detail}");
+        };
+        // Neither made nor given to others or oneself …
+        for roles in [json!(["admin"]), json!(["clerk", "applicant"])] {
+            refused(
+                clara.post("/api/v1/operators", json!({ "name": "x", "roles": roles })).await,
+                "catalog.read",
+            );
+        }
+        let own = format!("/api/v1/operators/{}", clara.id);
+        refused(clara.patch(&own, json!({ "roles": ["clerk", "admin"] })).await, "clients.write");
+        // … nor changed, signed in for, or ended.
+        for body in [json!({ "password": "mine-now" }), json!({ "roles": [] }), json!({ "email": null })] {
+            refused(clara.patch(&root, body.clone()).await, "clients.write");
+            refused(clara.patch(&ann, body).await, "applications.apply");
+        }
+        refused(clara.post(&format!("{root}/tokens"), json!({ "name": "x" })).await, "clients.write");
+        let token = admin.get(&format!("{root}/tokens")).await.expect(200)["items"][0]["id"].clone();
+        let token = format!("{root}/tokens/{}", token.as_str().expect("an id"));
+        refused(clara.delete(&token).await, "clients.write");
+        refused(clara.delete(&format!("{root}/sessions")).await, "clients.write");
+        // Within her own she is free.
+        let body = json!({ "name": "dan", "password": "given-1", "roles": ["clerk"] });
+        let dan = clara.post("/api/v1/operators", body).await.expect(201);
+        let dan = format!("/api/v1/operators/{}", dan["id"].as_str().expect("an id"));
+        clara.patch(&dan, json!({ "roles": [], "status": "disabled" })).await.expect(200);
+        clara.patch(&own, json!({ "display_name": "Clara" })).await.expect(200);
+        admin.patch(&own, json!({ "roles": ["clerk", "applicant"] })).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn the_trail_tells_what_changed_and_nothing_secret() {
+    for world in World::both().await {
+        let (admin, path, session) = ann_settled(&world).await;
+        let issued = admin.post(&format!("{path}/tokens"), json!({ "name": "ci" })).await.expect(201);
+        let changes = json!({
+            "display_name": "Ann B", "email": null, "password": "given-2", "roles": ["applicant", "auditor"],
+        });
+        admin.patch(&path, changes).await.expect(200);
+        session.get("/api/v1/session").await.problem(401, "unauthenticated");
+        admin.put("/api/v1/roles/guest", json!({ "permissions": ["catalog.read"] })).await.expect(200);
+        admin.put("/api/v1/roles/guest", json!({ "permissions": ["audit.read"] })).await.expect(200);
+
+        let trail = admin.get("/api/v1/audit?limit=200").await.expect(200);
+        let newest = |action: &str| {
+            let entries = trail["items"].as_array().expect("items");
+            entries.iter().find(|entry| entry["action"] == action).expect("an entry")["detail"].clone()
+        };
+        assert_eq!(
+            newest("operators.update"),
+            json!({
+                "name": "ann",
+                "password_reset": true,
+                "changed": {
+                    "display_name": { "before": "ann", "after": "Ann B" },
+                    "email": { "before": "ann@example.com", "after": null },
+                    "must_change_password": { "before": false, "after": true },
+                    "roles": { "before": ["applicant"], "after": ["applicant", "auditor"] },
+                },
+            })
+        );
+        assert_eq!(
+            newest("operators.change_password"),
+            json!({ "changed": { "must_change_password": { "before": true, "after": false } } })
+        );
+        assert_eq!(
+            newest("roles.put"),
+            json!({ "changed": { "permissions": { "before": ["catalog.read"], "after": ["audit.read"] } } })
+        );
+        let text = trail.to_string();
+        for secret in
+            ["given-1", "given-2", "secret-1", "$argon2", issued["token"].as_str().expect("a token")]
+        {
+            assert!(!text.contains(secret), "{secret} stands in the trail");
+        }
     }
 }

@@ -1,0 +1,14 @@
+//! What an operator presents as Bearer: a session's token, or an API token made for a program,
+//! which may be limited to some of its operator's permissions. Stored by their hash alone.
+
+mod actions;
+mod http;
+mod model;
+pub(super) mod store;
+#[cfg(test)]
+mod tests;
+
+pub use actions::{IssuedToken, NewToken, issue_api_token};
+pub(super) use actions::{forget_ended, issue, sha256_hex};
+pub(super) use http::routes;
+pub use model::{MAX_API_TOKENS, Token, TokenKind};
