@@ -440,6 +440,7 @@ impl Config {
         for (setting, value, low, high) in [
             ("database_connections", u64::from(self.database_connections), 1, 1_000),
             ("session_ttl_s", self.session_ttl_s, 60, 31_536_000),
+            ("api_token_ttl_s", self.api_token_ttl_s, 0, 315_360_000),
             ("max_staleness_s", u64::from(self.max_staleness_s), 1, 86_400),
             ("quota_wait_ms", u64::from(self.quota_wait_ms), 0, 10_000),
             ("lookup_wait_ms", u64::from(self.lookup_wait_ms), 1, 30_000),

@@ -216,29 +216,18 @@ impl Db {
     /// Begins a write. `name` is `capability.action`: the metric label.
     pub async fn write(&self, name: &'static str) -> Result<Write, DbError> {
         let began = Stopwatch::start();
-        let transaction = self.writers.begin_with(self.begin_write()).await?;
+        let begin = match self.dialect {
+            Dialect::Sqlite => "BEGIN IMMEDIATE",
+            Dialect::Postgres => "BEGIN",
+        };
+        let transaction = self.writers.begin_with(begin).await?;
         let (metrics, commits) = (self.metrics.clone(), self.commits.clone());
         Ok(Write { transaction, name, metrics, commits, began })
-    }
-
-    /// [`Db::write`] if a connection is at hand; None: they are all in use.
-    pub async fn write_if_idle(&self, name: &'static str) -> Result<Option<Write>, DbError> {
-        let began = Stopwatch::start();
-        let transaction = self.writers.try_begin_with(self.begin_write()).await?;
-        let (metrics, commits) = (self.metrics.clone(), self.commits.clone());
-        Ok(transaction.map(|transaction| Write { transaction, name, metrics, commits, began }))
     }
 
     /// The next commit of this process: another process's is not heard of here.
     pub fn committed(&self) -> Notified<'_> {
         self.commits.notified()
-    }
-
-    fn begin_write(&self) -> &'static str {
-        match self.dialect {
-            Dialect::Sqlite => "BEGIN IMMEDIATE",
-            Dialect::Postgres => "BEGIN",
-        }
     }
 
     /// Whether it answers.

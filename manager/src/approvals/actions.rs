@@ -7,6 +7,7 @@ use super::model::{Flow, FlowFault, FormKind};
 use super::store::{self, KeptFlow};
 use crate::app::App;
 use crate::db::DbError;
+use crate::operators::{Actor, By, OperatorError, RoleName};
 use crate::{audit, operators};
 
 /// Why a flow could not be set.
@@ -27,6 +28,17 @@ pub enum ApprovalError {
         /// The version that there is.
         present: i64,
     },
+    /// Flows name the role that was to be deleted.
+    #[error("role {role} signs in the approval flow for {} forms: take it out there first", flows.join(", "))]
+    RoleNamed {
+        /// Which.
+        role: String,
+        /// Form types.
+        flows: Vec<String>,
+    },
+    /// Operators refused it.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
     /// The database.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -64,6 +76,23 @@ pub async fn configure(
         detail: json!({ "levels": kept.flow.levels(), "version": kept.version }),
     };
     audit::record(&mut tx, entry, now).await?;
+    // Behind the audit entry, whose lock puts transactions in order: a role may have been deleted.
+    let roles = operators::role_names(&mut tx).await?;
+    let known: Vec<&str> = roles.iter().map(String::as_str).collect();
+    kept.flow.require_known(&known)?;
     tx.commit().await?;
     Ok(kept)
+}
+
+/// Deletes a role that no operator has and no flow names.
+pub async fn delete_role(app: &App, actor: &Actor, name: &RoleName) -> Result<(), ApprovalError> {
+    let now = app.now();
+    let mut tx = app.db.write("roles.delete").await?;
+    operators::delete_role(&mut tx, By::Operator(actor), name, now).await?;
+    let flows = store::kinds_naming(&mut tx, name.as_str()).await?;
+    if !flows.is_empty() {
+        return Err(ApprovalError::RoleNamed { role: name.to_string(), flows });
+    }
+    tx.commit().await?;
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! `/api/v1/approval-flows`
+//! `/api/v1/approval-flows`, and deleting a role, which a flow may name.
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,8 @@ use super::actions::{self, ApprovalError};
 use super::model::{FlowFault, FormKind, Levels, Roles};
 use super::store::{self, KeptFlow};
 use crate::app::App;
-use crate::http::{Actor, IfMatch, Json, Page, Path, Permission, Routes, Versioned};
+use crate::http::{Actor, IfMatch, Json, NoContent, Page, Path, Permission, Routes, Versioned};
+use crate::operators::RoleName;
 use crate::problem::Problem;
 
 /// Everything about approval flows.
@@ -25,6 +26,7 @@ pub fn routes() -> Routes {
         .permitted(CONCERNED, routes!(list))
         .permitted(CONCERNED, routes!(show))
         .permitted(&[Permission::ApprovalsConfigure], routes!(configure))
+        .permitted(&[Permission::OperatorsManage], routes!(delete_role))
 }
 
 /// Who signs forms of a type.
@@ -101,6 +103,23 @@ async fn configure(
     Ok(Versioned(kept.version, FlowView::of(kind, Some(kept))))
 }
 
+/// Delete a role that nobody has and no approval flow names.
+///
+/// Nobody deletes a role that is worth more than they hold.
+#[utoipa::path(delete, path = "/api/v1/roles/{name}", responses(
+    (status = 409, description = "`role_in_use`: `detail` says by which operators or flows"),
+))]
+async fn delete_role(
+    State(app): State<App>,
+    actor: Actor,
+    Path(name): Path<String>,
+) -> Result<NoContent, Problem> {
+    let name =
+        RoleName::parse(&name).map_err(|_| Problem::not_found(format!("role {name} does not exist")))?;
+    actions::delete_role(&app, &actor, &name).await?;
+    Ok(NoContent)
+}
+
 fn kind_of(code: &str) -> Result<FormKind, Problem> {
     FormKind::parse(code).ok_or_else(|| {
         Problem::not_found(format!("there is no form type `{code}`: the types are KA, KU and KR"))
@@ -113,6 +132,8 @@ impl From<ApprovalError> for Problem {
         match error {
             ApprovalError::Fault(fault) => Self::invalid(field_of(&fault), detail),
             ApprovalError::Changed { seen, present, .. } => Self::version_mismatch(seen, present),
+            ApprovalError::RoleNamed { .. } => Self::conflict("role_in_use", detail),
+            ApprovalError::Operator(error) => error.into(),
             ApprovalError::Db(error) => error.into(),
         }
     }

@@ -94,6 +94,18 @@ impl Flow {
         Ok(Self { levels: parsed.collect::<Result<_, _>>()? })
     }
 
+    /// Err: it names a role that is not among those that exist.
+    pub fn require_known(&self, known: &[&str]) -> Result<(), FlowFault> {
+        let named =
+            (1u32..).zip(&self.levels).flat_map(|(level, roles)| roles.iter().map(move |role| (level, role)));
+        match named.into_iter().find(|(_, role)| !known.contains(&role.as_str())) {
+            Some((level, role)) => {
+                Err(FlowFault::UnknownRole { level, role: role.clone(), known: known.join(", ") })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// A flow from what was kept of it; none unless the levels are 1, 2, 3 … without gaps.
     pub fn of_kept(levels: BTreeMap<i64, Roles>) -> Option<Self> {
         let in_order = (1..).zip(levels.keys()).all(|(expected, level)| expected == *level);

@@ -58,6 +58,20 @@ pub async fn find(conn: &mut Conn, kind: FormKind) -> Result<Option<KeptFlow>, D
     }))
 }
 
+/// Types of the forms whose flow names `role`.
+pub async fn kinds_naming(conn: &mut Conn, role: &str) -> Result<Vec<String>, DbError> {
+    sqlx::query(
+        "-- approvals.kinds_naming
+         SELECT DISTINCT kind FROM approval_flow_roles WHERE role = $1 ORDER BY kind",
+    )
+    .bind(role)
+    .fetch_all(conn)
+    .await?
+    .iter()
+    .map(|row| Ok(row.try_get("kind")?))
+    .collect()
+}
+
 /// Keeps `kept` in place of version `kept.version - 1` (0: of nothing). False: another version,
 /// or another first one, is there, and nothing was written.
 pub async fn save(conn: &mut Conn, kept: &KeptFlow) -> Result<bool, DbError> {

@@ -75,3 +75,66 @@ async fn flows_are_configured_by_permission_alone() {
         admin.put("/api/v1/approval-flows/ka", flow).await.problem(404, "not_found");
     }
 }
+
+#[tokio::test]
+async fn a_role_that_somebody_has_or_a_flow_names_is_not_deleted() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let holder = world.operator("bob", &["reviewer_1"]).await;
+        let refused = async |role: &str, by: &str| {
+            let problem = admin.delete(&format!("/api/v1/roles/{role}")).await.problem(409, "role_in_use");
+            assert!(problem["detail"].as_str().is_some_and(|text| text.contains(by)), "{problem}");
+        };
+        for kind in ["KA", "KR"] {
+            let path = format!("/api/v1/approval-flows/{kind}");
+            admin.put(&path, json!({"levels": [["reviewer_1"], ["reviewer_2"]]})).await.expect(200);
+        }
+        refused("reviewer_1", "is held by bob").await;
+        refused("reviewer_2", "flow for KA, KR forms").await;
+        let bob = format!("/api/v1/operators/{}", holder.id);
+        admin.patch(&bob, json!({"roles": [], "status": "disabled"})).await.expect(200);
+        refused("reviewer_1", "flow for KA, KR forms").await;
+        for kind in ["KA", "KR"] {
+            let path = format!("/api/v1/approval-flows/{kind}");
+            admin.put(&path, json!({"levels": [["admin"]]})).await.expect(200);
+        }
+        admin.delete("/api/v1/roles/reviewer_1").await.expect(204);
+        admin.delete("/api/v1/roles/reviewer_1").await.problem(404, "not_found");
+        admin.delete("/api/v1/roles/no%20role").await.problem(404, "not_found");
+        // Nobody is given it any more, and no flow takes it.
+        admin.patch(&bob, json!({"roles": ["reviewer_1"]})).await.refuses("roles");
+        let gone = json!({"levels": [["reviewer_1"]]});
+        admin.put("/api/v1/approval-flows/KU", gone).await.refuses("levels[0]");
+        let trail = admin.get("/api/v1/audit?action=roles.").await.expect(200);
+        assert_eq!(trail["items"].as_array().map(Vec::len), Some(1), "what was refused left nothing");
+        assert_eq!(trail["items"][0]["detail"]["permissions"][0], "catalog.read");
+        // What is worth more than one holds, one does not delete.
+        let clerk = json!({"permissions": ["operators.manage"]});
+        admin.put("/api/v1/roles/clerk", clerk).await.expect(200);
+        let clara = world.operator("clara", &["clerk"]).await;
+        clara.delete("/api/v1/roles/reviewer_2").await.problem(403, "forbidden");
+    }
+}
+
+#[tokio::test]
+async fn a_role_is_not_deleted_and_named_at_the_same_moment() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        for n in 0..5 {
+            let role = format!("level_{n}");
+            let path = format!("/api/v1/roles/{role}");
+            admin.put(&path, json!({"permissions": []})).await.expect(200);
+            let (named, deleted) = tokio::join!(
+                admin.put("/api/v1/approval-flows/KA", json!({"levels": [[role]]})),
+                admin.delete(&path),
+            );
+            match (named.status, deleted.status) {
+                (200, 409) => {
+                    admin.put("/api/v1/approval-flows/KA", json!({"levels": [["admin"]]})).await.expect(200);
+                }
+                (422, 204) => {}
+                neither => panic!("{neither:?}"),
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::chain::{Anchor, Fault, Verification};
-use super::{Entry, actions, record, store};
+use super::{Entry, actions, cli, record, store};
 use crate::db::Dialect;
 use crate::testing::World;
 
@@ -258,5 +258,35 @@ async fn those_who_read_the_trail_verify_and_anchor_it() {
         let stranger = world.operator("rex", &["reviewer_1"]).await;
         stranger.get("/api/v1/audit/anchor").await.problem(403, "forbidden");
         stranger.get("/api/v1/audit/verification").await.problem(403, "forbidden");
+    }
+}
+
+#[tokio::test]
+async fn the_command_line_fails_where_the_trail_or_its_anchor_does() {
+    for world in World::both().await {
+        notes(&world, 2).await;
+        let anchor = actions::anchor(&world.app).await.expect("an anchor");
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("anchor.json");
+        let verify = async |anchor: Option<&std::path::Path>| {
+            let command = cli::Command::Verify { anchor: anchor.map(Into::into) };
+            cli::run(&world.app, command).await.map_err(|error| format!("{error:#}"))
+        };
+        verify(None).await.expect("whole");
+        for (text, refusal) in [
+            ("{\"seq\":2", "is no anchor: it is to hold what `keygate audit anchor` printed"),
+            ("{\"installation\":\"\",\"seq\":0,\"hash\":\"\",\"at\":0}", "seq is 1 or more"),
+        ] {
+            std::fs::write(&file, text).expect("written");
+            let error = verify(Some(&file)).await.expect_err(text);
+            assert!(error.contains("anchor.json") && error.contains(refusal), "{error}");
+        }
+        std::fs::write(&file, serde_json::to_string(&anchor).expect("JSON")).expect("written");
+        verify(Some(&file)).await.expect("anchored");
+        disarm(&world).await;
+        world.sql("DELETE FROM audit_entries").await;
+        world.sql("UPDATE audit_head SET seq = 0, hash = ''").await;
+        verify(None).await.expect("whole by itself");
+        assert_eq!(verify(Some(&file)).await, Err("the audit trail is broken".into()));
     }
 }

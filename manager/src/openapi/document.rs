@@ -11,7 +11,11 @@ use crate::problem::ProblemDocument;
 const REFUSALS: [(&str, &str, &str); 9] = [
     ("400", "Unreadable", "`malformed_json`, `invalid_query` or `invalid_header`: it cannot be read."),
     ("401", "Unauthenticated", "`unauthenticated`: no token, or one that is unknown, expired or revoked."),
-    ("403", "Forbidden", "`forbidden`: none of your roles has the permission that `detail` names."),
+    (
+        "403",
+        "Forbidden",
+        "`forbidden`: none of your roles has the permission that `detail` names; `password_change_required`.",
+    ),
     ("404", "NotFound", "`not_found`: there is no such thing."),
     (
         "412",

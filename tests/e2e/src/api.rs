@@ -29,6 +29,16 @@ impl Operator {
         Ok(Self { manager, name: name.to_owned(), token })
     }
 
+    /// Signs in for the first time, with a password that somebody else has set, and sets `own`.
+    pub async fn sign_in_first(manager: SocketAddr, name: &str, given: &str, own: &str) -> Result<Self> {
+        let operator = Self::sign_in(manager, name, given).await?;
+        let body = json!({ "old_password": given, "new_password": own, "new_password_confirmation": own })
+            .to_string();
+        let call = Call::new("PUT", "/api/v1/session/password").header("content-type", "application/json");
+        operator.done(call.body(body)).await?;
+        Ok(operator)
+    }
+
     /// With an API token.
     pub fn with_token(manager: SocketAddr, name: &str, token: &str) -> Self {
         Self { manager, name: name.to_owned(), token: token.to_owned() }

@@ -217,12 +217,9 @@ async fn remember_use(app: &App, token: &Token, now: UnixMillis) {
         return;
     }
     let written = async {
-        // While others write, the next call does it.
-        if let Some(mut tx) = app.db.write_if_idle("operators.token_used").await? {
-            store::used(&mut tx, &token.id, before, now).await?;
-            tx.commit().await?;
-        }
-        Ok::<_, DbError>(())
+        let mut tx = app.db.write("operators.token_used").await?;
+        store::used(&mut tx, &token.id, before, now).await?;
+        tx.commit().await
     };
     if let Err(error) = written.await {
         tracing::warn!(%error, "The last use of token {} was not written", token.id);

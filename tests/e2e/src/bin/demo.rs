@@ -110,15 +110,15 @@ impl Story {
         let admin = self.world.admin.clone();
         let mut operators = Vec::new();
         for (name, role) in [("ann", "applicant"), ("bob", "reviewer_1"), ("eve", "reviewer_2")] {
-            let password = format!("{name}-plays-a-part");
+            let (given, own) = (format!("{name}-is-given-this"), format!("{name}-plays-a-part"));
             let body = json!({
                 "name": name,
                 "email": format!("{name}@example.com"),
-                "password": password,
+                "password": given,
                 "roles": [role],
             });
             self.manage(&admin, "POST", "/api/v1/operators", body, "201").await?;
-            operators.push(Operator::sign_in(self.world.manager.address, name, &password).await?);
+            operators.push(Operator::sign_in_first(self.world.manager.address, name, &given, &own).await?);
         }
         let [ann, bob, eve] =
             <[Operator; 3]>::try_from(operators).map_err(|_| anyhow::anyhow!("three were created"))?;
