@@ -54,6 +54,7 @@ fn management() -> Routes {
         .merge(approvals::routes())
         .merge(audit::routes())
         .merge(catalog::routes())
+        .merge(clients::routes())
         .merge(clients::scopes::routes())
         .merge(clients::token_settings::routes())
         .merge(gateways::routes())
@@ -64,10 +65,6 @@ fn management() -> Routes {
         .merge(x_api_keys::routes())
 }
 
-fn undescribed() -> Router<App> {
-    Router::new().merge(clients::routes())
-}
-
 /// The gateway API: what filters call.
 fn gateway() -> Router<App> {
     Router::new().merge(feed::routes())
@@ -75,12 +72,12 @@ fn gateway() -> Router<App> {
 
 /// Everything on one port.
 pub fn router(app: App) -> Router {
-    finish(management().into_router(&app).merge(undescribed()).merge(serve::routes()).merge(gateway()), app)
+    finish(management().into_router(&app).merge(serve::routes()).merge(gateway()), app)
 }
 
 /// The management API alone, where the gateway API has a port of its own.
 pub fn management_router(app: App) -> Router {
-    finish(management().into_router(&app).merge(undescribed()).merge(serve::routes()), app)
+    finish(management().into_router(&app).merge(serve::routes()), app)
 }
 
 /// The gateway API alone, with the probes.

@@ -1,5 +1,7 @@
 //! Refusals of the management API: `application/problem+json` (RFC 9457) that says what to do.
 
+use std::collections::BTreeMap;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -23,6 +25,20 @@ pub struct Problem {
     pub field: Option<String>,
     /// When to try again.
     pub retry_after_s: Option<u32>,
+    /// What else the call would touch, by kind: of a refusal that asks for a confirmation.
+    pub affected: Option<Box<Affected>>,
+}
+
+/// Things by kind: `keys`, `groups` …
+pub type Affected = BTreeMap<&'static str, Vec<AffectedThing>>;
+
+/// Something that a call would touch besides what it names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AffectedThing {
+    /// Its id.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
 }
 
 impl Problem {
@@ -33,7 +49,7 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self { status, code, title, detail: detail.into(), field: None, retry_after_s: None }
+        Self { status, code, title, detail: detail.into(), field: None, retry_after_s: None, affected: None }
     }
 
     /// 422: a field has a value that cannot be taken.
@@ -85,6 +101,13 @@ impl Problem {
     #[must_use]
     pub fn field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
+        self
+    }
+
+    /// Lists what else the call would touch.
+    #[must_use]
+    pub fn affecting(mut self, affected: Affected) -> Self {
+        self.affected = Some(Box::new(affected));
         self
     }
 
@@ -146,6 +169,10 @@ pub struct ProblemDocument {
     /// `urn:keygate:request:<id>`, the id of the call.
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<String>,
+    /// What else the call would touch, by kind: it asks for a confirmation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, Vec<AffectedThing>>>, inline)]
+    affected: Option<Box<Affected>>,
 }
 
 impl IntoResponse for Problem {
@@ -157,6 +184,7 @@ impl IntoResponse for Problem {
             detail: self.detail,
             code: self.code,
             field: self.field,
+            affected: self.affected,
             instance: crate::http::request_id().map(|id| format!("urn:keygate:request:{id}")),
         };
         let mut response = (self.status, Json(body)).into_response();

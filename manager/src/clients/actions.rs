@@ -10,13 +10,14 @@ use serde_json::json;
 use super::form::{Fields, check_group_count, installation_zone};
 use super::model::{Client, ClientName, Fault, PasswordState};
 use super::password::NewPassword;
+use super::security::Above;
 use super::view::ClientView;
 use super::{hosts, mails, scopes, store};
 use crate::app::App;
-use crate::catalog;
+use crate::catalog::{self, GroupSummary, SecurityLevel};
 use crate::db::{Conn, DbError};
 use crate::mail::MailError;
-use crate::quotas;
+use crate::quotas::{self, Meter, Outstanding};
 use crate::{audit, changes};
 
 /// A client to be made.
@@ -69,15 +70,48 @@ pub enum ClientError {
     /// A group is above the client's level.
     #[error("group {group} has the security level {level}, above the client's {client_level}")]
     GroupAboveLevel {
-        /// Which.
-        group: GroupId,
+        /// Which, by name.
+        group: String,
         /// The group's.
         level: &'static str,
         /// The client's.
         client_level: &'static str,
     },
+    /// A scope of the client's is above the level that it is to have.
+    #[error(
+        "the client has the scope {scope} of the security level {level}, above {client_level}: take it first"
+    )]
+    ScopeAboveLevel {
+        /// Which, by name.
+        scope: String,
+        /// The scope's.
+        level: &'static str,
+        /// The client's.
+        client_level: &'static str,
+    },
+    /// Something that the client has is above its new level.
+    #[error(
+        "with the level {} in place of {} the client loses {}: repeat it with \"confirm\": true to do so",
+        to.as_str(), from.as_str(), named(above)
+    )]
+    ConfirmLowerLevel {
+        /// The client's.
+        from: SecurityLevel,
+        /// The one that was asked for.
+        to: SecurityLevel,
+        /// What the client would lose.
+        above: Above,
+    },
+    /// The client does not have the group.
+    #[error("Client {id} does not have the group {group}")]
+    NotGiven {
+        /// Which client.
+        id: String,
+        /// Which group.
+        group: GroupId,
+    },
     /// No such client.
-    #[error("Client {id} does not exist")]
+    #[error("Client does not exist: {id}")]
     NotFound {
         /// Which.
         id: String,
@@ -139,7 +173,7 @@ pub async fn create_in(
         None => free_id(conn, app, &fields.code()?).await?,
     };
     let mut client = fields.create(id, &installation_zone(&app.config)?, now)?;
-    require_groups(conn, &client).await?;
+    require_groups(conn, &client, &client.groups).await?;
     store::insert(conn, &client, password.as_ref().map(NewPassword::hash))
         .await
         .map_err(|error| taken(error, &client))?;
@@ -157,9 +191,34 @@ pub async fn create_in(
     Ok(client)
 }
 
+/// A client with the state of its quota.
+pub(super) struct Details {
+    pub client: Client,
+    /// As it stands now; none: unlimited.
+    pub meter: Option<Meter>,
+    pub outstanding: Outstanding,
+}
+
 /// The client of that id.
-pub(super) async fn get(app: &App, id: &str) -> Result<Client, ClientError> {
-    load(&mut *app.db.snapshot().await?, id).await
+pub(super) async fn get(app: &App, id: &str) -> Result<Details, ClientError> {
+    let mut read = app.db.snapshot().await?;
+    let client = load(&mut read, id).await?;
+    Ok(details_in(&mut read, client, app.now()).await?)
+}
+
+/// A client that was just saved.
+pub(super) async fn details(app: &App, client: Client) -> Result<Details, ClientError> {
+    Ok(details_in(&mut *app.db.snapshot().await?, client, app.now()).await?)
+}
+
+async fn details_in(conn: &mut Conn, client: Client, now: UnixMillis) -> Result<Details, DbError> {
+    let meter = quotas::meter_of(conn, MeterKind::ClientQuota, client.id.as_str()).await?;
+    let meter = meter.map(|meter| meter.at(now));
+    let outstanding = match &meter {
+        Some(meter) => quotas::outstanding(conn, meter, now).await?,
+        None => Outstanding::default(),
+    };
+    Ok(Details { client, meter, outstanding })
 }
 
 /// A page of clients, by id.
@@ -219,9 +278,14 @@ pub(super) async fn save(
     if client.groups.len() > before.groups.len() {
         check_group_count(client.groups.len() + scopes::count(conn, client.id.as_str()).await?)?;
     }
-    // A group whose level was raised meanwhile must not keep an operator from disabling its clients.
-    if client.groups != before.groups || client.security_level != before.security_level {
-        require_groups(conn, &client).await?;
+    // A group whose level was raised meanwhile must not keep an operator from disabling its clients,
+    // nor from taking another group.
+    let new =
+        |group: &&GroupId| client.security_level != before.security_level || !before.groups.contains(group);
+    let groups: Vec<GroupId> = client.groups.iter().filter(new).cloned().collect();
+    require_groups(conn, &client, &groups).await?;
+    if client.security_level < before.security_level {
+        require_scopes(conn, &client).await?;
     }
     if !store::update(conn, &client, before.version).await.map_err(|error| taken(error, &client))? {
         return Err(ClientError::Version { expected: before.version, present: before.version + 1 });
@@ -266,19 +330,50 @@ async fn free_id(conn: &mut Conn, app: &App, name: &ClientName) -> Result<Client
 }
 
 /// Every group exists, and none is above the client's level.
-async fn require_groups(conn: &mut Conn, client: &Client) -> Result<(), ClientError> {
-    let known = catalog::known_groups(conn, &client.groups).await?;
-    if let Some(group) = client.groups.iter().find(|id| known.iter().all(|group| group.id != **id)) {
+async fn require_groups(conn: &mut Conn, client: &Client, groups: &[GroupId]) -> Result<(), ClientError> {
+    let known = catalog::known_groups(conn, groups).await?;
+    if let Some(group) = groups.iter().find(|id| known.iter().all(|group| group.id != **id)) {
         return Err(ClientError::UnknownGroup { group: group.clone() });
     }
     match known.into_iter().find(|group| !client.security_level.covers(group.security_level)) {
         Some(above) => Err(ClientError::GroupAboveLevel {
-            group: above.id,
+            group: above.name,
             level: above.security_level.as_str(),
             client_level: client.security_level.as_str(),
         }),
         None => Ok(()),
     }
+}
+
+/// No scope is above the client's level.
+async fn require_scopes(conn: &mut Conn, client: &Client) -> Result<(), ClientError> {
+    let scopes = scopes::of_client(conn, client.id.as_str()).await?;
+    match scopes.into_iter().find(|scope| !client.security_level.covers(scope.security_level)) {
+        Some(above) => Err(ClientError::ScopeAboveLevel {
+            scope: above.name,
+            level: above.security_level.as_str(),
+            client_level: client.security_level.as_str(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// `the groups retail (B), vip (A) and the scope read (A)`
+fn named(above: &Above) -> String {
+    let list = |kind: &str, things: &[GroupSummary]| {
+        let names: Vec<_> = things
+            .iter()
+            .map(|thing| format!("{} ({})", thing.name, thing.security_level.as_str()))
+            .collect();
+        match names.len() {
+            0 => None,
+            1 => Some(format!("the {kind} {}", names.concat())),
+            _ => Some(format!("the {kind}s {}", names.join(", "))),
+        }
+    };
+    let parts: Vec<_> =
+        [list("group", &above.groups), list("scope", &above.scopes)].into_iter().flatten().collect();
+    parts.join(" and ")
 }
 
 async fn save_limit(conn: &mut Conn, client: &Client, now: UnixMillis) -> Result<(), DbError> {

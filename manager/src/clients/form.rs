@@ -8,72 +8,97 @@ use gate::time::UnixMillis;
 use gate::wire::directory::Audience;
 use gate::wire::exchange::ClientStatus;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::hosts;
 use super::model::{
     Binding, Client, ClientName, DEFAULT_ALLOWED_ATTEMPTS, DEFAULT_PRIORITY, DEFAULT_TPS, Dates, Fault,
     MAX_APPLICATION_NUMBER, MAX_BINDINGS, MAX_GROUPS, MAX_NAME, MAX_NOTE, MAX_REMARK, PasswordState, Quota,
-    ServiceTime, check_length, parse_emails,
+    ServiceTime, check_length, line, parse_emails,
+};
+use super::schema::{
+    ApplicationNumber, ClientCode, ClientDisplayName, ClientEmails, ClientNote, ClientRemark, QuotaPeriod,
+    TimeOfDay,
 };
 use crate::catalog::SecurityLevel;
 use crate::config::Config;
 use crate::http::nullable;
+use crate::openapi::wire;
 use crate::quotas::{MAX_LIMIT_UNITS, Period, Zone};
 
 /// What is entered. A field that is absent has its default in a new client, and leaves a client
 /// that exists as it is. `Some(None)` removes what can be absent. An empty text is refused, so
 /// that nothing is reset by an input that was left empty.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ClientUpdate)]
 pub struct Fields {
     /// The code: letters, digits, `_` and `-`. Required.
+    #[schema(value_type = Option<ClientCode>)]
     pub name: Option<String>,
     /// For people. Required.
+    #[schema(value_type = Option<ClientDisplayName>)]
     pub display_name: Option<String>,
     /// Of the application.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<ApplicationNumber>)]
     pub application_number: Option<Option<String>>,
     /// Default: active.
+    #[schema(value_type = Option<wire::ClientStatus>)]
     pub status: Option<ClientStatus>,
     /// From where it may call, as a whole; none: from everywhere.
+    #[schema(max_items = 64)]
     pub bindings: Option<Vec<Binding>>,
     /// First day, `2026-07-14`, in `time_zone`; together with `expiry_date`.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>, format = Date)]
     pub start_date: Option<Option<String>>,
     /// Last day.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>, format = Date)]
     pub expiry_date: Option<Option<String>>,
     /// First minute of each day, `08:30`, in `time_zone`; together with `service_until`.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<TimeOfDay>)]
     pub service_from: Option<Option<String>>,
     /// Last minute of each day.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<TimeOfDay>)]
     pub service_until: Option<Option<String>>,
     /// IANA name. Default: the installation's; a new client with dates or a service time names it.
     pub time_zone: Option<String>,
     /// Calls per period; 0, the default: unlimited.
+    #[schema(maximum = 9007199254740992u64)]
     pub quota: Option<u64>,
     /// `day` (default), `week`, `month`, `total` (or `none`).
+    #[schema(value_type = Option<QuotaPeriod>)]
     pub quota_period: Option<String>,
     /// Requests per second and node; 0: unlimited.
     pub tps: Option<u32>,
     /// 0 (best) to 9.
+    #[schema(maximum = 9)]
     pub priority: Option<u8>,
     /// Default: both.
+    #[schema(value_type = Option<wire::Audience>)]
     pub audience: Option<Audience>,
     /// Default: `SYSTEM`.
     pub security_level: Option<SecurityLevel>,
     /// Group ids, as a whole.
+    #[schema(value_type = Option<Vec<String>>, max_items = 205)]
     pub groups: Option<Vec<GroupId>>,
     /// The owner. Required.
+    #[schema(value_type = Option<ClientNote>)]
     pub note: Option<String>,
     /// Separated by commas.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<ClientEmails>)]
     pub emails: Option<Option<String>>,
     /// For people.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<ClientRemark>)]
     pub remark: Option<Option<String>>,
     /// Wrong passwords after which password credentials are closed.
+    #[schema(minimum = 1)]
     pub allowed_attempts: Option<u32>,
 }
 
@@ -83,6 +108,11 @@ impl Fields {
         let timed = matches!(self.start_date, Some(Some(_))) || matches!(self.service_from, Some(Some(_)));
         if timed && self.time_zone.is_none() {
             return Err(Fault::new("time_zone", "Time zone must be filled in, e.g. Asia/Taipei"));
+        }
+        for (field, label, text) in
+            [("display_name", "Client name", &self.display_name), ("note", "Owner", &self.note)]
+        {
+            check_length(field, label, text.as_deref().unwrap_or_default(), 1, usize::MAX)?;
         }
         let blank = Client {
             id,
@@ -136,9 +166,16 @@ impl Fields {
                 Some(name) => ClientName::parse_name(&name)?,
                 None => present.name,
             },
-            display_name: self.display_name.unwrap_or(present.display_name),
+            display_name: match self.display_name {
+                Some(name) => line("display_name", "Client name", &name, 1, MAX_NAME)?,
+                None => present.display_name,
+            },
             application_number: match self.application_number {
-                Some(number) => removable("application_number", "Sign number", number)?,
+                Some(number) => removable("application_number", "Sign number", number)?
+                    .map(|number| {
+                        line("application_number", "Sign number", &number, 1, MAX_APPLICATION_NUMBER)
+                    })
+                    .transpose()?,
                 None => present.application_number,
             },
             status: self.status.unwrap_or(present.status),
@@ -164,7 +201,10 @@ impl Fields {
                 Some(groups) => groups.into_iter().collect::<BTreeSet<_>>().into_iter().collect(),
                 None => present.groups,
             },
-            note: self.note.unwrap_or(present.note),
+            note: match self.note {
+                Some(note) => line("note", "Owner", &note, 1, MAX_NOTE)?,
+                None => present.note,
+            },
             emails: match self.emails {
                 Some(emails) => removable("emails", "Email account", emails)?
                     .as_deref()
@@ -174,7 +214,10 @@ impl Fields {
                 None => present.emails,
             },
             remark: match self.remark {
-                Some(remark) => removable("remark", "Remark", remark)?.unwrap_or_default(),
+                Some(remark) => removable("remark", "Remark", remark)?
+                    .map(|remark| parse_remark(&remark))
+                    .transpose()?
+                    .unwrap_or_default(),
                 None => present.remark,
             },
             allowed_attempts: self.allowed_attempts.unwrap_or(present.allowed_attempts),
@@ -185,15 +228,8 @@ impl Fields {
     }
 }
 
-/// What one field alone cannot tell.
+/// What holds of the whole, and of numbers and lists.
 fn check(client: &Client) -> Result<(), Fault> {
-    check_length("display_name", "Client name", &client.display_name, 1, MAX_NAME)?;
-    check_length("note", "Owner", &client.note, 1, MAX_NOTE)?;
-    // A remark may have several lines.
-    check_length("remark", "Remark", &client.remark.replace(['\r', '\n', '\t'], " "), 0, MAX_REMARK)?;
-    if let Some(number) = &client.application_number {
-        check_length("application_number", "Sign number", number, 1, MAX_APPLICATION_NUMBER)?;
-    }
     if client.priority > gate::grant::LOWEST_PRIORITY {
         return Err(Fault::new("priority", "Priority: 0 (highest) to 9 (lowest)"));
     }
@@ -233,6 +269,16 @@ pub fn check_group_count(count: usize) -> Result<(), Fault> {
     let reason =
         format!("Upper limit of {MAX_GROUPS} Groups per Group List, scopes included; these are {count}");
     Err(Fault::new("groups", reason))
+}
+
+/// A remark may have several lines.
+fn parse_remark(text: &str) -> Result<String, Fault> {
+    let text = text.trim();
+    check_length("remark", "Remark", text, 1, MAX_REMARK)?;
+    if text.chars().any(|c| c.is_control() && !"\r\n\t".contains(c)) {
+        return Err(Fault::new("remark", "Remark: without control characters but line breaks"));
+    }
+    Ok(text.into())
 }
 
 /// A value that null removes: an empty text is no value.

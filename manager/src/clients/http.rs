@@ -1,33 +1,41 @@
 //! `/api/v1/clients`.
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use gate::id::GroupId;
 use gate::wire::directory::Audience;
 use gate::wire::exchange::ClientStatus;
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
 
-use super::actions::{self, ClientError, NewClient};
+use super::actions::{self, ClientError, Details, NewClient};
 use super::form::Fields;
 use super::model::{Binding, ClientName, Fault, parse_status, status_text};
 use super::password::{self, NewPassword};
+use super::schema::{
+    ApplicationNumber, ClientCode, ClientDisplayName, ClientEmails, ClientId, ClientNote, ClientRemark,
+    QuotaPeriod, TimeOfDay,
+};
 use super::security;
 use super::store::Filter;
-use super::view::ClientView;
+use super::view::{ClientView, DetailsView, QuotaUsageView};
 use crate::app::App;
-use crate::catalog::SecurityLevel;
-use crate::http::{Actor, IfMatch, Json, Page, Path, Permission, Query, Versioned, page_cursor, page_limit};
+use crate::catalog::{GroupSummary, SecurityLevel};
+use crate::http::{
+    Actor, Created, IfMatch, Json, Page, Path, Permission, Query, Routes, Versioned, page_cursor, page_limit,
+};
+use crate::openapi::wire;
 use crate::password::Password;
-use crate::problem::Problem;
+use crate::problem::{Affected, AffectedThing, Problem};
 
 /// Everything about clients.
-pub fn routes() -> Router<App> {
-    Router::new()
-        .route("/api/v1/clients", get(list).post(create))
-        .route("/api/v1/clients/{id}", get(show).patch(update))
+pub fn routes() -> Routes {
+    Routes::of("clients")
+        .permitted(&[Permission::ClientsRead], routes!(list))
+        .permitted(&[Permission::ClientsWrite], routes!(create))
+        .permitted(&[Permission::ClientsRead], routes!(show))
+        .permitted(&[Permission::ClientsWrite], routes!(update))
         .merge(password::routes())
         .merge(security::routes())
 }
@@ -52,6 +60,16 @@ impl From<ClientError> for Problem {
             ClientError::UnknownGroup { .. } | ClientError::GroupAboveLevel { .. } => {
                 Self::invalid("groups", detail)
             }
+            ClientError::ScopeAboveLevel { .. } => Self::invalid("security_level", detail),
+            ClientError::ConfirmLowerLevel { above, .. } => {
+                let things = |groups: Vec<GroupSummary>| {
+                    groups.into_iter().map(|g| AffectedThing { id: g.id.0, name: g.name }).collect()
+                };
+                let affected =
+                    Affected::from([("groups", things(above.groups)), ("scopes", things(above.scopes))]);
+                Self::conflict("confirm_lower_level", detail).affecting(affected)
+            }
+            ClientError::NotGiven { .. } => Self::not_found(detail),
             ClientError::NotFound { .. } => Self::not_found(detail),
             ClientError::NoAddress { .. } => Self::conflict("client_without_address", detail).field("emails"),
             ClientError::WrongPassword => {
@@ -69,32 +87,71 @@ impl From<ClientError> for Problem {
 }
 
 /// What a new client is made from. An empty text where none is required counts as none.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ClientCreate)]
 struct Create {
+    #[schema(value_type = Option<ClientId>)]
     id: Option<String>,
+    #[schema(value_type = ClientCode)]
     name: String,
+    #[schema(value_type = ClientDisplayName)]
     display_name: String,
+    #[schema(value_type = Password)]
     password: String,
+    /// The same once more.
+    #[schema(value_type = Password)]
     password_confirmation: String,
+    #[schema(value_type = Option<ApplicationNumber>)]
     application_number: Option<String>,
+    /// Default: active.
+    #[schema(value_type = Option<wire::ClientStatus>)]
     status: Option<ClientStatus>,
+    /// From where it may call; none: from everywhere.
+    #[schema(max_items = 64)]
     bindings: Option<Vec<Binding>>,
+    /// First day in `time_zone`, together with `expiry_date`.
+    #[schema(format = Date)]
     start_date: Option<String>,
+    /// Last day.
+    #[schema(format = Date)]
     expiry_date: Option<String>,
+    /// First minute of each day in `time_zone`, together with `service_until`.
+    #[schema(value_type = Option<TimeOfDay>)]
     service_from: Option<String>,
+    /// Last minute of each day.
+    #[schema(value_type = Option<TimeOfDay>)]
     service_until: Option<String>,
+    /// IANA name; required with dates or a service time. Default: the installation's.
     time_zone: Option<String>,
+    /// Calls per period; 0, the default: unlimited.
+    #[schema(maximum = 9007199254740992u64)]
     quota: Option<u64>,
+    /// Default: day.
+    #[schema(value_type = Option<QuotaPeriod>)]
     quota_period: Option<String>,
+    /// Requests per second and node, default 10; 0: unlimited.
     tps: Option<u32>,
+    /// 0 (best) to 9, default 5.
+    #[schema(maximum = 9)]
     priority: Option<u8>,
+    /// Default: both.
+    #[schema(value_type = Option<wire::Audience>)]
     audience: Option<Audience>,
+    /// Default: SYSTEM.
     security_level: Option<SecurityLevel>,
+    /// Group ids, none above the security level.
+    #[schema(value_type = Option<Vec<String>>, max_items = 205)]
     groups: Option<Vec<GroupId>>,
+    /// The owner.
+    #[schema(value_type = ClientNote)]
     note: String,
+    #[schema(value_type = Option<ClientEmails>)]
     emails: Option<String>,
+    #[schema(value_type = Option<ClientRemark>)]
     remark: Option<String>,
+    /// Wrong passwords after which password credentials are closed, default 3.
+    #[schema(minimum = 1)]
     allowed_attempts: Option<u32>,
 }
 
@@ -131,66 +188,95 @@ impl Create {
     }
 }
 
-async fn create(State(app): State<App>, actor: Actor, Json(body): Json<Create>) -> Result<Response, Problem> {
-    actor.require(Permission::ClientsWrite)?;
+/// Make a client.
+///
+/// Its addresses are told by mail, with the password, when credentials are mailed. Without an `id`
+/// it gets its name in Base64, or one that is drawn where that is too long or was given before.
+#[utoipa::path(post, path = "/api/v1/clients", responses(
+    (status = 409, description = "`client_exists`: `field` says what of it is taken"),
+))]
+async fn create(
+    State(app): State<App>,
+    actor: Actor,
+    Json(body): Json<Create>,
+) -> Result<Created<Versioned<DetailsView>>, Problem> {
     let password = confirmed("password", &body.password, &body.password_confirmation)?;
     let password = NewPassword::new(&app, password).await;
     let new = body.into_new(password).map_err(ClientError::from)?;
     let client = actions::create(&app, &actor.audit_name(), new).await?;
-    Ok((StatusCode::CREATED, Versioned(client.version, ClientView::from(&client))).into_response())
+    let path = format!("/api/v1/clients/{}", client.id.as_str());
+    Ok(Created(path, shown(actions::details(&app, client).await?)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
+    /// Stands, in whatever case, in id, names, application number or the name of a group.
     keyword: Option<String>,
+    /// Default: all.
+    #[param(value_type = Option<wire::ClientStatus>)]
     status: Option<String>,
     limit: Option<u32>,
     cursor: Option<String>,
 }
 
+/// List clients, by id.
+#[utoipa::path(get, path = "/api/v1/clients", params(ListQuery))]
 async fn list(
     State(app): State<App>,
-    actor: Actor,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<ClientView>>, Problem> {
-    actor.require(Permission::ClientsRead)?;
     let limit = page_limit(query.limit)?;
     let after = page_cursor(query.cursor.as_deref())?;
     let status = match query.status.as_deref() {
-        None | Some("") => None,
+        None => None,
         Some(status) => Some(parse_status(status).map(status_text).ok_or_else(|| {
-            Problem::invalid("status", "status must be active, disabled or locked; leave it out for all")
+            Problem::invalid_query(
+                "status",
+                "status must be active, disabled or locked; leave it out for all",
+            )
         })?),
     };
     let keyword = query.keyword.as_deref().map(str::trim).filter(|keyword| !keyword.is_empty());
     let filter = Filter { keyword, status };
     let clients = actions::list(&app, &filter, &after, limit).await?;
-    Ok(Json(
-        Page::new(clients, limit, |client| client.id.as_str().into()).map(|client| ClientView::from(&client)),
-    ))
+    let page = Page::new(clients, limit, |client| client.id.as_str().into());
+    Ok(Json(page.map(|client| ClientView::from(&client))))
 }
 
-async fn show(
-    State(app): State<App>,
-    actor: Actor,
-    Path(id): Path<String>,
-) -> Result<Versioned<ClientView>, Problem> {
-    actor.require(Permission::ClientsRead)?;
-    let client = actions::get(&app, &id).await?;
-    Ok(Versioned(client.version, ClientView::from(&client)))
+/// Show a client, and what it has used of its quota.
+#[utoipa::path(get, path = "/api/v1/clients/{id}")]
+async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Versioned<DetailsView>, Problem> {
+    Ok(shown(actions::get(&app, &id).await?))
 }
 
+/// Change a client; what is absent stays.
+///
+/// Null removes `application_number`, `emails`, `remark`, the dates and the service time, and leaves
+/// every other field as it is. An empty text is refused. `bindings` and `groups` are replaced as a
+/// whole. The id never changes.
+#[utoipa::path(patch, path = "/api/v1/clients/{id}", params(IfMatch), responses(
+    (status = 409, description = "`client_exists`: `field` says what of it is taken"),
+))]
 async fn update(
     State(app): State<App>,
     actor: Actor,
     Path(id): Path<String>,
     expected: IfMatch,
     Json(body): Json<Fields>,
-) -> Result<Versioned<ClientView>, Problem> {
-    actor.require(Permission::ClientsWrite)?;
+) -> Result<Versioned<DetailsView>, Problem> {
     let client = actions::update(&app, &actor.audit_name(), &id, expected.0, body).await?;
-    Ok(Versioned(client.version, ClientView::from(&client)))
+    Ok(shown(actions::details(&app, client).await?))
+}
+
+/// A client as most answers show it.
+pub(super) fn shown(details: Details) -> Versioned<DetailsView> {
+    let Details { client, meter, outstanding } = details;
+    let view = DetailsView {
+        client: ClientView::from(&client),
+        quota_usage: meter.map(|meter| QuotaUsageView::of(&meter, outstanding)),
+    };
+    Versioned(client.version, view)
 }
 
 /// A password that was entered twice, under the name `field` and as `password_confirmation`.

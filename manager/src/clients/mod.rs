@@ -9,6 +9,7 @@ mod http;
 mod mails;
 mod model;
 mod password;
+mod schema;
 pub mod scopes;
 mod security;
 pub mod service_time;

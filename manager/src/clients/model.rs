@@ -10,8 +10,10 @@ use gate::wire::exchange::ClientStatus;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::hosts::{Host, HostName};
+use super::schema::{BindingAddress, BindingName};
 pub use super::service_time::ServiceTime;
 use crate::catalog::SecurityLevel;
 use crate::operators::Email;
@@ -34,6 +36,8 @@ pub const MAX_EMAILS: usize = 500;
 pub const MAX_BINDINGS: usize = 64;
 /// Characters of a binding's name at most.
 pub const MAX_BINDING_NAME: usize = 30;
+/// Characters of a binding's address at most: those of a host name.
+pub const MAX_BINDING_ADDRESS: usize = 255;
 /// Groups and scopes of one client at most, together.
 pub const MAX_GROUPS: usize = 205;
 /// Requests per second and node of a new client.
@@ -141,7 +145,7 @@ impl PasswordState {
 }
 
 /// What keeps a client out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LockedBy {
     /// Its status: nothing of it is let in.
@@ -209,7 +213,23 @@ impl ClientName {
     }
 }
 
-/// `least` to `most` characters, none of them a blank around or a control character.
+/// A text of `least` to `most` characters on one line; blanks around it do not count.
+pub fn line(
+    field: &'static str,
+    label: &str,
+    text: &str,
+    least: usize,
+    most: usize,
+) -> Result<String, Fault> {
+    let text = text.trim();
+    check_length(field, label, text, least, most)?;
+    if text.chars().any(char::is_control) {
+        return Err(Fault::new(field, format!("{label}: without line breaks and other control characters")));
+    }
+    Ok(text.into())
+}
+
+/// `least` to `most` characters.
 pub fn check_length(
     field: &'static str,
     label: &str,
@@ -218,7 +238,7 @@ pub fn check_length(
     most: usize,
 ) -> Result<(), Fault> {
     let characters = text.chars().count();
-    if characters == 0 && least > 0 {
+    if characters < least {
         return Err(Fault::new(field, format!("{label}: Required parameters")));
     }
     if characters > most {
@@ -226,22 +246,18 @@ pub fn check_length(
             format!("{label}: length limit [{most}] characters, you enter [{characters}] characters");
         return Err(Fault::new(field, reason));
     }
-    if text.trim().len() != text.len() {
-        return Err(Fault::new(field, format!("{label}: without blanks around it")));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(Fault::new(field, format!("{label}: without line breaks and other control characters")));
-    }
     Ok(())
 }
 
 /// An address, a block of them, or a host name that is resolved, from which a client may call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Binding {
     /// What people call it.
+    #[schema(value_type = BindingName)]
     pub name: String,
     /// IPv4, IPv6, CIDR or host name.
+    #[schema(value_type = BindingAddress)]
     pub address: String,
 }
 
@@ -363,15 +379,20 @@ impl Client {
 
 /// Splits and checks what was entered as `a@example.com, b@example.com`.
 pub fn parse_emails(text: &str) -> Result<Vec<Email>, Fault> {
-    check_length("emails", "Email account", text, 0, MAX_EMAILS)?;
-    text.split(',')
+    check_length("emails", "Email account", text, 1, MAX_EMAILS)?;
+    let emails = text
+        .split(',')
         .map(str::trim)
         .filter(|address| !address.is_empty())
         .map(|address| {
             Email::parse(address)
                 .map_err(|reason| Fault::new("emails", format!("Email account:Email format only; {reason}")))
         })
-        .collect()
+        .collect::<Result<Vec<_>, _>>()?;
+    if emails.is_empty() {
+        return Err(Fault::new("emails", "Email account:Email format only; there is none"));
+    }
+    Ok(emails)
 }
 
 /// Addresses as they are entered and shown.
@@ -520,7 +541,6 @@ mod unit {
     #[test]
     fn addresses_are_split_at_commas() {
         let read = |text| parse_emails(text).map(|emails| emails.len());
-        assert_eq!(read(""), Ok(0));
         assert_eq!(read("a@example.com, b@example.com,"), Ok(2));
         assert!(read("a@example.com; b@example.com").is_err());
         assert!(read(&format!("{}@example.com", "a".repeat(MAX_EMAILS))).is_err());

@@ -462,7 +462,10 @@ async fn load(conn: &mut Conn, row: &AnyRow) -> Result<Client, DbError> {
             .ok_or_else(|| wrong("security_level"))?,
         groups: groups_of(conn, &id).await?,
         note: text("note")?,
-        emails: model::parse_emails(&text("emails")?).map_err(|_| wrong("emails"))?,
+        emails: match text("emails")?.as_str() {
+            "" => vec![],
+            emails => model::parse_emails(emails).map_err(|_| wrong("emails"))?,
+        },
         remark: text("remark")?,
         password: match (row.try_get("reset_expires_at")?, number("has_password")?) {
             (Some(expires_at), _) => PasswordState::Reset { expires_at: UnixMillis(expires_at) },

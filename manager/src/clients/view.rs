@@ -4,23 +4,31 @@ use gate::id::GroupId;
 use gate::wire::directory::Audience;
 use gate::wire::exchange::ClientStatus;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::hosts::{Host, Refusal};
 use super::model::{Binding, Client, ClientName, LockedBy, PasswordState, ServiceTime, emails_text};
+use super::schema::{ClientCode, ClientId, QuotaPeriod};
 use crate::catalog::SecurityLevel;
+use crate::openapi::wire;
+use crate::quotas::{Meter, Outstanding};
 
 /// A client as it is read. Fields that can be entered have the form in which they are entered.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Client)]
 pub struct ClientView {
     /// Its user name; never changes.
+    #[schema(value_type = ClientId)]
     pub id: ClientName,
     /// The code.
+    #[schema(value_type = ClientCode)]
     pub name: ClientName,
     /// For people.
     pub display_name: String,
     /// Of the application.
     pub application_number: Option<String>,
     /// As an operator has set it.
+    #[schema(value_type = wire::ClientStatus)]
     pub status: ClientStatus,
     /// From where it may call; none: from everywhere.
     pub bindings: Vec<Binding>,
@@ -39,16 +47,19 @@ pub struct ClientView {
     /// Calls per period; 0: unlimited.
     pub quota: u64,
     /// `day`, `week`, `month` or `total`.
+    #[schema(value_type = QuotaPeriod)]
     pub quota_period: &'static str,
     /// Requests per second and node; 0: unlimited.
     pub tps: u32,
     /// 0 (best) to 9.
     pub priority: u8,
     /// From which side it may call.
+    #[schema(value_type = wire::Audience)]
     pub audience: Audience,
     /// Which groups and scopes it may be given.
     pub security_level: SecurityLevel,
     /// Group ids, sorted.
+    #[schema(value_type = Vec<String>)]
     pub groups: Vec<GroupId>,
     /// The owner.
     pub note: String,
@@ -120,7 +131,8 @@ impl From<&Client> for ClientView {
 }
 
 /// What a host name among the bindings means.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = HostOfClient)]
 pub struct HostView {
     name: String,
     /// From which the client may call; none: nobody matches this binding.
@@ -136,7 +148,8 @@ pub struct HostView {
 }
 
 /// An address that a host name may not mean.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = RefusedAddress)]
 pub struct RefusedView {
     address: String,
     reason: &'static str,
@@ -155,6 +168,46 @@ impl From<Host> for HostView {
             tried_at: host.tried_at.map(|at| at.0),
             refused: host.refused.iter().map(refused).collect(),
             last_error: host.last_error,
+        }
+    }
+}
+
+/// A client with what it has used of its quota.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ClientDetails)]
+pub struct DetailsView {
+    /// The client.
+    #[serde(flatten)]
+    pub client: ClientView,
+    /// What was used of its quota in this window; null: it is unlimited.
+    pub quota_usage: Option<QuotaUsageView>,
+}
+
+/// What was used of a quota in the present window.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = QuotaUsage)]
+pub struct QuotaUsageView {
+    /// Calls handed to gateways, net of what they gave back.
+    used: u64,
+    /// Of these, calls that gateways hold and have not spent, as far as is known.
+    held: u64,
+    /// Calls that can still be handed out.
+    remaining: u64,
+    /// First instant of the window, UTC ms; null: it has none.
+    window_start: Option<i64>,
+    /// First instant of the next window, UTC ms; null: there is none.
+    window_end: Option<i64>,
+}
+
+impl QuotaUsageView {
+    /// What `meter` says, as it stands now, of which `outstanding` is out.
+    pub(super) fn of(meter: &Meter, outstanding: Outstanding) -> Self {
+        Self {
+            used: meter.debited,
+            held: outstanding.leased,
+            remaining: meter.remaining(),
+            window_start: meter.window.map(|window| window.start.0),
+            window_end: meter.window.map(|window| window.end.0),
         }
     }
 }

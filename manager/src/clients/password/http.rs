@@ -1,70 +1,101 @@
 //! `/api/v1/clients/{id}/password` for operators, `/client/v1/password` for the client itself.
 
-use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::{post, put};
 use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::actions::{self, NewPassword};
 use crate::app::App;
-use crate::clients::http::confirmed;
-use crate::clients::view::ClientView;
-use crate::http::{Actor, IfMatch, Json, Path, Permission, Versioned};
+use crate::clients::actions::details;
+use crate::clients::http::{confirmed, shown};
+use crate::clients::view::DetailsView;
+use crate::http::{Actor, IfMatch, Json, NoContent, Path, Permission, Routes, Versioned};
+use crate::password::Password;
 use crate::problem::Problem;
 
 /// Set, reset, replace.
-pub fn routes() -> Router<App> {
-    Router::new()
-        .route("/api/v1/clients/{id}/password", put(set))
-        .route("/api/v1/clients/{id}/password/reset", post(reset))
-        .route("/client/v1/password", post(replace))
+pub fn routes() -> Routes {
+    Routes::of("clients")
+        .permitted(&[Permission::ClientsWrite], routes!(set_password))
+        .permitted(&[Permission::ClientsWrite], routes!(reset_password))
+        .open(routes!(replace_password))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ClientPasswordSet)]
 struct Set {
+    #[schema(value_type = Password)]
     password: String,
+    /// The same once more.
+    #[schema(value_type = Password)]
     password_confirmation: String,
 }
 
-async fn set(
+/// Set a client's password.
+///
+/// The count of wrong ones begins again; one that was mailed serves no more.
+#[utoipa::path(put, path = "/api/v1/clients/{id}/password", params(IfMatch))]
+async fn set_password(
     State(app): State<App>,
     actor: Actor,
     Path(id): Path<String>,
     expected: IfMatch,
     Json(body): Json<Set>,
-) -> Result<Versioned<ClientView>, Problem> {
-    actor.require(Permission::ClientsWrite)?;
+) -> Result<Versioned<DetailsView>, Problem> {
     let password = confirmed("password", &body.password, &body.password_confirmation)?;
     let password = NewPassword::new(&app, password).await;
     let client = actions::set(&app, &actor.audit_name(), &id, expected.0, &password).await?;
-    Ok(Versioned(client.version, ClientView::from(&client)))
+    Ok(shown(details(&app, client).await?))
 }
 
-async fn reset(
+/// Reset a client's password by mail.
+///
+/// The present one ends at once. The mailed one serves for 24 hours to set a new one
+/// (`POST /client/v1/password`), and for nothing else.
+#[utoipa::path(post, path = "/api/v1/clients/{id}/password/reset", params(IfMatch), responses(
+    (status = 409, description = "`client_without_address`: there is nowhere to mail it to"),
+))]
+async fn reset_password(
     State(app): State<App>,
     actor: Actor,
     Path(id): Path<String>,
     expected: IfMatch,
-) -> Result<Versioned<ClientView>, Problem> {
-    actor.require(Permission::ClientsWrite)?;
+) -> Result<Versioned<DetailsView>, Problem> {
     let client = actions::reset(&app, &actor.audit_name(), &id, expected.0).await?;
-    Ok(Versioned(client.version, ClientView::from(&client)))
+    Ok(shown(details(&app, client).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ClientPasswordReplace)]
 struct Replace {
+    /// The client's id.
     client: String,
+    /// The present password, or the one that was mailed.
     password: String,
+    #[schema(value_type = Password)]
     new_password: String,
+    /// The new one once more.
+    #[schema(value_type = Password)]
     password_confirmation: String,
 }
 
-async fn replace(State(app): State<App>, Json(body): Json<Replace>) -> Result<StatusCode, Problem> {
+/// Set one's own password, as a client.
+///
+/// With the present one, or with one that was mailed. Wrong ones count, and close password
+/// credentials after as many as the client is allowed.
+#[utoipa::path(post, path = "/client/v1/password", responses(
+    (
+        status = 403,
+        description = "`wrong_password`: it is wrong, or there is no such client, or its password credentials \
+            are closed; `forbidden`: the client is not active"
+    ),
+))]
+async fn replace_password(State(app): State<App>, Json(body): Json<Replace>) -> Result<NoContent, Problem> {
     // What is wrong with the new password is found out before the old one counts as an attempt.
     let password = confirmed("new_password", &body.new_password, &body.password_confirmation)?;
     actions::replace(&app, &body.client, &body.password, password).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }

@@ -6,4 +6,5 @@ mod http;
 #[cfg(test)]
 mod tests;
 
+pub use actions::Above;
 pub(super) use http::routes;
