@@ -29,7 +29,7 @@ pub enum CatalogError {
         /// The API that was to be saved, `module/id`.
         title: String,
         /// The one that is there.
-        clash: Clash,
+        clash: Box<Clash>,
     },
     /// The name or alias of a group or scope is taken.
     #[error("{}: {field} {value:?} is taken by a group or scope; choose another one", match (kind, *field) {

@@ -319,7 +319,7 @@ pub(super) async fn save(
 
 async fn take_place(conn: &mut Conn, held: &mut Held, api: &Api) -> Result<(), CatalogError> {
     match held.clash(conn, &Place::of(api)).await? {
-        Some(clash) => Err(CatalogError::Clash { title: api.title(), clash }),
+        Some(clash) => Err(CatalogError::Clash { title: api.title(), clash: Box::new(clash) }),
         None => Ok(()),
     }
 }

@@ -157,7 +157,8 @@ async fn conflicts(conn: &mut Conn, held: &mut Held, steps: &[Step]) -> Result<V
             Some(clash) => {
                 let gone = missing.contains(&clash.rival);
                 let rival = clash.rival_title.clone();
-                let mut reason = CatalogError::Clash { title: api.title(), clash }.to_string();
+                let mut reason =
+                    CatalogError::Clash { title: api.title(), clash: Box::new(clash) }.to_string();
                 if gone {
                     reason.push_str(&format!(". {rival} is not in the document: prune=true removes it"));
                 }

@@ -42,7 +42,8 @@ async fn a_planned_switch_happens_once_at_its_moment_whatever_the_replicas() {
         world.advance_ms(1);
         let replica = App { db: world.another_process().await, ..world.app.clone() };
         let (one, two) = tokio::join!(take_turns(&world.app), take_turns(&replica));
-        (one.expect("done"), two.expect("done"));
+        one.expect("done");
+        two.expect("done");
         let enabled = show(&admin, &uid).await;
         assert_eq!((&enabled["enabled"], &enabled["enable_at"]), (&json!(true), &Value::Null));
         assert_eq!(revision(&world).await, before + 1, "gates hear of it once");
