@@ -574,6 +574,31 @@ fn password_lock_closes_basic_and_is_lifted_within_a_second() -> Result<()> {
     })
 }
 
+#[test]
+fn basic_is_closed_and_opened_by_the_grant_client_credentials_within_a_second() -> Result<()> {
+    e2e::run(async {
+        use base64::Engine;
+        let stage = stage().await?;
+        let (client, _) = stage.client("without-basic", json!({})).await?;
+        let text = base64::engine::general_purpose::STANDARD.encode(format!("{client}:a-password-2026"));
+        let call = Call::get("/orders/basic").header("authorization", format!("Basic {text}"));
+        assert_eq!(stage.send(From::Here, &call).await?.verdict(), "200");
+        let path = format!("/api/v1/clients/{client}/token-settings");
+        for (grant, verdict) in [("password", "401 credential_inactive"), ("client_credentials", "200")] {
+            let terms = json!({ "validity": 0, "unit": "days", "uses": 0 });
+            let settings = json!({
+                "grant_types": [grant], "access_token": terms, "refresh_token": terms, "redirect_urls": [],
+            });
+            stage.world.operator().write("PUT", &path, "", settings).await?;
+            let saved = wait::now();
+            while stage.send(From::Here, &call).await?.verdict() != verdict {
+                assert!(saved.elapsed() < LIMIT, "no {verdict} {:?} after {grant}", saved.elapsed());
+            }
+        }
+        Ok(())
+    })
+}
+
 /// Nothing is saved: time alone opens and closes, at the turn of a minute.
 #[test]
 fn service_time_begins_and_ends_with_whole_minutes() -> Result<()> {

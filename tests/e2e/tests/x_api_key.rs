@@ -113,6 +113,48 @@ fn deleted_key_is_refused_within_a_second() -> Result<()> {
 }
 
 #[test]
+fn keys_deleted_together_are_refused_within_a_second() -> Result<()> {
+    e2e::run(async {
+        let stage = stage().await?;
+        let keys = [stage.key(json!({})).await?, stage.key(json!({})).await?];
+        let calls = keys.each_ref().map(|key| Call::get("/orders/together").x_api_key(&key.text));
+        for call in &calls {
+            assert_eq!(stage.call(call.clone()).await?.status, 200);
+        }
+        let ids = json!({ "ids": [keys[0].id, keys[1].id] });
+        stage.world.operator().post("/api/v1/x-api-keys/delete", ids).await?;
+        let deleted = wait::now();
+        for call in &calls {
+            while stage.call(call.clone()).await?.verdict() != "401 credential_unknown" {
+                assert!(deleted.elapsed() < Duration::from_secs(1), "let in after {:?}", deleted.elapsed());
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn key_of_another_system_opens_by_its_old_text() -> Result<()> {
+    e2e::run(async {
+        let stage = stage().await?;
+        // A published example: what digiRunner keeps of it, and the text that its holder has.
+        let import = json!({
+            "client": stage.client, "alias": "from before", "expiry_date": wait::day(30),
+            "groups": [stage.group], "mask": "YjN***GJm",
+            "sha256": "DDDDFCD2AF735B009C9F689402E990EB5DEBA4A3F7A5D343B04ED48F7063C1F3",
+        });
+        let call = Call::get("/orders/before").x_api_key("YjNmNzYzNzEtMTQwNC00OTM5LTliODEtZWY3MjM4NmRkNGJm");
+        assert_eq!(stage.call(call.clone()).await?.verdict(), "401 credential_unknown");
+        stage.world.operator().post("/api/v1/x-api-keys/import", import).await?;
+        let imported = wait::now();
+        while stage.call(call.clone()).await?.status != 200 {
+            assert!(imported.elapsed() < Duration::from_secs(1), "refused after {:?}", imported.elapsed());
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn group_taken_from_the_client_closes_its_keys_within_a_second() -> Result<()> {
     e2e::run(async {
         let stage = stage().await?;
