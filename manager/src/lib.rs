@@ -35,6 +35,7 @@ pub mod feed;
 pub mod gateways;
 pub mod keys;
 pub mod mail;
+pub mod offboarding;
 pub mod operators;
 pub mod quotas;
 pub mod usage;
@@ -60,6 +61,7 @@ fn management() -> Routes {
         .merge(gateways::routes())
         .merge(keys::routes())
         .merge(mail::routes())
+        .merge(offboarding::routes())
         .merge(operators::routes())
         .merge(usage::routes())
         .merge(x_api_keys::routes())

@@ -2,7 +2,7 @@
 //! state, its history, what the last signature brings about, the mails and the audit entry commit
 //! together or not at all.
 
-use gate::id::CredentialId;
+use gate::id::{ClientId, CredentialId};
 use gate::time::UnixMillis;
 use jiff::civil::Date;
 use serde_json::json;
@@ -259,6 +259,33 @@ pub async fn apply_due(app: &App) -> Result<usize, ApplicationError> {
         }
     }
     failure.map_or(Ok(ended), Err)
+}
+
+/// Cancels the forms about a client that is being deleted within the caller's transaction, who is
+/// the operator `by`; their applicants are told why. Returns the forms as they are now.
+pub async fn cancel_all_of(
+    conn: &mut Conn,
+    app: &App,
+    client: &ClientId,
+    by: &Actor,
+    reason: &str,
+    now: UnixMillis,
+) -> Result<Vec<Application>, ApplicationError> {
+    let mut cancelled = Vec::new();
+    for before in store::open_of(conn, client).await? {
+        let Some(state) = before.state.client_gone(now) else { continue };
+        let application =
+            Application { state, version: before.version + 1, updated_at: now, ..before.clone() };
+        if !store::update(conn, &application, &before.state).await? {
+            return Err(overtaken(conn, app, &before).await?);
+        }
+        let step = step_of(&application, &by.operator, "cancel", None, reason.to_owned());
+        store::record_step(conn, &application.id, &step).await?;
+        mails::announce(conn, app, &application, &step, None).await?;
+        record(conn, &application, &step).await?;
+        cancelled.push(application);
+    }
+    Ok(cancelled)
 }
 
 /// The form of that id with its history, if the caller may see it.
@@ -632,7 +659,7 @@ fn audit_actor(actor: &str) -> String {
 
 /// The name of a step as the audit trail writes it.
 fn audit_action(step: &str) -> &'static str {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 13] = [
         "applications.save",
         "applications.edit",
         "applications.delete",
@@ -645,6 +672,7 @@ fn audit_action(step: &str) -> &'static str {
         "applications.stop",
         "applications.apply",
         "applications.fail",
+        "applications.cancel",
     ];
     let named = |name: &&&str| name.strip_prefix("applications.") == Some(step);
     NAMES.iter().find(named).copied().expect("every step is one of these")

@@ -211,6 +211,7 @@ fn in_words(step: &Step) -> String {
         "stop" => "stopped",
         "apply" => "carried out",
         "fail" => "not carried out",
+        "cancel" => "cancelled",
         other => other,
     };
     step.level.map_or_else(|| done.to_owned(), |level| format!("{done} at level {level}"))

@@ -13,9 +13,10 @@ mod store;
 mod tests;
 mod world;
 
-pub use actions::{ApplicationError, apply_due};
+pub use actions::{ApplicationError, apply_due, cancel_all_of};
 pub use http::routes;
 pub use model::{Action, Application, State};
+pub use store::{lock_all_of, open_of};
 
 /// Scheduled changes are made within seconds of 00:00 of their day.
 pub fn start_jobs(jobs: &mut crate::jobs::Jobs) {

@@ -70,7 +70,7 @@ pub enum State {
         /// The level that refused it.
         level: u32,
     },
-    /// Withdrawn by the applicant for good.
+    /// Withdrawn by the applicant for good, or its client was deleted.
     Cancelled {
         /// When.
         at: UnixMillis,
@@ -151,7 +151,8 @@ pub struct Step {
     pub at: UnixMillis,
     /// The operator who did it, or [`Step::BY_ITSELF`].
     pub actor: String,
-    /// `save`, the name of an [`Action`], or `apply` and `fail` for a scheduled change.
+    /// `save`, the name of an [`Action`], `apply` and `fail` for a scheduled change, or `cancel`:
+    /// the client was deleted.
     pub action: String,
     /// The level that signed, returned or refused.
     pub level: Option<u32>,
@@ -278,6 +279,19 @@ impl State {
             | (Self::Returned { .. }, Action::Delete | Action::Submit | Action::Approve)
             | (Self::Returned { .. }, Action::Return | Action::Reject | Action::Stop)
             | (Self::Approved { .. } | Self::Rejected { .. } | Self::Cancelled { .. }, _) => refuse(),
+        }
+    }
+
+    /// Where the form ends when its client is deleted; None: it has ended already.
+    pub fn client_gone(&self, now: UnixMillis) -> Option<Self> {
+        match self {
+            Self::Draft | Self::PendingOrder { .. } | Self::Returned { .. } => {
+                Some(Self::Cancelled { at: now })
+            }
+            Self::Approved { at, effect: Effect::Scheduled { .. } } => {
+                Some(Self::Approved { at: *at, effect: Effect::Stopped { at: now } })
+            }
+            Self::Approved { .. } | Self::Rejected { .. } | Self::Cancelled { .. } => None,
         }
     }
 

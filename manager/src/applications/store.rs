@@ -443,6 +443,39 @@ pub async fn due(conn: &mut Conn, now: UnixMillis, limit: i64) -> Result<Vec<Str
     rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
 }
 
+/// The forms about a client that can still go on, the oldest first.
+pub async fn open_of(conn: &mut Conn, client: &ClientId) -> Result<Vec<Application>, DbError> {
+    let rows = sqlx::query(
+        "-- applications.open_of
+         SELECT * FROM applications
+          WHERE client = $1
+            AND (state IN ('draft', 'pending_order', 'returned') OR effect = 'scheduled')
+          ORDER BY created_at, id",
+    )
+    .bind(client.as_str())
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        let id: String = row.try_get("id")?;
+        let apis = apis_of(conn, &id).await?;
+        found.push(application(&row, apis)?);
+    }
+    Ok(found)
+}
+
+/// Keeps others from the forms about a client until the transaction ends.
+pub async fn lock_all_of(conn: &mut Conn, client: &ClientId) -> Result<(), DbError> {
+    sqlx::query(
+        "-- applications.lock_all_of
+         UPDATE applications SET version = version WHERE client = $1",
+    )
+    .bind(client.as_str())
+    .execute(&mut *conn)
+    .await?;
+    Ok(())
+}
+
 /// Those columns that do not stand in the form as they are kept.
 #[derive(Default)]
 struct Columns {

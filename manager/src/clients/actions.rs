@@ -5,7 +5,7 @@ use gate::id::{ClientId, GroupId};
 use gate::time::UnixMillis;
 use gate::wire::changes::Subject;
 use gate::wire::exchange::MeterKind;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::form::{Fields, check_group_count, installation_zone};
 use super::model::{Client, ClientName, Fault, PasswordState};
@@ -296,6 +296,43 @@ pub(super) async fn save(
     }
     record(conn, by, action, Some(before), &client, now).await?;
     Ok(client)
+}
+
+/// The client of that id, kept from others until the caller's transaction ends: nothing that hangs
+/// on a client is added while it is being deleted.
+pub async fn hold(conn: &mut Conn, id: &str) -> Result<Client, ClientError> {
+    if ClientName::parse_id(id).is_ok() {
+        store::lock(conn, id).await?;
+    }
+    load(conn, id).await
+}
+
+/// Takes a client out within the caller's transaction, who has seen to its credentials and forms
+/// and holds it. Its names are free again, its id is never given again, and what is on record
+/// about it stays. It has no quota any more: leases of it are not renewed.
+pub async fn delete_in(
+    conn: &mut Conn,
+    by: &str,
+    client: &Client,
+    detail: Value,
+    now: UnixMillis,
+) -> Result<(), ClientError> {
+    if !store::delete(conn, client, by, now).await? {
+        return Err(ClientError::Version { expected: client.version, present: client.version + 1 });
+    }
+    let id = client.id.as_str();
+    quotas::lift_limit(conn, MeterKind::ClientQuota, id).await?;
+    changes::record(conn, &Subject::Client { client: ClientId::from(id) }, now).await?;
+    let mut view = json!(ClientView::from(client));
+    view["with"] = detail;
+    let entry = audit::Entry {
+        actor: by.into(),
+        action: "clients.delete",
+        subject: format!("client:{id}"),
+        detail: view,
+    };
+    audit::record(conn, entry, now).await?;
+    Ok(())
 }
 
 /// The client of that id, in the caller's transaction.

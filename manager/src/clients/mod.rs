@@ -19,7 +19,7 @@ mod tests;
 pub mod token_settings;
 mod view;
 
-pub use actions::{ClientError, NewClient, create, create_in, update, update_in};
+pub use actions::{ClientError, NewClient, create, create_in, delete_in, hold, update, update_in};
 pub use form::Fields;
 pub use http::routes;
 pub use model::{Binding, Client, ClientName, Fault};

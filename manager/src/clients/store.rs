@@ -1,4 +1,4 @@
-//! Tables `clients`, `client_bindings` and `client_groups`.
+//! Tables `clients`, `client_bindings`, `client_groups` and `deleted_clients`.
 
 use gate::id::GroupId;
 use gate::time::UnixMillis;
@@ -275,6 +275,67 @@ pub async fn by_id(conn: &mut Conn, id: &str) -> Result<Option<Client>, DbError>
         Some(row) => Ok(Some(load(conn, &row).await?)),
         None => Ok(None),
     }
+}
+
+/// Keeps others from the client until the transaction ends, so that what is then read stays true.
+/// (An update that changes nothing: `FOR UPDATE` is unknown to SQLite.)
+pub(super) async fn lock(conn: &mut Conn, id: &str) -> Result<(), DbError> {
+    sqlx::query(
+        "-- clients.lock
+         UPDATE clients
+            SET version = version
+          WHERE id = $1",
+    )
+    .bind(id)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes a client out, with what hangs on it, and keeps its id from being given again. False: it
+/// is gone, or was changed since that version.
+pub(super) async fn delete(
+    conn: &mut Conn,
+    client: &Client,
+    by: &str,
+    now: UnixMillis,
+) -> Result<bool, DbError> {
+    for statement in [
+        "-- clients.delete
+         DELETE FROM client_bindings
+          WHERE client_id = $1",
+        "-- clients.delete
+         DELETE FROM client_groups
+          WHERE client_id = $1",
+    ] {
+        sqlx::query(statement).bind(client.id.as_str()).execute(&mut *conn).await?;
+    }
+    let deleted = sqlx::query(
+        "-- clients.delete
+         DELETE FROM clients
+          WHERE id = $1
+            AND version = $2",
+    )
+    .bind(client.id.as_str())
+    .bind(client.version)
+    .execute(&mut *conn)
+    .await?;
+    if deleted.rows_affected() != 1 {
+        return Ok(false);
+    }
+    sqlx::query(
+        "-- clients.delete
+         INSERT INTO deleted_clients (id, name, display_name, deleted_at, deleted_by)
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(client.id.as_str())
+    .bind(client.name.as_str())
+    .bind(&client.display_name)
+    .bind(now.0)
+    .bind(by)
+    .execute(conn)
+    .await?;
+    Ok(true)
 }
 
 /// Clients in order of their id, after `after`.

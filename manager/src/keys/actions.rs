@@ -16,6 +16,7 @@ use super::model::{
 };
 use super::store;
 use crate::app::App;
+use crate::clients::ClientError;
 use crate::db::{Conn, DbError};
 use crate::mail::MailError;
 use crate::quotas::{self, Limit};
@@ -268,6 +269,28 @@ pub async fn revoke(conn: &mut Conn, id: &CredentialId, by: &str, now: UnixMilli
     Ok(after)
 }
 
+/// Ends all keys of a client for good within the caller's transaction, and writes its addresses a
+/// mail about each. Returns the keys as they are now.
+pub async fn revoke_all_of(
+    conn: &mut Conn,
+    app: &App,
+    client: &ClientId,
+    by: &str,
+    now: UnixMillis,
+) -> Result<Vec<Key>, KeyError> {
+    // All rows before the first change is recorded: whoever holds one of them records one too.
+    store::lock_all_of(conn, client).await?;
+    let mut revoked = Vec::new();
+    for key in store::live_of(conn, client).await? {
+        let recipients = addresses_of(conn, &key.id).await?;
+        let key = revoke(conn, &key.id, by, now).await?;
+        let told = mails::Changed { change: "revoked", application: None, recipients, not_before: now };
+        mails::mail_change(conn, app, &key, told, now).await?;
+        revoked.push(key);
+    }
+    Ok(revoked)
+}
+
 /// Revokes a key by hand. The client's addresses, where it has some, are told.
 pub(super) async fn revoke_now(
     app: &App,
@@ -386,10 +409,12 @@ fn require_version(key: &Key, expected: Option<i64>) -> Result<(), KeyError> {
     }
 }
 
+/// The client exists, and is not deleted before the key is there.
 async fn require_client(conn: &mut Conn, client: &ClientId) -> Result<(), KeyError> {
-    match clients::by_id(conn, client.as_str()).await? {
-        Some(_) => Ok(()),
-        None => Err(KeyError::UnknownClient { client: client.clone() }),
+    match clients::hold(conn, client.as_str()).await {
+        Ok(_) => Ok(()),
+        Err(ClientError::Db(error)) => Err(error.into()),
+        Err(_) => Err(KeyError::UnknownClient { client: client.clone() }),
     }
 }
 

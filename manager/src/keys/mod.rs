@@ -15,11 +15,11 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{IssuedKey, KeyChange, KeyError, NewKey, change, issue, revoke};
+pub use actions::{IssuedKey, KeyChange, KeyError, NewKey, change, issue, revoke, revoke_all_of};
 pub use http::routes;
 pub use mails::{Changed, Credentials, mail_change, mail_credentials};
 pub use model::{
     ApiKey, Key, KeyName, KeyState, MAX_APIS, MAX_NAME_CHARS, MAX_USES, Origin, SecretKey, Terms, TermsError,
     UseQuota, parse_apis,
 };
-pub use store::{OpenedKey, by_id, find_by_api_key, list, note_secret_used};
+pub use store::{OpenedKey, by_id, find_by_api_key, list, live_of, note_secret_used};

@@ -103,6 +103,39 @@ pub async fn list(
     Ok(keys)
 }
 
+/// The keys of a client that are not revoked, by id.
+pub async fn live_of(conn: &mut Conn, client: &ClientId) -> Result<Vec<Key>, DbError> {
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "-- keys.live_of
+         SELECT {COLUMNS}
+           FROM keys
+          WHERE client_id = $1 AND state <> 'revoked'
+          ORDER BY id"
+    )))
+    .bind(client.as_str())
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut keys = Vec::with_capacity(rows.len());
+    for row in &rows {
+        keys.push(complete(conn, row).await?);
+    }
+    Ok(keys)
+}
+
+/// Keeps others from the keys of a client until the transaction ends.
+pub(super) async fn lock_all_of(conn: &mut Conn, client: &ClientId) -> Result<(), DbError> {
+    sqlx::query(
+        "-- keys.lock_all_of
+         UPDATE keys
+            SET version = version
+          WHERE client_id = $1 AND state <> 'revoked'",
+    )
+    .bind(client.as_str())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 pub(super) async fn insert(conn: &mut Conn, key: &Key) -> Result<(), DbError> {
     sqlx::query(
         "-- keys.insert

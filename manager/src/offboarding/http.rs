@@ -1,0 +1,85 @@
+//! `DELETE /api/v1/clients/{id}`.
+
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::routes;
+
+use super::actions::{self, Hanging, OffboardingError};
+use crate::app::App;
+use crate::http::{Actor, IfMatch, NoContent, Path, Permission, Query, Routes};
+use crate::problem::{Affected, AffectedThing, Problem};
+
+/// Things of one kind that a refusal lists at most; its detail says how many there are.
+const MAX_LISTED: usize = 100;
+
+/// The end of a client.
+pub fn routes() -> Routes {
+    Routes::of("clients").permitted(&[Permission::ClientsWrite], routes!(delete_client))
+}
+
+impl From<OffboardingError> for Problem {
+    fn from(error: OffboardingError) -> Self {
+        let detail = error.to_string();
+        match error {
+            OffboardingError::Unconfirmed { hanging, .. } => {
+                let mut problem = Self::conflict("confirm_delete", detail).affecting(affected(hanging));
+                problem.title = "Confirm Delete?";
+                problem.field("confirm")
+            }
+            OffboardingError::Client(error) => error.into(),
+            OffboardingError::Key(error) => error.into(),
+            OffboardingError::XApiKey(error) => error.into(),
+            OffboardingError::Form(error) => error.into(),
+            OffboardingError::Db(error) => error.into(),
+        }
+    }
+}
+
+fn affected(hanging: Hanging) -> Affected {
+    let listed = |things: Vec<(String, String)>| {
+        things.into_iter().take(MAX_LISTED).map(|(id, name)| AffectedThing { id, name }).collect()
+    };
+    let Hanging { keys, x_api_keys, forms } = hanging;
+    let keys = keys.into_iter().map(|key| (key.id.0, key.name.as_str().to_owned()));
+    let x_api_keys = x_api_keys.into_iter().map(|key| (key.id.0, key.alias.as_str().to_owned()));
+    let forms = forms.into_iter().map(|form| {
+        let name = form.number.map_or_else(|| form.state.label(), |number| number.to_string());
+        (form.id, name)
+    });
+    Affected::from([
+        ("keys", listed(keys.collect())),
+        ("x_api_keys", listed(x_api_keys.collect())),
+        ("tokens", Vec::new()),
+        ("forms", listed(forms.collect())),
+    ])
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct DeleteQuery {
+    /// The client's name: yes, this one.
+    confirm: Option<String>,
+}
+
+/// Delete a client.
+///
+/// Its keys are revoked, its X-Api-Keys deleted, its open forms cancelled; gateways refuse it within
+/// a second. What is on record about it stays. Its names are free again, its id is never given again.
+#[utoipa::path(delete, path = "/api/v1/clients/{id}", params(DeleteQuery, IfMatch), responses(
+    (
+        status = 409,
+        description = "`confirm_delete`: \"Confirm Delete?\"; `affected` lists the keys, X-Api-Keys, tokens and \
+            open forms that end with it, the first 100 of each"
+    ),
+))]
+async fn delete_client(
+    State(app): State<App>,
+    actor: Actor,
+    Path(id): Path<String>,
+    expected: IfMatch,
+    Query(query): Query<DeleteQuery>,
+) -> Result<NoContent, Problem> {
+    actions::delete_client(&app, &actor, &id, expected.0, query.confirm.as_deref()).await?;
+    Ok(NoContent)
+}
