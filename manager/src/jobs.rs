@@ -9,6 +9,10 @@ use tokio::task::JoinHandle;
 
 use crate::app::App;
 
+/// After a commit: how long a job waits for further ones, so that a busy process does not run it
+/// for each.
+const GATHER: Duration = Duration::from_millis(50);
+
 /// The running jobs of a process.
 pub struct Jobs {
     app: App,
@@ -37,22 +41,47 @@ impl Jobs {
     }
 
     /// Runs `step` again and again, `pause` apart. A failed step is logged and counted.
-    pub fn every<F, Fut>(&mut self, name: &'static str, pause: Duration, mut step: F)
+    pub fn every<F, Fut>(&mut self, name: &'static str, pause: Duration, step: F)
+    where
+        F: FnMut(App) -> Fut + Send + 'static,
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        self.repeat(name, pause, false, step);
+    }
+
+    /// As [`Jobs::every`], and soon after each commit of this process: one may have brought work.
+    pub fn every_and_after_commits<F, Fut>(&mut self, name: &'static str, pause: Duration, step: F)
+    where
+        F: FnMut(App) -> Fut + Send + 'static,
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        self.repeat(name, pause, true, step);
+    }
+
+    fn repeat<F, Fut>(&mut self, name: &'static str, pause: Duration, after_commits: bool, mut step: F)
     where
         F: FnMut(App) -> Fut + Send + 'static,
         Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         self.spawn(name, move |app, mut stop| async move {
             loop {
-                let outcome = match step(app.clone()).await {
-                    Ok(()) => "done",
-                    Err(error) => {
-                        tracing::error!(job = name, "Job {name} failed and will be tried again: {error:#}");
-                        "failed"
-                    }
-                };
+                // Heard from before the step on: what is committed while it runs may be too late for it.
+                let committed = app.db.committed();
+                tokio::pin!(committed);
+                committed.as_mut().enable();
+                let result = step(app.clone()).await;
+                let outcome = if result.is_ok() { "done" } else { "failed" };
                 app.metrics.add("keygate_job_runs_total", &[("job", name), ("outcome", outcome)], 1);
-                if stop.within(pause).await {
+                // What failed is not tried again the sooner.
+                let listening = after_commits && result.is_ok();
+                if let Err(error) = result {
+                    tracing::error!(job = name, "Job {name} failed and will be tried again: {error:#}");
+                }
+                let stopped = tokio::select! {
+                    stopped = stop.within(pause) => stopped,
+                    () = committed, if listening => stop.within(GATHER).await,
+                };
+                if stopped {
                     return;
                 }
             }
@@ -112,5 +141,37 @@ mod tests {
         assert!(
             world.app.metrics.render().contains("keygate_job_runs_total{job=\"test\",outcome=\"failed\"} 1")
         );
+    }
+
+    #[tokio::test]
+    async fn a_job_that_hears_of_commits_runs_soon_after_one_and_stops_at_once() {
+        let world = World::sqlite().await;
+        let runs = Arc::new(AtomicU32::new(0));
+        let mut jobs = Jobs::new(world.app.clone());
+        let counter = runs.clone();
+        jobs.every_and_after_commits("test", Duration::from_secs(3_600), move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            async { Ok(()) }
+        });
+        for expected in 1..=3 {
+            let ran = async {
+                while runs.load(Ordering::Relaxed) < expected {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), ran).await.expect("soon after a commit");
+            world
+                .app
+                .db
+                .write("test.commit")
+                .await
+                .expect("a transaction")
+                .commit()
+                .await
+                .expect("committed");
+        }
+        tokio::time::timeout(Duration::from_secs(10), jobs.stop(Duration::from_secs(60)))
+            .await
+            .expect("it does not sleep on");
     }
 }

@@ -643,6 +643,56 @@ fn service_time_begins_and_ends_with_whole_minutes() -> Result<()> {
     })
 }
 
+/// Calls that this one worker takes at a time; of them, a client of priority 9 gets the first 11.
+const CAPACITY: u32 = 20;
+
+#[test]
+fn priority_0_goes_before_9_when_the_node_is_busy() -> Result<()> {
+    e2e::run(async {
+        let settings = vec![("worker_capacity", CAPACITY.to_string())];
+        let plan = Plan { settings, workers: 1, ..Plan::default() };
+        let world = World::start("priority", plan).await?;
+        let orders = world.api("orders", "/orders", json!({})).await?;
+        let group = world.group("orders", &[&orders]).await?;
+        world.until_known(&Call::get("/orders")).await?;
+        let caller = async |name: &str, priority: u8| -> Result<(String, Call)> {
+            let fields = json!({ "groups": [group], "priority": priority });
+            let client = world.client(name, fields).await?;
+            let key = world.x_api_key(&client, &[&group], json!({})).await?;
+            Ok((client, Call::get("/orders/priority").x_api_key(&key.text)))
+        };
+        let (_, best) = caller("best", 0).await?;
+        let (client, worst) = caller("worst", 9).await?;
+        let verdicts = async || -> Result<[String; 2]> {
+            Ok([world.call(&best).await?.verdict(), world.call(&worst).await?.verdict()])
+        };
+        assert_eq!(verdicts().await?, ["200", "200"], "nobody else is there");
+
+        // Uploads that take their time fill the worker, as the best client's.
+        let mut busy = JoinSet::new();
+        for _ in 0..11 {
+            let mut upload = Call::post("/orders/busy", "x".repeat(4_000));
+            upload.headers.extend(best.headers.clone());
+            let upload = upload.in_pieces(400, Duration::from_millis(50), &[]);
+            let address = world.envoy().address;
+            busy.spawn(async move { client::http1(address, &upload).await });
+        }
+        let filled = || async { (verdicts().await.ok()? == ["200", "503 overloaded"]).then_some(()) };
+        wait::until("a busy worker", Duration::from_secs(5), filled).await?;
+
+        let path = format!("/api/v1/clients/{client}");
+        for (priority, expected) in [(8, "200"), (9, "503 overloaded"), (0, "200")] {
+            world.operator().patch(&path, json!({ "priority": priority })).await?;
+            let saved = wait::now();
+            while verdicts().await? != ["200", expected] {
+                assert!(saved.elapsed() < LIMIT, "priority {priority}: {:?} after its save", saved.elapsed());
+            }
+        }
+        assert!(busy.try_join_next().is_none(), "all of them were there all the time");
+        Ok(())
+    })
+}
+
 /// The document's example: 10 calls a second, and 10 in all on that day.
 #[test]
 fn tps_10_and_quota_10_the_11th_call_of_the_day_is_refused() -> Result<()> {

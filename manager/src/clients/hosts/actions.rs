@@ -65,6 +65,11 @@ pub(in crate::clients) async fn of_client(conn: &mut Conn, client: &str) -> Resu
     store::of_client(conn, client).await
 }
 
+/// Whether there is anything to ask for.
+pub(super) async fn is_any_due(app: &App) -> Result<bool, DbError> {
+    Ok(!store::due(&mut *app.db.read().await?, app.now(), 1).await?.is_empty())
+}
+
 /// Asks for every name that is due now. Run by the job `host_names`; any number of processes may
 /// run it at once.
 pub async fn resolve_due(app: &App, resolver: &Resolver) -> Result<Answered, DbError> {

@@ -25,31 +25,21 @@ use crate::jobs::Jobs;
 
 /// How often the worker looks for names that are due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// After a commit, which may have brought a new name: how long it waits for further ones.
-const GATHER: Duration = Duration::from_millis(50);
 
-/// The worker that asks for what is due.
+/// The worker that asks for what is due. A name that was just saved is not to wait for its next look.
 pub fn start_jobs(jobs: &mut Jobs) {
     let opened: Arc<OnceLock<Resolver>> = Arc::default();
-    jobs.every("host_names", GATHER, move |app: App| {
+    jobs.every_and_after_commits("host_names", LOOK_EVERY, move |app: App| {
         let opened = opened.clone();
-        async move {
-            let committed = app.db.committed();
-            tokio::pin!(committed);
-            committed.as_mut().enable();
-            let run = run(&app, &opened).await;
-            // A name that was just saved is not to wait for the next look; what failed may have
-            // failed for longer. A stop waits for the look at most.
-            let pause = tokio::time::timeout(LOOK_EVERY, committed).await;
-            if run.is_err() && pause.is_ok() {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-            run
-        }
+        async move { run(&app, &opened).await }
     });
 }
 
 async fn run(app: &App, opened: &OnceLock<Resolver>) -> anyhow::Result<()> {
+    // Who binds nobody to a name needs no name server.
+    if !actions::is_any_due(app).await? {
+        return Ok(());
+    }
     let resolver = match opened.get() {
         Some(resolver) => resolver,
         // The system's configuration may be readable later.
