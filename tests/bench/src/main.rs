@@ -7,6 +7,7 @@
 //! the kernel counts it; quote ratios and differences, not absolute times.
 
 mod cpu;
+mod matching;
 mod variants;
 
 use anyhow::{Result, ensure};
@@ -26,6 +27,9 @@ struct Arguments {
     /// Connections.
     #[arg(long, default_value_t = 16)]
     connections: usize,
+    /// Measure the finding of an API alone, which needs no Envoy.
+    #[arg(long)]
+    matching_only: bool,
 }
 
 /// CPU of a direct response without any filter on the machine that the budget was written on, µs.
@@ -34,6 +38,11 @@ const REFERENCE_BASELINE_US: f64 = 10.4;
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     ensure!(arguments.rounds >= 2, "--rounds must be at least 2: the first warms up");
+    matching::run()?;
+    if arguments.matching_only {
+        return Ok(());
+    }
+    println!();
     e2e::run(async {
         let yard = Yard::start().await?;
         let mut samples: Vec<Vec<f64>> = vec![Vec::new(); yard.variants.len()];
