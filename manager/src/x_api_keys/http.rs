@@ -352,7 +352,6 @@ struct OfferedGroup {
     #[schema(value_type = String)]
     id: GroupId,
     name: String,
-    #[schema(value_type = String)]
     security_level: SecurityLevel,
 }
 

@@ -48,7 +48,6 @@ struct ScopeOfClient {
     #[schema(value_type = String)]
     id: GroupId,
     name: String,
-    #[schema(value_type = String)]
     security_level: SecurityLevel,
 }
 
@@ -109,7 +108,6 @@ struct OfferedScope {
     name: String,
     alias: String,
     description: String,
-    #[schema(value_type = String)]
     security_level: SecurityLevel,
     /// The client has it already.
     given: bool,
