@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, Transaction};
+use sqlx::{Any, AnyPool, AssertSqlSafe, Connection as _, Executor, Transaction};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -254,6 +254,41 @@ impl Write {
         metrics.add("keygate_transactions_total", &[("name", name), ("outcome", outcome)], 1);
         metrics.add("keygate_transaction_microseconds_total", &[("name", name)], began.elapsed_us());
         Ok(result?)
+    }
+}
+
+/// A part of a transaction that can be taken back alone: rolled back when dropped without
+/// [`Savepoint::keep`].
+pub struct Savepoint<'c>(Transaction<'c, Any>);
+
+/// Begins a part within the transaction of `conn`.
+pub async fn savepoint(conn: &mut Conn) -> Result<Savepoint<'_>, DbError> {
+    Ok(Savepoint(conn.begin().await?))
+}
+
+impl Savepoint<'_> {
+    /// Leaves what was written since to the transaction.
+    pub async fn keep(self) -> Result<(), DbError> {
+        Ok(self.0.commit().await?)
+    }
+
+    /// Takes it back.
+    pub async fn take_back(self) -> Result<(), DbError> {
+        Ok(self.0.rollback().await?)
+    }
+}
+
+impl Deref for Savepoint<'_> {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.0
+    }
+}
+
+impl DerefMut for Savepoint<'_> {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.0
     }
 }
 

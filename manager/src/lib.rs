@@ -31,6 +31,7 @@ pub mod audit;
 pub mod catalog;
 pub mod changes;
 pub mod clients;
+pub mod definitions;
 pub mod feed;
 pub mod gateways;
 pub mod keys;
@@ -58,6 +59,7 @@ fn management() -> Routes {
         .merge(clients::routes())
         .merge(clients::scopes::routes())
         .merge(clients::token_settings::routes())
+        .merge(definitions::routes())
         .merge(gateways::routes())
         .merge(keys::routes())
         .merge(mail::routes())

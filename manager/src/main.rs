@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use manager::app::App;
 use manager::config::{self, Config};
-use manager::{audit, catalog, gateways, keys, mail, operators, serve, telemetry, x_api_keys};
+use manager::{audit, catalog, definitions, gateways, keys, mail, operators, serve, telemetry, x_api_keys};
 
 /// Keygate's manager: clients, APIs, keys, forms and quotas.
 #[derive(Parser)]
@@ -25,12 +25,14 @@ enum Command {
     /// Bring APIs in, and say which one a request means.
     #[command(subcommand)]
     Api(catalog::cli::Command),
+    Apply(definitions::cli::Apply),
     /// Verify the audit trail, and take anchors of it.
     #[command(subcommand)]
     Audit(audit::cli::Command),
     /// Look at the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
+    Export(definitions::cli::Export),
     /// Bring DGRK keys in.
     #[command(subcommand)]
     Keys(keys::cli::Command),
@@ -63,7 +65,7 @@ enum ConfigCommand {
 #[tokio::main]
 async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("keygate: {error:#}");
             ExitCode::FAILURE
@@ -71,18 +73,21 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<()> {
+async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     // Needs no settings: partners run it where there are none.
     if let Command::Sign(command) = arguments.command {
-        return keys::sign::run(command);
+        keys::sign::run(command)?;
+        return Ok(ExitCode::SUCCESS);
     }
     let config = load_config(arguments.config)?;
     match arguments.command {
         Command::Api(command) => catalog::cli::run(&start(config).await?, command).await?,
+        Command::Apply(command) => return definitions::cli::apply(&start(config).await?, command).await,
         Command::Audit(command) => audit::cli::run(&start(config).await?, command).await?,
         Command::Config(ConfigCommand::Check) => {
             println!("{config:#?}\nthe settings are valid");
         }
+        Command::Export(command) => return definitions::cli::export(&start(config).await?, command).await,
         Command::Keys(command) => keys::cli::run(&start(config).await?, command).await?,
         Command::Mail(command) => mail::cli::run(&start(config).await?, command).await?,
         Command::Gateway(command) => gateways::cli::run(&start(config).await?, command).await?,
@@ -95,7 +100,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::XApiKeys(command) => x_api_keys::cli::run(&start(config).await?, command).await?,
         Command::Serve => serve::serve(start(config).await?).await?,
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn load_config(file: Option<PathBuf>) -> anyhow::Result<Config> {

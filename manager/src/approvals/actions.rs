@@ -1,12 +1,13 @@
 //! Setting a flow.
 
+use gate::time::UnixMillis;
 use serde_json::json;
 use thiserror::Error;
 
 use super::model::{Flow, FlowFault, FormKind};
 use super::store::{self, KeptFlow};
 use crate::app::App;
-use crate::db::DbError;
+use crate::db::{Conn, DbError};
 use crate::operators::{Actor, By, OperatorError, RoleName};
 use crate::{audit, operators};
 
@@ -56,31 +57,44 @@ pub async fn configure(
 ) -> Result<KeptFlow, ApprovalError> {
     let now = app.now();
     let mut tx = app.db.write("approvals.configure").await?;
-    let roles = operators::role_names(&mut tx).await?;
+    let kept = configure_in(&mut tx, &format!("operator:{operator}"), kind, levels, seen, now).await?;
+    tx.commit().await?;
+    Ok(kept)
+}
+
+/// The same within a transaction of the caller's. `by` is who acts, as the audit trail names it.
+pub async fn configure_in(
+    conn: &mut Conn,
+    by: &str,
+    kind: FormKind,
+    levels: Vec<Vec<String>>,
+    seen: Option<i64>,
+    now: UnixMillis,
+) -> Result<KeptFlow, ApprovalError> {
+    let roles = operators::role_names(conn).await?;
     let known: Vec<&str> = roles.iter().map(String::as_str).collect();
     let flow = Flow::parse(levels, &known)?;
-    let present = store::find(&mut tx, kind).await?.map_or(0, |kept| kept.version);
+    let present = store::find(conn, kind).await?.map_or(0, |kept| kept.version);
     let changed = |present| ApprovalError::Changed { kind, seen: seen.unwrap_or(present), present };
     if seen.is_some_and(|seen| seen != present) {
         return Err(changed(present));
     }
-    let kept =
-        KeptFlow { kind, flow, version: present + 1, updated_at: now, updated_by: operator.to_owned() };
-    if !store::save(&mut tx, &kept).await? {
+    let updated_by = by.strip_prefix("operator:").unwrap_or(by).to_owned();
+    let kept = KeptFlow { kind, flow, version: present + 1, updated_at: now, updated_by };
+    if !store::save(conn, &kept).await? {
         return Err(changed(present + 1));
     }
     let entry = audit::Entry {
-        actor: format!("operator:{operator}"),
+        actor: by.to_owned(),
         action: "approvals.configure",
         subject: format!("approval_flow:{kind}"),
         detail: json!({ "levels": kept.flow.levels(), "version": kept.version }),
     };
-    audit::record(&mut tx, entry, now).await?;
+    audit::record(conn, entry, now).await?;
     // Behind the audit entry, whose lock puts transactions in order: a role may have been deleted.
-    let roles = operators::role_names(&mut tx).await?;
+    let roles = operators::role_names(conn).await?;
     let known: Vec<&str> = roles.iter().map(String::as_str).collect();
     kept.flow.require_known(&known)?;
-    tx.commit().await?;
     Ok(kept)
 }
 

@@ -7,7 +7,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{ApprovalError, configure};
+pub use actions::{ApprovalError, configure, configure_in};
 pub use http::routes;
 pub use model::{Flow, FlowFault, FormKind, MAX_LEVELS, Roles};
 pub use store::{KeptFlow, find};

@@ -24,7 +24,7 @@ pub use form::Fields;
 pub use http::routes;
 pub use model::{Binding, Client, ClientName, Fault};
 pub use password::{NewPassword, PasswordCheck, check_password};
-pub use store::{by_id, groups_of};
+pub use store::{Filter, by_id, groups_of, list};
 pub use view::ClientView;
 
 use crate::jobs::Jobs;

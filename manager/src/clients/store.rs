@@ -20,7 +20,8 @@ const COLUMNS: &str = "id, name, display_name, application_number,
                 priority, audience, security_level, note, emails, remark, created_at, updated_at, version";
 
 /// What a list is asked for.
-pub(super) struct Filter<'a> {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter<'a> {
     /// Must occur, in whatever case, in id, names or application number, or in the name of one
     /// of its groups.
     pub keyword: Option<&'a str>,
@@ -339,7 +340,7 @@ pub(super) async fn delete(
 }
 
 /// Clients in order of their id, after `after`.
-pub(super) async fn list(
+pub async fn list(
     conn: &mut Conn,
     filter: &Filter<'_>,
     after: &str,

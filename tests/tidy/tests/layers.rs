@@ -19,6 +19,7 @@ const CAPABILITIES: [&[&str]; 13] = [
     &["keys", "x_api_keys"],
     &["approvals"],
     &["applications"],
+    &["definitions"],
     &["gateways", "usage"],
     &["offboarding"],
     &["feed"],
