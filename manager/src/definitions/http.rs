@@ -36,15 +36,16 @@ struct ExportQuery {
 #[derive(Serialize, ToSchema)]
 struct Definitions {
     /// In an order in which nothing is named before it is defined.
-    #[schema(value_type = Vec<DefinitionDocument>)]
+    #[schema(value_type = Vec<Shown>)]
     definitions: Vec<Document>,
 }
 
 /// A definition: docs/declarative.md has the fields.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "describes what is read and written field by field")]
+#[schema(as = Definition)]
+#[expect(dead_code, reason = "describes what is written field by field")]
 #[serde(rename_all = "camelCase")]
-struct DefinitionDocument {
+struct Shown {
     /// `keygate/v1`.
     #[schema(example = "keygate/v1")]
     api_version: String,
@@ -96,8 +97,25 @@ struct ApplyQuery {
 #[serde(deny_unknown_fields)]
 struct Apply {
     /// All of them are applied, or none.
-    #[schema(value_type = Vec<DefinitionDocument>)]
+    #[schema(value_type = Vec<Entered>)]
     definitions: Vec<Node>,
+}
+
+/// A definition, of which fields may be left out.
+#[derive(ToSchema)]
+#[schema(as = DefinitionEntered)]
+#[expect(dead_code, reason = "describes what is read field by field")]
+#[serde(rename_all = "camelCase")]
+struct Entered {
+    /// `keygate/v1`.
+    #[schema(example = "keygate/v1")]
+    api_version: String,
+    /// `Api`, `Group`, `Scope`, `Client` or `ApprovalFlow`.
+    #[schema(example = "Group")]
+    kind: String,
+    /// The fields of the thing, as its own call takes them; names where that has ids.
+    #[schema(value_type = std::collections::BTreeMap<String, Value>)]
+    spec: Value,
 }
 
 /// What was done, or would be.

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::operators::Permission;
@@ -172,10 +172,10 @@ pub trait Spec: Clone + Default + PartialEq + Serialize + fmt::Debug {
 
     /// The fields that `wanted` has otherwise.
     fn differences(&self, wanted: &Self) -> Vec<Difference> {
-        let before = fields_of(self);
-        let differs = |(field, after): (String, Value)| {
-            let before = before.get(&field).cloned();
-            (before.as_ref() != Some(&after)).then_some(Difference { field, before, after })
+        let before: BTreeMap<_, _> = fields_of(self).into_iter().collect();
+        let differs = |(field, after): (&'static str, Value)| {
+            let before = before.get(field).cloned();
+            (before.as_ref() != Some(&after)).then(|| Difference { field: field.into(), before, after })
         };
         fields_of(wanted).into_iter().filter_map(differs).collect()
     }
@@ -192,12 +192,12 @@ pub struct Reference<'a> {
     pub names: &'a [String],
 }
 
-/// The fields that are there, in their order.
-pub fn fields_of(spec: &impl Spec) -> Map<String, Value> {
-    match serde_json::to_value(spec) {
-        Ok(Value::Object(fields)) => fields,
-        Ok(_) | Err(_) => unreachable!("a spec is a struct of what JSON can hold"),
-    }
+/// The fields that are there, in the order of [`Spec::fields`].
+pub fn fields_of<S: Spec>(spec: &S) -> Vec<(&'static str, Value)> {
+    let Ok(Value::Object(mut there)) = serde_json::to_value(spec) else {
+        unreachable!("a spec is a struct of what JSON can hold")
+    };
+    S::fields().into_iter().filter_map(|field| Some((field, there.remove(field)?))).collect()
 }
 
 /// A field that is to become another.

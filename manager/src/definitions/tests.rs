@@ -1,7 +1,11 @@
 //! Applied and written down, through the router, on both databases.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
+use super::kinds::{ApiSpec, ClientSpec, FlowSpec, GroupSpec, ScopeSpec};
+use super::model::Spec;
 use crate::clock::Random;
 use crate::testing::{Caller, World};
 
@@ -342,7 +346,8 @@ fn random_world(random: &Random, size: u64) -> Vec<Value> {
         let texts = ["", "no", "1", "two\nlines", "#x: [a]", "ä€😀", "- 'quoted'", "null", "2026-01-01"];
         one_of(&texts)
     };
-    let (mut definitions, mut apis, mut groups) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut definitions, mut apis, mut groups, mut scopes) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for n in 0..size {
         let path = match pick(3) {
             0 => json!({ "exact": format!("/e{n}") }),
@@ -376,6 +381,8 @@ fn random_world(random: &Random, size: u64) -> Vec<Value> {
             ));
             if kind == "Group" {
                 groups.push(name);
+            } else {
+                scopes.push(name);
             }
         }
     }
@@ -390,7 +397,7 @@ fn random_world(random: &Random, size: u64) -> Vec<Value> {
             "start_date": day("2026-02-03"), "expiry_date": day("2026-12-31"),
             "service_from": day("08:30"), "service_until": day("18:00"), "time_zone": "Europe/Berlin",
             "quota": pick(3) * 100, "quota_period": one_of(&["day", "week", "month", "none"]),
-            "tps": pick(50), "priority": pick(10), "security_level": "C", "groups": some(&groups),
+            "tps": pick(50), "priority": pick(10), "security_level": "C", "groups": some(&groups), "scopes": some(&scopes),
             "emails": if pick(2) == 0 { json!("a@example.com , b@example.com") } else { json!(null) },
             "remark": if pick(2) == 0 { json!("true") } else { json!(null) }, "allowed_attempts": 1 + pick(5),
             "token_settings": {
@@ -441,6 +448,41 @@ async fn an_export_of_any_world_changes_nothing_there_and_makes_the_same_elsewhe
 }
 
 #[tokio::test]
+async fn level_groups_and_scopes_of_a_client_rise_and_fall_together() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let sets = ["Group", "Scope"].map(|kind| {
+            let high = json!({ "name": format!("high_{kind}"), "security_level": "A" });
+            definition(kind, high)
+        });
+        admin.post(APPLY, all(&sets)).await.expect(200);
+        let level = |level: &str, groups: Value, scopes: Value| {
+            all(&[client("acme", json!({ "security_level": level, "groups": groups, "scopes": scopes }))])
+        };
+        let high = level("A", json!(["high_Group"]), json!(["high_Scope"]));
+        let low = level("SYSTEM", json!([]), json!([]));
+        for (wanted, changes) in [
+            (&low, "create Client acme"),
+            (&high, "update Client acme security_level,groups,scopes"),
+            (&low, "update Client acme security_level,groups,scopes"),
+        ] {
+            assert_eq!(told(&admin.post(APPLY, wanted.clone()).await.expect(200)), [changes]);
+            assert_eq!(told(&admin.post(APPLY, wanted.clone()).await.expect(200)), Vec::<String>::new());
+        }
+        let above = level("D", json!([]), json!(["high_Scope"]));
+        admin.post(APPLY, above).await.refuses("definitions[0].spec.scopes");
+        // What is left out stays: a level below what is kept is refused.
+        admin.post(APPLY, high).await.expect(200);
+        let only = definition("Client", json!({ "id": "acme", "security_level": "SYSTEM" }));
+        let refused = admin.post(APPLY, all(&[only])).await.problem(422, "invalid_field");
+        assert!(refused["detail"].as_str().is_some_and(|text| text.contains("above")), "{refused}");
+        let only = definition("Client", json!({ "id": "acme", "security_level": "SYSTEM", "groups": [] }));
+        let refused = admin.post(APPLY, all(&[only])).await.problem(422, "invalid_field");
+        assert!(refused["detail"].as_str().is_some_and(|text| text.contains("high_Scope")), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn an_export_holds_no_secret() {
     for world in World::both().await {
         let admin = world.operator("ann", &["admin"]).await;
@@ -483,4 +525,41 @@ async fn two_at_a_time_both_succeed_or_one_is_told_to_repeat() {
             groups["items"].as_array().expect("groups").iter().all(|group| group["description"] == *last)
         );
     }
+}
+
+/// The properties of the body of a call, as the API's document has them.
+fn body_of(path: &str, method: &str) -> BTreeSet<String> {
+    fn properties(document: &Value, schema: &Value) -> BTreeSet<String> {
+        if let Some(name) = schema["$ref"].as_str() {
+            let name = name.rsplit('/').next().expect("a name");
+            return properties(document, &document["components"]["schemas"][name]);
+        }
+        let own = schema["properties"].as_object().into_iter().flat_map(|own| own.keys().cloned());
+        let parts = schema["allOf"].as_array().into_iter().flatten();
+        own.chain(parts.flat_map(|part| properties(document, part))).collect()
+    }
+    let document = crate::openapi::document();
+    let body = &document["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"];
+    let properties = properties(document, body);
+    assert!(!properties.is_empty(), "{method} {path} has a body: {body}");
+    properties
+}
+
+#[test]
+fn a_definition_has_every_field_that_the_calls_take() {
+    const SECRETS: [&str; 2] = ["password", "password_confirmation"];
+    fn check<S: Spec>(calls: &[(&str, &str)], by_other_calls: &[&str]) {
+        let mut taken: BTreeSet<String> = calls.iter().flat_map(|(method, path)| body_of(path, method)).collect();
+        taken.retain(|field| !SECRETS.contains(&field.as_str()));
+        taken.extend(by_other_calls.iter().map(|field| (*field).to_owned()));
+        let defined: BTreeSet<String> = S::fields().into_iter().map(str::to_owned).collect();
+        assert_eq!(defined, taken, "{:?}", S::KIND);
+    }
+    check::<ApiSpec>(&[("post", "/api/v1/apis"), ("patch", "/api/v1/apis/{uid}")], &[]);
+    check::<GroupSpec>(&[("post", "/api/v1/groups"), ("patch", "/api/v1/groups/{id}")], &[]);
+    check::<ScopeSpec>(&[("post", "/api/v1/scopes"), ("patch", "/api/v1/scopes/{id}")], &[]);
+    let client = [("post", "/api/v1/clients"), ("patch", "/api/v1/clients/{id}")];
+    check::<ClientSpec>(&client, &["scopes", "token_settings"]);
+    assert!(body_of("/api/v1/clients/{id}/scopes", "put").contains("scopes"));
+    check::<FlowSpec>(&[("put", "/api/v1/approval-flows/{type}")], &["type"]);
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use gate::time::UnixMillis;
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::kinds::{ApiSpec, ClientSpec, FlowSpec, GroupSpec, ScopeSpec};
@@ -307,9 +308,10 @@ impl<'a> Work<'a> {
         };
         let change = match before {
             None => {
-                let told = |(field, after)| Difference { field, before: None, after };
+                let told =
+                    |(field, after): (&str, Value)| Difference { field: field.into(), before: None, after };
                 let all = fields_of(&kept.spec).into_iter();
-                let given = all.filter(|(field, _)| defined.lines.contains_key(field));
+                let given = all.filter(|(field, _)| defined.lines.contains_key(*field));
                 Change {
                     kind: S::KIND,
                     id: id.clone(),

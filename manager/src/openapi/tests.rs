@@ -11,9 +11,11 @@ use crate::operators::Permission;
 use crate::testing::{Answer, Caller, World};
 
 /// Operations whose right depends on the object, and where that is tested.
-const DECIDED: [(&str, &str); 6] = [
+const DECIDED: [(&str, &str); 8] = [
     ("applications_show", "forms_are_seen_by_those_concerned"),
     ("applications_stop", "a_revocation_of_tomorrow_waits_is_made_once_and_can_be_stopped"),
+    ("definitions_apply", "each_kind_asks_for_its_permission"),
+    ("definitions_export", "each_kind_asks_for_its_permission"),
     ("operators_issue_token", "oneself_is_not_refused_what_of_others_is"),
     ("operators_list_tokens", "oneself_is_not_refused_what_of_others_is"),
     ("operators_revoke_token", "oneself_is_not_refused_what_of_others_is"),

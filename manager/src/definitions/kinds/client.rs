@@ -6,11 +6,10 @@ use gate::id::GroupId;
 use gate::wire::directory::Audience;
 use gate::wire::exchange::ClientStatus;
 
-use super::token_settings::TokenSettingsSpec;
 use super::{PAGE, names, spec};
 use crate::catalog::SecurityLevel;
 use crate::clients::scopes::{self, ScopesError};
-use crate::clients::token_settings;
+use crate::clients::token_settings::{self, TokenSettingsError, TokenSettingsForm};
 use crate::clients::{self, Binding, Client, ClientError, ClientName, ClientView, Fields, Filter, NewClient};
 use crate::db::{Conn, DbError};
 use crate::definitions::model::{Defined, Kind, Reference, Spec, Wanted};
@@ -67,7 +66,7 @@ spec! {
         /// Wrong passwords after which password credentials are closed.
         allowed_attempts: u32,
         /// Which tokens it may obtain.
-        token_settings: TokenSettingsSpec,
+        token_settings: TokenSettingsForm,
     }
 
     impl Spec {
@@ -124,9 +123,7 @@ impl Managed for ClientSpec {
         let new = NewClient { id: Some(id), fields: self.entered(&work.names)?, password: None };
         let made = clients::create_in(conn, work.app, work.by, new, work.now).await?;
         let made = self.set_scopes(conn, work, made).await?;
-        if let Some(settings) = &self.token_settings {
-            settings.set(conn, work, made.id.as_str(), None).await?;
-        }
+        self.set_token_settings(conn, work, made.id.as_str(), None).await?;
         Ok(kept(conn, made, &work.names).await?)
     }
 
@@ -147,9 +144,7 @@ impl Managed for ClientSpec {
         let (fields, version) = (self.entered(&work.names)?, Some(client.version));
         let client = clients::update_in(conn, work.by, id, version, fields, work.now).await?;
         let client = if lower { client } else { self.set_scopes(conn, work, client).await? };
-        if let Some(settings) = &self.token_settings {
-            settings.set(conn, work, id, Some(before.aside)).await?;
-        }
+        self.set_token_settings(conn, work, id, Some(before.aside)).await?;
         Ok(kept(conn, client, &work.names).await?)
     }
 
@@ -199,6 +194,21 @@ impl ClientSpec {
         };
         let (id, version) = (client.id.as_str(), Some(client.version));
         Ok(scopes::set_in(conn, work.by, id, version, scopes, work.now).await?.0)
+    }
+
+    async fn set_token_settings(
+        &self,
+        conn: &mut Conn,
+        work: &Work<'_>,
+        client: &str,
+        expected: Option<i64>,
+    ) -> Result<(), Refusal> {
+        let Some(form) = &self.token_settings else { return Ok(()) };
+        let settings = form.parse().map_err(TokenSettingsError::from)?;
+        if token_settings::of_client(conn, client).await?.settings != settings {
+            token_settings::set_in(conn, work.by, client, expected, settings, work.now).await?;
+        }
+        Ok(())
     }
 }
 
@@ -263,7 +273,7 @@ async fn kept(conn: &mut Conn, client: Client, names: &Names) -> Result<Kept<Cli
         emails: Some(emails),
         remark: Some(remark),
         allowed_attempts: Some(allowed_attempts),
-        token_settings: Some(TokenSettingsSpec::of(&saved.settings)),
+        token_settings: Some(TokenSettingsForm::from(&saved.settings)),
     };
     Ok(Kept { spec, handle: client.id.as_str().to_owned(), version, aside: saved.version })
 }
@@ -280,9 +290,12 @@ impl From<ClientError> for Refusal {
                 Self::Field("groups", reason)
             }
             ClientError::NotFound { .. } | ClientError::Version { .. } => Self::changed_meanwhile(),
+            ClientError::ScopeAboveLevel { .. } => Self::Field("scopes", reason),
             ClientError::NoAddress { .. }
             | ClientError::WrongPassword
             | ClientError::NotActive { .. }
+            | ClientError::ConfirmLowerLevel { .. }
+            | ClientError::NotGiven { .. }
             | ClientError::Mail(_) => Self::Whole(reason),
             ClientError::Db(error) => Self::Db(error),
         }
@@ -296,6 +309,15 @@ impl From<ScopesError> for Refusal {
                 Self::Field("scopes", error.to_string())
             }
             ScopesError::Client(error) => error.into(),
+        }
+    }
+}
+
+impl From<TokenSettingsError> for Refusal {
+    fn from(error: TokenSettingsError) -> Self {
+        match error {
+            TokenSettingsError::Fault(fault) => Self::Field("token_settings", fault.to_string()),
+            TokenSettingsError::Client(error) => error.into(),
         }
     }
 }

@@ -103,6 +103,7 @@ impl From<ApprovalError> for Refusal {
         match error {
             ApprovalError::Fault(fault) => Self::Field("levels", fault.to_string()),
             ApprovalError::Changed { .. } => Self::changed_meanwhile(),
+            ApprovalError::RoleNamed { .. } | ApprovalError::Operator(_) => Self::Whole(error.to_string()),
             ApprovalError::Db(error) => Self::Db(error),
         }
     }

@@ -7,7 +7,6 @@ mod api;
 mod client;
 mod flow;
 mod group;
-mod token_settings;
 
 pub use api::ApiSpec;
 pub use client::ClientSpec;
@@ -76,7 +75,7 @@ impl From<CatalogError> for Refusal {
             CatalogError::UnknownApis { .. }
             | CatalogError::NotFound { .. }
             | CatalogError::Version { .. } => Self::changed_meanwhile(),
-            CatalogError::GroupInUse { .. } => Self::Whole(told),
+            CatalogError::GroupInUse { .. } | CatalogError::Unusable { .. } => Self::Whole(told),
             CatalogError::Db(error) => Self::Db(error),
         }
     }
