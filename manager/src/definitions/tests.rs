@@ -549,7 +549,8 @@ fn body_of(path: &str, method: &str) -> BTreeSet<String> {
 fn a_definition_has_every_field_that_the_calls_take() {
     const SECRETS: [&str; 2] = ["password", "password_confirmation"];
     fn check<S: Spec>(calls: &[(&str, &str)], by_other_calls: &[&str]) {
-        let mut taken: BTreeSet<String> = calls.iter().flat_map(|(method, path)| body_of(path, method)).collect();
+        let mut taken: BTreeSet<String> =
+            calls.iter().flat_map(|(method, path)| body_of(path, method)).collect();
         taken.retain(|field| !SECRETS.contains(&field.as_str()));
         taken.extend(by_other_calls.iter().map(|field| (*field).to_owned()));
         let defined: BTreeSet<String> = S::fields().into_iter().map(str::to_owned).collect();
