@@ -562,8 +562,11 @@ async fn what_is_revoked_or_switched_off_is_granted_as_such_and_announced() {
         let revocation = seen.changes.iter().find(|change| names_it(change)).expect("it is announced");
         assert!(before.as_of < revocation.revision && revocation.revision <= after.as_of);
 
-        shop.admin.patch(CLIENT, json!({"status": "disabled"})).await.expect(200);
-        assert_eq!(shop.grant(dgrk()).await.client_status, ClientStatus::Disabled);
+        for (status, told) in [("disabled", ClientStatus::Disabled), ("locked", ClientStatus::Locked)] {
+            shop.admin.patch(&format!("{CLIENT}/status"), json!({"status": status})).await.expect(200);
+            assert_eq!(shop.grant(dgrk()).await.client_status, told, "an operator's word stops keys too");
+            assert_eq!(shop.grant(basic("secret-1")).await.client_status, told);
+        }
     }
 }
 
@@ -689,6 +692,20 @@ async fn an_imported_x_api_key_is_granted_to_its_old_text() {
         let days = (grant.effective_at, grant.expires_at);
         // 2026-01-15T00:00Z to 2026-12-31T23:59:59.999Z.
         assert_eq!(days, (Some(World::START), Some(UnixMillis(1_798_761_599_999))));
+    }
+}
+
+#[tokio::test]
+async fn a_mailed_password_opens_no_api() {
+    for world in World::both().await {
+        let shop = Shop::open(&world).await;
+        shop.grant(basic("secret-1")).await;
+        // As if this very password had been mailed: it would be right, and serves for something else.
+        let mailed = "UPDATE clients SET reset_hash = password_hash, password_hash = '', reset_expires_at = ";
+        world.sql(&format!("{mailed}{}", world.app.now().0 + 1_000)).await;
+        assert_eq!(shop.known(basic("secret-1")).await, None);
+        let client = shop.admin.get(CLIENT).await.expect(200);
+        assert_eq!((&client["password_state"], &client["failed_attempts"]), (&json!("reset"), &json!(0)));
     }
 }
 

@@ -88,7 +88,7 @@ async fn the_length_of_a_password_is_counted_in_characters() {
         ("éééééé".to_owned(), true),
         ("界".repeat(128), true),
         ("界".repeat(129), false),
-        ("  , ; \u{0}\n".to_owned(), true),
+        ("  , ; \u{1}\n".to_owned(), true),
     ] {
         let answer = set(&password, &password).await;
         if fits {
