@@ -57,6 +57,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
 /// A JSON body of at most `max_bytes`, for calls whose bound is not [`MAX_BODY_BYTES`].
 pub async fn read_json<T: DeserializeOwned>(request: Request, max_bytes: usize) -> Result<T, Problem> {
+    parse_json(&body_of(request, max_bytes).await?)
+}
+
+/// The JSON body of a gateway's call, at most `max_bytes`. It passes on what strangers present, of
+/// many of them at once: a text that cannot be stored is theirs alone, and refuses nobody else's.
+pub async fn read_gateway_json<T: DeserializeOwned>(
+    request: Request,
+    max_bytes: usize,
+) -> Result<T, Problem> {
+    parse_typed(&body_of(request, max_bytes).await?)
+}
+
+async fn body_of(request: Request, max_bytes: usize) -> Result<axum::body::Bytes, Problem> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/json") {
@@ -68,9 +81,7 @@ pub async fn read_json<T: DeserializeOwned>(request: Request, max_bytes: usize) 
         )
         .field("Content-Type"));
     }
-    let body =
-        axum::body::to_bytes(request.into_body(), max_bytes).await.map_err(|_| too_large(max_bytes))?;
-    parse_json(&body)
+    axum::body::to_bytes(request.into_body(), max_bytes).await.map_err(|_| too_large(max_bytes))
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {
@@ -344,6 +355,14 @@ pub fn too_large(max_bytes: usize) -> Problem {
 }
 
 fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let value = parse_typed(body)?;
+    match holder_of_nul(body) {
+        Some(field) => Err(Problem::invalid(field.clone(), format!("{field} {HOLDS_NUL}"))),
+        None => Ok(value),
+    }
+}
+
+fn parse_typed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
@@ -371,10 +390,7 @@ fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         }
     })?;
     deserializer.end().map_err(|error| not_json(&error))?;
-    match holder_of_nul(body) {
-        Some(field) => Err(Problem::invalid(field.clone(), format!("{field} {HOLDS_NUL}"))),
-        None => Ok(value),
-    }
+    Ok(value)
 }
 
 /// Where a JSON text has U+0000, `levels[1]` or `note`. It is written `\u0000` there and nothing else.

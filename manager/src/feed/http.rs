@@ -17,7 +17,7 @@ use super::actions::{self, Directory};
 use super::model::{self, ExchangeFault};
 use crate::app::App;
 use crate::gateways::{self, FromGateway, Sighting};
-use crate::http::{Json, Query, read_json};
+use crate::http::{Json, Query, read_gateway_json};
 use crate::problem::Problem;
 
 /// The longest that a poll may ask to wait.
@@ -94,7 +94,7 @@ async fn exchange(
     FromGateway(gateway): FromGateway,
     request: Request,
 ) -> Result<Json<ExchangeAnswer>, Problem> {
-    let request: ExchangeRequest = read_json(request, MAX_EXCHANGE_BYTES).await?;
+    let request: ExchangeRequest = read_gateway_json(request, MAX_EXCHANGE_BYTES).await?;
     model::check(&request)?;
     let seen = Sighting {
         holder: request.holder,
