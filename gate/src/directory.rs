@@ -152,18 +152,46 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
 /// One tree of segments for each named host, and one for the APIs of every host.
 #[derive(Debug, Default)]
 struct Index {
-    hosts: BTreeMap<String, Node>,
+    hosts: Named,
     any_host: Node,
 }
 
 #[derive(Debug, Default)]
 struct Node {
-    literals: BTreeMap<String, Node>,
+    literals: Named,
     parameter: Option<alloc::boxed::Box<Node>>,
     /// Exact and template paths that end here.
     ends: Vec<Rc<ApiEntry>>,
     /// Prefixes that begin here.
     prefixes: Vec<Rc<ApiEntry>>,
+}
+
+/// Nodes by name. Names are looked for by their hash: among thousands, comparing texts would fetch
+/// each of them from memory. Who registers APIs chooses the names, so that a hash need not be keyed.
+#[derive(Debug, Default)]
+struct Named(BTreeMap<u64, Vec<(String, Node)>>);
+
+impl Named {
+    fn get(&self, name: &str) -> Option<&Node> {
+        self.0.get(&hash(name))?.iter().find(|(other, _)| other == name).map(|(_, node)| node)
+    }
+
+    fn entry(&mut self, name: &str) -> &mut Node {
+        let nodes = self.0.entry(hash(name)).or_default();
+        let at = nodes.iter().position(|(other, _)| other == name).unwrap_or_else(|| {
+            nodes.push((name.to_string(), Node::default()));
+            nodes.len() - 1
+        });
+        #[expect(clippy::indexing_slicing, reason = "found there, or pushed")]
+        &mut nodes[at].1
+    }
+}
+
+/// FNV-1a.
+fn hash(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 impl Index {
@@ -174,7 +202,7 @@ impl Index {
                 index.any_host.insert(api)?;
             }
             for host in &api.hosts {
-                index.hosts.entry(host.clone()).or_default().insert(api)?;
+                index.hosts.entry(host).insert(api)?;
             }
         }
         Ok(index)
@@ -200,7 +228,7 @@ impl Node {
                 node = if parameter {
                     node.parameter.get_or_insert_default()
                 } else {
-                    node.literals.entry(normal_path(segment).into_owned()).or_default()
+                    node.literals.entry(&normal_path(segment))
                 };
             }
         }
@@ -223,7 +251,7 @@ impl<'d> Search<'d, '_> {
         match rest.split_first() {
             None => self.consider(&node.ends),
             Some((segment, below)) => {
-                if let Some(child) = node.literals.get(*segment) {
+                if let Some(child) = node.literals.get(segment) {
                     self.descend(child, below);
                 }
                 if let (None, Some(child), false) = (self.found, &node.parameter, segment.is_empty()) {
