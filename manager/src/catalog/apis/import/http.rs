@@ -98,7 +98,7 @@ pub(super) struct ImportQuery {
     /// true: operations with `security: []` ask for no credential.
     pub allow_no_auth: Option<bool>,
     /// New APIs: `both`.
-    #[param(value_type = Option<wire::Audience>)]
+    #[param(inline, value_type = Option<wire::Audience>)]
     pub audience: Option<Audience>,
     /// New APIs: false.
     pub enabled: Option<bool>,
