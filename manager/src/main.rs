@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use manager::app::App;
 use manager::config::{self, Config};
-use manager::{audit, catalog, definitions, gateways, keys, mail, operators, serve, telemetry, x_api_keys};
+use manager::{
+    audit, catalog, definitions, gateways, keys, mail, openapi, operators, serve, telemetry, x_api_keys,
+};
 
 /// Keygate's manager: clients, APIs, keys, forms and quotas.
 #[derive(Parser)]
@@ -42,6 +44,8 @@ enum Command {
     /// Register gateways and rotate their tokens.
     #[command(subcommand)]
     Gateway(gateways::cli::Command),
+    /// Print the description of the management API (OpenAPI 3.1).
+    Openapi,
     /// Bring the database's schema up to date, and end.
     Migrate,
     /// Create operators.
@@ -79,6 +83,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         keys::sign::run(command)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Command::Openapi = arguments.command {
+        println!("{:#}", openapi::document());
+        return Ok(ExitCode::SUCCESS);
+    }
     let config = load_config(arguments.config)?;
     match arguments.command {
         Command::Api(command) => catalog::cli::run(&start(config).await?, command).await?,
@@ -96,7 +104,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             println!("the schema is up to date");
         }
         Command::Operator(command) => operators::cli::run(&start(config).await?, command).await?,
-        Command::Sign(_) => unreachable!("answered above"),
+        Command::Openapi | Command::Sign(_) => unreachable!("answered above"),
         Command::XApiKeys(command) => x_api_keys::cli::run(&start(config).await?, command).await?,
         Command::Serve => serve::serve(start(config).await?).await?,
     }

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use crate::postgres::{Postgres, URL_VARIABLE};
 use crate::process::{self, Stopwatch, cargo, progress, root};
-use crate::{envoy, tools, wasm};
+use crate::{api, envoy, tools, wasm};
 
 /// One part of the full run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -27,6 +27,8 @@ pub enum Stage {
     Simulation,
     /// The manager on SQLite and PostgreSQL.
     Manager,
+    /// The management API as it runs against its description.
+    Api,
     /// The filter as shipped and as trapping variant.
     Wasm,
     /// The repository's own rules; reads the shipped filter.
@@ -141,6 +143,7 @@ fn stage_run(stage: Stage, quick: bool, provisions: &mut Provisions) -> Result<(
         Stage::GateWasm => gate_on_wasm(),
         Stage::Simulation => test("sim", &[]),
         Stage::Manager => test("manager", &[(URL_VARIABLE, provisions.postgres_url()?)]),
+        Stage::Api => api::test(&provisions.postgres_url()?),
         Stage::Wasm => {
             provisions.filter()?;
             provisions.trap().map(drop)

@@ -4,6 +4,7 @@
 //! ([`envoy`], [`postgres`], [`wasm`], [`tools`]) and in which order things are built and run. The
 //! story of the demo, the harness and the tests themselves live in `tests/e2e`.
 
+mod api;
 mod checks;
 mod demo;
 mod envoy;

@@ -342,6 +342,7 @@ async fn remove(
 /// Hand a draft in for review.
 #[utoipa::path(post, path = "/api/v1/applications/{id}/submit", params(IfMatch), responses(
     (status = 409, description = "`wrong_state`, `no_approval_flow`"),
+    (status = 422, description = "`invalid_field`: a field no longer holds in the world as it is"),
 ))]
 async fn submit(
     AppState(app): AppState<App>,
@@ -355,6 +356,7 @@ async fn submit(
 /// Hand a returned form in again.
 #[utoipa::path(post, path = "/api/v1/applications/{id}/resubmit", params(IfMatch), responses(
     (status = 409, description = "`wrong_state`, `no_approval_flow`"),
+    (status = 422, description = "`invalid_field`: a field no longer holds in the world as it is"),
 ))]
 async fn resubmit(
     AppState(app): AppState<App>,
