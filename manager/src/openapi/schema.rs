@@ -72,6 +72,12 @@ pub fn one_of<'a>(names: impl IntoIterator<Item = &'a str>) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names))
 }
 
+/// One of these, as serde writes them.
+pub fn as_written<T: serde::Serialize>(values: impl IntoIterator<Item = T>) -> ObjectBuilder {
+    let written = values.into_iter().filter_map(|value| serde_json::to_value(value).ok());
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(written))
+}
+
 /// A whole number.
 pub fn number(min: i64, max: i64) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(min)).maximum(Some(max))

@@ -176,6 +176,25 @@ fn capabilities_import_downwards() {
 }
 
 #[test]
+fn routes_of_the_management_api_are_registered_with_their_description() {
+    // Those who build an axum::Router of their own: probes, the gateway API, and who puts all together.
+    const PLACES: [&str; 5] = [
+        "manager/src/lib.rs",
+        "manager/src/openapi/",
+        "manager/src/serve.rs",
+        "manager/src/feed/http.rs",
+        "manager/src/testing.rs",
+    ];
+    let violations = sources("manager/src/")
+        .iter()
+        .filter(|file| !PLACES.iter().any(|place| file.path.starts_with(place)))
+        .filter(|file| file.text.contains("axum::Router") || file.text.contains("axum::routing"))
+        .map(|file| file.path.clone())
+        .collect();
+    assert_none("routes of the management API are registered in Routes alone", violations);
+}
+
+#[test]
 fn ambient_time_and_chance_are_read_in_named_places() {
     // clippy.toml bans the calls; this is the list of those who may lift the ban.
     const PLACES: [&str; 7] = [

@@ -47,13 +47,11 @@ pub async fn identify(app: &App, headers: &HeaderMap) -> Result<Actor, Problem> 
 impl FromRequestParts<App> for Actor {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        if let Some(actor) = parts.extensions.get::<Self>() {
-            return Ok(actor.clone());
-        }
-        let actor = identify(app, &parts.headers).await?;
-        actor.require_own_password()?;
-        Ok(actor)
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            tracing::error!("An operation that is open to everybody asks who calls");
+            Problem::internal()
+        })
     }
 }
 

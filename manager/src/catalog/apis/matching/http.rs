@@ -11,6 +11,7 @@ use super::actions::explain_match;
 use super::model::{Explanation, NearMiss, Refusal};
 use crate::app::App;
 use crate::catalog::PathRuleSchema;
+use crate::catalog::error::CatalogError;
 use crate::http::{Json, Permission, Query, Routes};
 use crate::problem::Problem;
 
@@ -87,7 +88,14 @@ async fn match_request(
     State(app): State<App>,
     Query(query): Query<MatchQuery>,
 ) -> Result<Json<MatchView>, Problem> {
-    Ok(Json(explain_match(&app, &query.method, &query.url).await?.into()))
+    match explain_match(&app, &query.method, &query.url).await {
+        Ok(explanation) => Ok(Json(explanation.into())),
+        // What is wrong stands in the query here, and in no body.
+        Err(error @ CatalogError::Invalid { field, .. }) => {
+            Err(Problem::invalid_query(field, error.to_string()))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl From<Explanation> for MatchView {
