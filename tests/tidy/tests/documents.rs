@@ -105,12 +105,13 @@ fn settings() -> BTreeSet<String> {
 }
 
 /// Variables that are no setting of the manager, and who reads them.
-const OTHER_VARIABLES: [&str; 9] = [
+const OTHER_VARIABLES: [&str; 10] = [
     "KEYGATE_CONFIG",            // manager/src/main.rs
     "KEYGATE_PASSWORD",          // manager/src/operators/cli.rs
     "KEYGATE_ENVOY",             // xtask/src/envoy.rs
     "KEYGATE_GATEWAY_TOKEN",     // envoy/envoy.yaml
     "KEYGATE_TEST_POSTGRES_URL", // tests
+    "KEYGATE_TEST_API_EXAMPLES", // xtask/src/api.rs
     "KEYGATE_E2E_ENVOY",         // tests/e2e
     "KEYGATE_E2E_FILTER",        // tests/e2e
     "KEYGATE_E2E_TRAP_FILTER",   // tests/e2e
