@@ -344,8 +344,8 @@ async fn nothing_secret_stands_in_the_trail_of_a_whole_installation() {
                 None => break,
             }
         }
-        // The two that the World made, and one for each call.
-        assert_eq!(entries, 11);
+        // The two that the World made, and one for each call at least.
+        assert!(entries >= 11, "{entries}");
         for secret in secrets.iter().map(String::as_str).chain(["$argon2"]) {
             assert!(!trail.contains(secret), "{secret} stands in the trail");
         }
