@@ -95,15 +95,16 @@ pub async fn export(app: &App, kinds: &[Kind]) -> Result<Vec<Document>, ApplyErr
     let mut documents: Vec<Document> = Vec::new();
     for kind in Kind::ALL.into_iter().filter(|kind| kinds.contains(kind)) {
         match kind {
-            Kind::Api => {
-                documents.extend(present.apis.values().map(|kept| Definition::Api(kept.spec.clone()).into()))
-            }
+            Kind::Api => documents.extend(
+                present.apis.values().map(|kept| Definition::Api(Box::new(kept.spec.clone())).into()),
+            ),
             Kind::Group => documents
                 .extend(present.groups.values().map(|kept| Definition::Group(kept.spec.clone()).into())),
             Kind::Scope => documents
                 .extend(present.scopes.values().map(|kept| Definition::Scope(kept.spec.clone()).into())),
-            Kind::Client => documents
-                .extend(present.clients.values().map(|kept| Definition::Client(kept.spec.clone()).into())),
+            Kind::Client => documents.extend(
+                present.clients.values().map(|kept| Definition::Client(Box::new(kept.spec.clone())).into()),
+            ),
             Kind::ApprovalFlow => documents.extend(
                 present.flows.values().map(|kept| Definition::ApprovalFlow(kept.spec.clone()).into()),
             ),

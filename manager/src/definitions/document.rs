@@ -295,13 +295,13 @@ fn parse(text: &str) -> Result<Vec<Node>, (u64, String)> {
 #[serde(tag = "kind", content = "spec")]
 pub enum Definition {
     /// An API.
-    Api(ApiSpec),
+    Api(Box<ApiSpec>),
     /// A group.
     Group(GroupSpec),
     /// A scope.
     Scope(ScopeSpec),
     /// A client.
-    Client(ClientSpec),
+    Client(Box<ClientSpec>),
     /// An approval flow.
     ApprovalFlow(FlowSpec),
 }

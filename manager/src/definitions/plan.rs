@@ -258,8 +258,7 @@ mod unit {
     fn only_the_fields_that_differ_are_to_change() {
         let present = there(&group("name: g, alias: G, description: d, security_level: B"));
         let plan = plan(&wanted(&group("name: g, alias: G, description: new")), &present, false);
-        let mut changes = GroupSpec::default();
-        changes.description = Some("new".into());
+        let changes = GroupSpec { description: Some("new".into()), ..GroupSpec::default() };
         assert_eq!(plan.groups, [(0, Step::Update(changes))]);
     }
 
