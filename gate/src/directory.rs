@@ -21,8 +21,8 @@ use crate::request::{guard_path, normal_path};
 use crate::sorted::Sorted;
 use crate::wire::directory::{ApiEntry, DirectoryAnswer, PathRule, Settings};
 
-/// Segments of a path at most, of a rule and of a request: matching visits each with every
-/// combination of literals and parameters that fits it.
+/// Segments of a rule's path at most: matching visits each with every combination of literals and
+/// parameters that fits it. A request may have more, which only prefixes fit.
 pub const MAX_SEGMENTS: usize = 64;
 
 /// The snapshot that every worker holds.
@@ -125,11 +125,10 @@ impl Directory {
     /// and in its normal form, `method` as received.
     pub fn find(&self, host: &str, method: &str, path: &str) -> Result<&Rc<ApiEntry>, Denial> {
         let mut search = Search { method, found: None, allow: Vec::new() };
-        let segments: Vec<&str> = segments(path).collect();
-        if segments.len() <= MAX_SEGMENTS {
-            for root in [self.index.hosts.get(host), Some(&self.index.any_host)].into_iter().flatten() {
-                search.descend(root, &segments);
-            }
+        // No rule is as deep as one more than the most: what is left out could fit none.
+        let segments: Vec<&str> = segments(path).take(MAX_SEGMENTS + 1).collect();
+        for root in [self.index.hosts.get(host), Some(&self.index.any_host)].into_iter().flatten() {
+            search.descend(root, &segments);
         }
         match (search.found, search.allow) {
             (Some(api), _) => Ok(api),
@@ -403,6 +402,35 @@ mod tests {
         for path in ["/", "/a", "/a/b/"] {
             assert!(all.find("", "GET", path).is_ok(), "{path}");
         }
+    }
+
+    #[test]
+    fn a_path_deeper_than_any_rule_is_still_below_its_prefixes() {
+        let path = |segments: usize| "/a".repeat(segments);
+        let apis = [
+            ("below", PathRule::Prefix("/a".into())),
+            ("deepest", PathRule::Exact(path(MAX_SEGMENTS))),
+            ("open", PathRule::Template(path(MAX_SEGMENTS - 1) + "/{id}")),
+        ];
+        let apis = apis.map(|(uid, rule)| api(uid, &[], &["GET"], rule)).to_vec();
+        let directory = Directory::from_snapshot(snapshot(apis)).unwrap();
+        for (path, meant) in [
+            (path(MAX_SEGMENTS - 1), "below"),
+            (path(MAX_SEGMENTS), "deepest"),
+            (path(MAX_SEGMENTS - 1) + "/b", "open"),
+            (path(MAX_SEGMENTS) + "/", "below"),
+            (path(MAX_SEGMENTS + 1), "below"),
+            (path(10 * MAX_SEGMENTS), "below"),
+        ] {
+            assert_eq!(directory.find("", "GET", &path).unwrap().uid.as_str(), meant, "{path}");
+            let refused = directory.find("", "PUT", &path).unwrap_err();
+            assert_eq!(refused, Denial::MethodNotAllowed { allow: vec!["GET".into()] }, "{path}");
+        }
+        let deep = path(MAX_SEGMENTS + 1);
+        assert_eq!(directory.find("", "GET", &("/b".to_string() + &deep)).unwrap_err(), Denial::ApiNotFound);
+        let too_deep = snapshot(vec![api("bad", &[], &[], PathRule::Prefix(deep.clone()))]);
+        let refused = DirectoryError::UnusablePath { api: "bad".into(), path: deep };
+        assert_eq!(Directory::from_snapshot(too_deep).unwrap_err(), refused);
     }
 
     #[test]

@@ -64,6 +64,7 @@ struct Manager {
     known: BTreeMap<String, Grant>,
     settings: Settings,
     /// Of its only API.
+    path: PathRule,
     audience: Audience,
     resolves: usize,
     usage: BTreeMap<String, u64>,
@@ -112,6 +113,7 @@ impl Manager {
             ]
             .into(),
             settings: Settings::default(),
+            path: PathRule::Exact("/orders".into()),
             audience: Audience::Both,
             resolves: 0,
             usage: BTreeMap::new(),
@@ -154,7 +156,7 @@ impl Manager {
                     id: "orders".into(),
                     hosts: vec![],
                     methods: vec![],
-                    path: PathRule::Exact("/orders".into()),
+                    path: self.path.clone(),
                     accepts: vec![CredentialKind::Dgrk, CredentialKind::XApiKey],
                     no_auth: false,
                     enabled: true,
@@ -219,6 +221,8 @@ struct World {
     /// What became of held streams.
     steps: Vec<(usize, StreamId, Step)>,
     sent: BTreeMap<(usize, StreamId), Sent>,
+    /// Of every request.
+    path: String,
 }
 
 impl World {
@@ -244,6 +248,7 @@ impl World {
             queues: BTreeMap::new(),
             steps: vec![],
             sent: BTreeMap::new(),
+            path: "/orders?q=1".into(),
         }
     }
 
@@ -255,7 +260,7 @@ impl World {
         let Sent { method, headers, end_of_stream, body } = self.sent[&(worker, stream)].clone();
         let head = RequestHead {
             method: method.as_bytes(),
-            path: b"/orders?q=1",
+            path: self.path.as_bytes(),
             host: b"api.example.com",
             headers: headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect(),
             end_of_stream,
@@ -786,6 +791,28 @@ fn origin_is_told_by_listener_or_by_address() {
                 assert_eq!(code(&step), expected, "{what}: client {of_client:?}, API {of_api:?}");
             }
         }
+    }
+}
+
+#[test]
+fn what_is_not_registered_passes_and_what_lies_below_a_prefix_never_without_a_credential() {
+    let deep = "/a".repeat(crate::directory::MAX_SEGMENTS);
+    for (path, without, with) in [
+        ("/other".into(), "admitted", "admitted"),
+        (format!("/other{deep}"), "admitted", "admitted"),
+        ("/admin".into(), "credential_missing", "admitted"),
+        ("/admin/a".into(), "credential_missing", "admitted"),
+        (format!("/admin{deep}"), "credential_missing", "admitted"),
+        (format!("/admin{deep}{deep}/?q=1"), "credential_missing", "admitted"),
+    ] {
+        let mut world = World::new(1);
+        world.manager.path = PathRule::Prefix("/admin".into());
+        world.manager.settings.unregistered = crate::wire::directory::Unregistered::Pass;
+        world.path = path;
+        world.get(0, 1, &[("x-api-key", "good")]);
+        world.answer_all();
+        let steps = (world.get(0, 2, &[]), world.get(0, 3, &[("x-api-key", "good")]));
+        assert_eq!((code(&steps.0), code(&steps.1)), (without, with), "{}", world.path);
     }
 }
 
