@@ -29,7 +29,8 @@ const KEPT_MS: i64 = 86_400_000;
 pub struct NewToken {
     /// What uses it.
     pub name: String,
-    /// What it is limited to; None: it goes as far as the roles do at each call.
+    /// What it is limited to; None: it goes as far as the roles do at each call, but where another
+    /// operator issues it, as far as they do now.
     pub scope: Option<Vec<String>>,
     /// Last instant; None: as far away as the settings allow.
     pub expires_at: Option<UnixMillis>,
@@ -64,6 +65,7 @@ pub async fn issue_api_token(
     let operator = load(&mut tx, operator).await?;
     let held = permissions_of(&mut tx, &operator.roles).await?;
     require_within(by, &operator, &held, scope.as_ref())?;
+    let scope = lasting(by, &operator, &held, scope)?;
     let detail = json!({
         "name": name,
         "permissions": scope.as_ref().map(|scope| scope.iter().map(|one| one.as_str()).collect::<Vec<_>>()),
@@ -201,6 +203,27 @@ fn require_within(
         (Some(scope), _) => by.covers(scope, || "this token".into()),
         (None, None) => Ok(()),
     }
+}
+
+/// What the token is limited to for good. One that another operator issued does not grow with
+/// roles that its owner is given later: the one who issued it, who may know it, did not hold them.
+fn lasting(
+    by: By<'_>,
+    operator: &Operator,
+    held: &BTreeSet<Permission>,
+    asked: Option<BTreeSet<Permission>>,
+) -> Result<Option<BTreeSet<Permission>>, OperatorError> {
+    let By::Operator(actor) = by else { return Ok(asked) };
+    if by.is(&operator.id) {
+        return Ok(asked);
+    }
+    let mut scope = asked.unwrap_or_else(|| held.clone());
+    scope.retain(|permission| held.contains(permission) && actor.may(*permission));
+    if scope.is_empty() {
+        let reason = format!("would be none: {} holds none that you hold too", operator.name);
+        return Err(OperatorError::Invalid { field: "permissions", reason });
+    }
+    Ok(Some(scope))
 }
 
 fn parse_scope(permissions: &[String]) -> Result<BTreeSet<Permission>, OperatorError> {

@@ -28,7 +28,8 @@ struct Issue {
     /// What uses the token.
     #[schema(min_length = 1, max_length = 100)]
     name: String,
-    /// What it is limited to; absent: it does all that the roles permit at each call.
+    /// What it is limited to; absent: all that the roles permit, at each call where it is one's own,
+    /// now where it is somebody else's.
     #[schema(value_type = Option<Vec<Permission>>)]
     permissions: Option<Vec<String>>,
     /// Last instant, UTC ms; absent: as far away as `api_token_ttl_s` allows.

@@ -11,9 +11,9 @@ const DAY_MS: i64 = 86_400_000;
 #[tokio::test]
 async fn api_tokens_are_shown_once_listed_and_revoked() {
     for world in World::both().await {
-        let (admin, path) = ann(&world).await;
+        let (admin, path, session) = ann_settled(&world).await;
         let tokens = format!("{path}/tokens");
-        let made = admin.post(&tokens, json!({ "name": "ci" })).await.expect(201);
+        let made = session.post(&tokens, json!({ "name": "ci" })).await.expect(201);
         let text = made["token"].as_str().expect("a token");
         assert!(text.starts_with("kgt_"));
         let listed = admin.get(&tokens).await.expect(200);
@@ -85,6 +85,41 @@ async fn a_token_does_what_it_is_limited_to_and_no_more_than_the_roles() {
         program.get("/api/v1/audit").await.problem(403, "forbidden");
         admin.patch(&path, json!({ "roles": [] })).await.expect(200);
         program.get("/api/v1/apis").await.problem(403, "forbidden");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_somebody_else_issued_does_not_grow_with_its_owner() {
+    for world in World::both().await {
+        let admin = world.operator("root", &["admin"]).await;
+        let mini = json!({ "permissions": ["operators.manage", "operators.read", "catalog.read"] });
+        admin.put("/api/v1/roles/mini", mini).await.expect(200);
+        admin.put("/api/v1/roles/reader", json!({ "permissions": ["catalog.read"] })).await.expect(200);
+        let mini = world.operator("mini", &["mini"]).await;
+        let bob = world.operator("bob", &["reader"]).await;
+        let path = format!("/api/v1/operators/{}", bob.id);
+        let issued = mini.post(&format!("{path}/tokens"), json!({ "name": "x" })).await.expect(201);
+        let kept = with_token_of(&world, &issued);
+        admin.patch(&path, json!({ "roles": ["admin"] })).await.expect(200);
+        bob.get("/api/v1/audit").await.expect(200);
+        assert_eq!(
+            kept.get("/api/v1/session").await.expect(200)["permissions"],
+            json!(["catalog.read"]),
+            "what bob held when mini issued it"
+        );
+        kept.get("/api/v1/apis").await.expect(200);
+        kept.get("/api/v1/audit").await.problem(403, "forbidden");
+        let more = json!({ "name": "y", "roles": ["admin"] });
+        kept.post("/api/v1/operators", more).await.problem(403, "forbidden");
+        // Of somebody who may nothing yet, there is nothing to issue.
+        let nobody = world.operator("nobody", &[]).await;
+        let tokens = format!("/api/v1/operators/{}/tokens", nobody.id);
+        let refused = mini.post(&tokens, json!({ "name": "x" })).await.refuses("permissions");
+        assert!(refused["detail"].as_str().is_some_and(|text| text.contains("nobody")), "{refused}");
+        // One's own goes with one's roles.
+        let own = nobody.post(&tokens, json!({ "name": "x" })).await.expect(201);
+        admin.patch(&tokens.replace("/tokens", ""), json!({ "roles": ["reader"] })).await.expect(200);
+        with_token_of(&world, &own).get("/api/v1/apis").await.expect(200);
     }
 }
 
