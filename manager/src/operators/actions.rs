@@ -41,6 +41,8 @@ pub(super) struct Changes {
     pub roles: Option<Vec<RoleName>>,
     pub status: Option<OperatorStatus>,
     pub unlock: bool,
+    /// A new password leaves the API tokens alive, which it ends otherwise.
+    pub keep_tokens: bool,
 }
 
 /// Creates an operator.
@@ -142,7 +144,8 @@ pub async fn id_of(conn: &mut Conn, name: &str) -> Result<Option<String>, DbErro
 }
 
 /// Changes an account. A new password, which only its owner changes in
-/// [`super::sessions`] otherwise, and a disabled account end the sessions.
+/// [`super::sessions`] otherwise, and a disabled account end the sessions; a new password ends the
+/// API tokens too, since whoever had the account may have made one.
 pub(super) async fn update(
     app: &App,
     by: By<'_>,
@@ -203,12 +206,17 @@ pub(super) async fn update(
     if hash.is_some() || changes.status == Some(OperatorStatus::Disabled) {
         tokens::revoke_sessions(&mut tx, id, "", now).await?;
     }
+    let tokens_ended = match &hash {
+        Some(_) if !changes.keep_tokens => tokens::revoke_api_tokens(&mut tx, id, now).await?,
+        Some(_) | None => 0,
+    };
     let mut detail = json!({
         "name": after.name,
         "changed": audit::changed(&before.view(), &after.view()),
     });
     if hash.is_some() {
         detail["password_reset"] = true.into();
+        detail["tokens_ended"] = tokens_ended.into();
     }
     record(&mut tx, by, "operators.update", id, detail, now).await?;
     // Behind the audit entry, whose lock puts transactions in order: of two managers who disable

@@ -44,13 +44,16 @@ pub enum Command {
     /// List operators: name, state, roles, display name.
     List,
     /// Give an operator another password, which serves only to set an own one, and end its
-    /// sessions. Without KEYGATE_PASSWORD one is generated and printed once.
+    /// sessions and API tokens. Without KEYGATE_PASSWORD one is generated and printed once.
     ResetPassword {
         /// What the operator signs in with.
         name: String,
         /// The password; from the environment, since command lines are seen by others.
         #[arg(long, env = "KEYGATE_PASSWORD", hide_env_values = true, hide = true)]
         password: Option<String>,
+        /// Leave the API tokens alive.
+        #[arg(long)]
+        keep_tokens: bool,
     },
     /// Let an operator who is locked try passwords again.
     Unlock {
@@ -118,10 +121,10 @@ pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
                 }
             }
         }
-        Command::ResetPassword { name, password } => {
+        Command::ResetPassword { name, password, keep_tokens } => {
             let id = known(app, &name).await?;
             let (password, generated) = password_or_new(app, password)?;
-            let changes = Changes { password: Some(password), ..Changes::default() };
+            let changes = Changes { password: Some(password), keep_tokens, ..Changes::default() };
             let operator = actions::update(app, CLI, &id, None, changes).await?;
             println!("operator: {} ({})", operator.name, operator.id);
             print_password(generated);

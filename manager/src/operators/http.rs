@@ -229,12 +229,14 @@ struct Update {
     /// Lets it try passwords again.
     #[serde(default)]
     unlock: bool,
+    /// With `password`: whether that ends its API tokens too; absent: it does.
+    end_tokens: Option<bool>,
 }
 
 /// Change an operator; what is absent stays.
 ///
-/// A new password or a disabled account ends its sessions; a password set here serves only to set an
-/// own one. Nobody changes an operator who holds more than they do.
+/// A new password or a disabled account ends its sessions, a new password its API tokens too; one set
+/// here serves only to set an own one. Nobody changes an operator who holds more than they do.
 #[utoipa::path(patch, path = "/api/v1/operators/{id}", params(IfMatch), responses(
     (status = 409, description = "`last_manager`: nobody would be left who manages operators"),
 ))]
@@ -245,6 +247,10 @@ async fn update(
     expected: IfMatch,
     Json(body): Json<Update>,
 ) -> Result<Versioned<OperatorView>, Problem> {
+    if body.end_tokens.is_some() && body.password.is_none() {
+        let reason = "end_tokens says what a new password does: name password too, or revoke the tokens";
+        return Err(Problem::invalid("end_tokens", reason));
+    }
     let changes = Changes {
         display_name: body.display_name,
         email: match body.email {
@@ -256,6 +262,7 @@ async fn update(
         roles: body.roles.as_deref().map(roles::parse_names).transpose()?,
         status: body.status,
         unlock: body.unlock,
+        keep_tokens: body.end_tokens == Some(false),
     };
     let operator = actions::update(&app, By::Operator(&actor), &id, expected.0, changes).await?;
     Ok(Versioned(operator.version, operator.into()))

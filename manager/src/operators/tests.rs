@@ -286,6 +286,7 @@ async fn the_trail_tells_what_changed_and_nothing_secret() {
             json!({
                 "name": "ann",
                 "password_reset": true,
+                "tokens_ended": 1,
                 "changed": {
                     "display_name": { "before": "ann", "after": "Ann B" },
                     "email": { "before": "ann@example.com", "after": null },

@@ -230,6 +230,34 @@ async fn a_new_password_or_a_disabled_account_ends_sessions() {
 }
 
 #[tokio::test]
+async fn a_password_reset_by_somebody_else_ends_api_tokens_unless_they_are_to_stay() {
+    for world in World::both().await {
+        let (admin, path, session) = ann_settled(&world).await;
+        let tokens = format!("{path}/tokens");
+        let issue = async || {
+            let issued = admin.post(&tokens, json!({ "name": "ci" })).await.expect(201);
+            with_token_of(&world, &issued)
+        };
+        let token = issue().await;
+        // One's own change ends the other sessions, and leaves programs alone.
+        change_password(&session, "secret-1", "secret-2").await.expect(204);
+        token.get("/api/v1/session").await.expect(200);
+        let keep = json!({ "password": "given-2", "end_tokens": false });
+        admin.patch(&path, keep).await.expect(200);
+        token.get("/api/v1/session").await.expect(200);
+        admin.patch(&path, json!({ "password": "given-3" })).await.expect(200);
+        token.get("/api/v1/session").await.problem(401, "unauthenticated");
+        assert_eq!(admin.get(&tokens).await.expect(200)["items"], json!([]));
+        let reset = admin.get("/api/v1/audit?action=operators.update&limit=1").await.expect(200);
+        assert_eq!(reset["items"][0]["detail"]["tokens_ended"], 1);
+        // What goes with a password does not go without one.
+        let token = issue().await;
+        admin.patch(&path, json!({ "end_tokens": true })).await.refuses("end_tokens");
+        token.get("/api/v1/session").await.expect(200);
+    }
+}
+
+#[tokio::test]
 async fn sessions_are_listed_and_ended() {
     for world in World::both_with(|config| config.session_ttl_s = 600).await {
         let (admin, path, first) = ann_settled(&world).await;

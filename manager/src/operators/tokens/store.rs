@@ -142,6 +142,29 @@ pub(in crate::operators) async fn revoke_sessions(
     Ok(done.rows_affected())
 }
 
+/// Revokes the API tokens of an operator. How many live ones there were.
+pub(in crate::operators) async fn revoke_api_tokens(
+    conn: &mut Conn,
+    operator: &str,
+    now: UnixMillis,
+) -> Result<u64, DbError> {
+    let done = sqlx::query(
+        "-- operator_tokens.revoke_api_tokens
+         UPDATE operator_tokens
+            SET revoked_at = $1
+          WHERE operator_id = $2
+            AND kind = $3
+            AND revoked_at IS NULL
+            AND (expires_at IS NULL OR expires_at >= $1)",
+    )
+    .bind(now.0)
+    .bind(operator)
+    .bind(TokenKind::Api.as_str())
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 /// Revokes the oldest sessions of an operator, so that `kept` are left.
 pub(in crate::operators) async fn revoke_oldest_sessions(
     conn: &mut Conn,
