@@ -71,6 +71,12 @@ pub enum Fault {
         /// The last.
         last: i64,
     },
+    /// What the entry builds on is gone, so that nothing shows whether it was altered.
+    #[error("entry {seq} cannot be verified: it builds on the hash of the one before, which is missing")]
+    Unverifiable {
+        /// Which.
+        seq: i64,
+    },
     /// The record of the trail's end does not agree with its last entry.
     #[error(
         "the head of the trail does not have the hash of the last entry, {last}: one of the two was altered"
@@ -156,7 +162,8 @@ impl<'a> Follower<'a> {
         if link.seq != end + 1 {
             self.settle();
             self.faults.push(Fault::Missing { first: end + 1, last: link.seq - 1 });
-            // What it builds on is gone: it is taken as it stands.
+            // It is taken as it stands, for those behind it.
+            self.faults.push(Fault::Unverifiable { seq: link.seq });
             (self.last, self.hash) = (link.seq, link.hash);
         } else if link.fits(hash, link.seq) {
             self.settle();
@@ -287,8 +294,17 @@ mod tests {
         check("the last", &|links| links[5].at = 1, &[altered(6)]);
         check("two side by side", &|links| (links[1].at, links[2].at) = (1, 1), &[altered(2), altered(3)]);
         check("two apart", &|links| (links[1].at, links[4].at) = (1, 1), &[altered(2), altered(5)]);
-        check("the first removed", &|links| drop(links.remove(0)), &[missing(1, 1)]);
-        check("two removed", &|links| drop(links.drain(2..4)), &[missing(3, 4)]);
+        let unverifiable = |seq| Fault::Unverifiable { seq };
+        check("the first removed", &|links| drop(links.remove(0)), &[missing(1, 1), unverifiable(2)]);
+        check("two removed", &|links| drop(links.drain(2..4)), &[missing(3, 4), unverifiable(5)]);
+        check(
+            "one removed and the next one altered",
+            &|links| {
+                links[3].detail = "x".into();
+                links.remove(2);
+            },
+            &[missing(3, 3), unverifiable(4)],
+        );
         check("the end removed", &|links| links.truncate(4), &[missing(5, 6)]);
         check("all removed", &|links| links.clear(), &[missing(1, 6)]);
         check("two exchanged", &|links| swap(links, 1, 2), &[moved(2, 3), moved(3, 2)]);

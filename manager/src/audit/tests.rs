@@ -61,7 +61,10 @@ async fn every_way_to_tamper_shows_and_is_named() {
         ("UPDATE audit_entries SET subject = 'note:9' WHERE seq = 2".into(), vec![altered(2)]),
         ("UPDATE audit_entries SET detail = '{}' WHERE seq = 3".into(), vec![altered(3)]),
         ("UPDATE audit_entries SET at = at + 1 WHERE seq = 1".into(), vec![altered(1)]),
-        ("DELETE FROM audit_entries WHERE seq = 2".into(), vec![Fault::Missing { first: 2, last: 2 }]),
+        (
+            "DELETE FROM audit_entries WHERE seq = 2".into(),
+            vec![Fault::Missing { first: 2, last: 2 }, Fault::Unverifiable { seq: 3 }],
+        ),
         ("DELETE FROM audit_entries WHERE seq > 2".into(), vec![Fault::Missing { first: 3, last: 4 }]),
         ("DELETE FROM audit_entries".into(), vec![Fault::Missing { first: 1, last: 4 }]),
         ("UPDATE audit_head SET hash = ''".into(), vec![Fault::Head { last: 4 }]),
