@@ -96,6 +96,7 @@ async fn meant(conn: &mut Conn, batch: Batch) -> Result<Vec<Api>, CatalogError> 
             invalid("filter", "is empty and would mean every API: name at least one condition")
         }
         (None, Some(filter)) => {
+            refuse_blank(&filter)?;
             let limit = i64::try_from(MAX_BATCH).unwrap_or(i64::MAX);
             let apis = store::apis(conn, &filter, "", limit).await?;
             if apis.len() > MAX_BATCH {
@@ -105,6 +106,21 @@ async fn meant(conn: &mut Conn, batch: Batch) -> Result<Vec<Api>, CatalogError> 
         }
         (Some(_), Some(_)) | (None, None) => invalid("uids", "or filter must be given, one of them"),
     }
+}
+
+/// A text that a list would not narrow by: here it would mean every API.
+fn refuse_blank(filter: &ApiFilter) -> Result<(), CatalogError> {
+    for (field, text) in [
+        ("filter.keyword", &filter.keyword),
+        ("filter.module", &filter.module),
+        ("filter.group", &filter.group),
+        ("filter.label", &filter.label),
+    ] {
+        if text.as_ref().is_some_and(|text| text.trim().is_empty()) {
+            return invalid(field, "is empty: name what the APIs must have, or leave it out");
+        }
+    }
+    Ok(())
 }
 
 /// Names the API whose field it is.
