@@ -23,7 +23,7 @@ pub use actions::{ClientError, NewClient, create, create_in, delete_in, hold, up
 pub use form::Fields;
 pub use http::routes;
 pub use model::{Binding, Client, ClientName, Fault};
-pub use password::{NewPassword, PasswordCheck, check_password};
+pub use password::{NewPassword, PasswordCheck, Verified, check_password, still_right};
 pub use store::{Filter, by_id, groups_of, list};
 pub use view::ClientView;
 

@@ -10,6 +10,7 @@ use super::model::{
     self, Binding, Client, ClientName, Dates, PasswordState, Quota, ServiceTime, audience_text,
     parse_audience, parse_status, status_text,
 };
+use super::password::{PasswordHash, Purpose};
 use crate::catalog::SecurityLevel;
 use crate::db::{Conn, DbError, like_pattern};
 use crate::quotas::{Period, Zone};
@@ -33,7 +34,7 @@ pub struct Filter<'a> {
 pub(super) async fn insert(
     conn: &mut Conn,
     client: &Client,
-    password_hash: Option<&str>,
+    password_hash: Option<&PasswordHash>,
 ) -> Result<(), DbError> {
     let row = Row::from(client);
     sqlx::query(
@@ -49,7 +50,7 @@ pub(super) async fn insert(
     .bind(client.name.as_str())
     .bind(&client.display_name)
     .bind(client.application_number.as_deref())
-    .bind(password_hash.unwrap_or_default())
+    .bind(password_hash.map(PasswordHash::as_str).unwrap_or_default())
     .bind(i64::from(client.allowed_attempts))
     .bind(status_text(client.status))
     .bind(row.start_date)
@@ -131,7 +132,7 @@ pub(super) async fn set_password(
     conn: &mut Conn,
     id: &str,
     version: i64,
-    hash: &str,
+    hash: &PasswordHash,
     now: UnixMillis,
 ) -> Result<bool, DbError> {
     let done = sqlx::query(
@@ -142,7 +143,7 @@ pub(super) async fn set_password(
           WHERE id = $3
             AND version = $4",
     )
-    .bind(hash)
+    .bind(hash.as_str())
     .bind(now.0)
     .bind(id)
     .bind(version)
@@ -157,7 +158,7 @@ pub(super) async fn reset_password(
     conn: &mut Conn,
     id: &str,
     version: i64,
-    reset_hash: &str,
+    reset_hash: &PasswordHash,
     expires_at: UnixMillis,
     now: UnixMillis,
 ) -> Result<bool, DbError> {
@@ -169,7 +170,7 @@ pub(super) async fn reset_password(
           WHERE id = $4
             AND version = $5",
     )
-    .bind(reset_hash)
+    .bind(reset_hash.as_str())
     .bind(expires_at.0)
     .bind(now.0)
     .bind(id)
@@ -179,19 +180,29 @@ pub(super) async fn reset_password(
     Ok(done.rows_affected() == 1)
 }
 
-/// One more wrong password; how many there are now.
-pub(super) async fn count_failure(conn: &mut Conn, id: &str) -> Result<Option<i64>, DbError> {
+/// One more wrong password, if the one of `hash` is still in force: how many there are now, and how
+/// many are allowed now.
+pub(super) async fn count_failure(
+    conn: &mut Conn,
+    id: &str,
+    hash: &PasswordHash,
+) -> Result<Option<(i64, i64)>, DbError> {
     let row = sqlx::query(
         "-- clients.count_failure
          UPDATE clients
             SET failed_attempts = failed_attempts + 1
           WHERE id = $1
-      RETURNING failed_attempts",
+            AND (password_hash = $2 OR reset_hash = $2)
+      RETURNING failed_attempts, allowed_attempts",
     )
     .bind(id)
+    .bind(hash.as_str())
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?)
+    Ok(match row {
+        Some(row) => Some((row.try_get("failed_attempts")?, row.try_get("allowed_attempts")?)),
+        None => None,
+    })
 }
 
 /// An operator lets a client try again: wrong passwords so far no longer count.
@@ -224,17 +235,17 @@ pub(super) async fn reset_failures(conn: &mut Conn, id: &str) -> Result<(), DbEr
     Ok(())
 }
 
-/// A client and the hash that its password credentials are checked against; none: nothing is right.
+/// A client and the hash that its password is checked against for that purpose; none: nothing is
+/// right.
 pub(super) async fn with_password_hash(
     conn: &mut Conn,
     id: &str,
+    purpose: Purpose,
     now: UnixMillis,
-) -> Result<Option<(Client, Option<String>)>, DbError> {
+) -> Result<Option<(Client, Option<PasswordHash>)>, DbError> {
     let row = sqlx::query(
         "-- clients.password_hash
-         SELECT CASE WHEN reset_hash IS NULL         THEN password_hash
-                     WHEN reset_expires_at > $2 THEN reset_hash
-                     ELSE '' END AS hash
+         SELECT password_hash, CASE WHEN reset_expires_at > $2 THEN reset_hash END AS reset_hash
            FROM clients
           WHERE id = $1",
     )
@@ -243,8 +254,14 @@ pub(super) async fn with_password_hash(
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let hash: String = row.try_get("hash")?;
-    Ok(by_id(conn, id).await?.map(|client| (client, Some(hash).filter(|hash| !hash.is_empty()))))
+    let (own, mailed): (String, Option<String>) = (row.try_get("password_hash")?, row.try_get("reset_hash")?);
+    let hash = match purpose {
+        Purpose::Calls => Some(own),
+        // A reset has ended the client's own.
+        Purpose::Replacement => mailed.or(Some(own)),
+    };
+    let hash = hash.filter(|hash| !hash.is_empty()).map(PasswordHash::from);
+    Ok(by_id(conn, id).await?.map(|client| (client, hash)))
 }
 
 /// Whether the id is that of a client that is gone.

@@ -15,7 +15,7 @@ use super::{grant, model, store};
 use crate::app::App;
 use crate::catalog;
 use crate::changes::{self, Head, Page, Watch};
-use crate::clients::{self, PasswordCheck};
+use crate::clients::{self, PasswordCheck, Verified};
 use crate::config::Config;
 use crate::db::DbError;
 
@@ -137,17 +137,17 @@ pub async fn exchange(app: &App, request: ExchangeRequest) -> Result<ExchangeAns
 
 async fn resolve_all(app: &App, presented: &[Presented]) -> Result<(Head, Vec<Resolved>), DbError> {
     // A password takes long to check, and may count a wrong one: before the snapshot.
-    let mut right = Vec::with_capacity(presented.len());
+    let mut checked = Vec::with_capacity(presented.len());
     for one in presented {
-        right.push(password_is_right(app, one).await?);
+        checked.push(checked_password(app, one).await?);
     }
     let mut read = app.db.snapshot().await?;
     let head = changes::head(&mut read).await?;
     let now = app.now();
     let mut resolved = Vec::with_capacity(presented.len());
-    for (one, right) in presented.iter().zip(right) {
+    for (one, verified) in presented.iter().zip(&checked) {
         resolved.push(if model::is_plausible(one) {
-            grant::resolve(&mut read, app, one, right, now).await?
+            grant::resolve(&mut read, app, one, verified.as_ref(), now).await?
         } else {
             Resolved::Unknown
         });
@@ -155,19 +155,18 @@ async fn resolve_all(app: &App, presented: &[Presented]) -> Result<(Head, Vec<Re
     Ok((head, resolved))
 }
 
-async fn password_is_right(app: &App, presented: &Presented) -> Result<bool, DbError> {
+async fn checked_password(app: &App, presented: &Presented) -> Result<Option<Verified>, DbError> {
     match presented {
         Presented::Basic { client, password } if model::is_plausible(presented) => {
             match clients::check_password(app, client, password).await? {
-                PasswordCheck::Right(_) => Ok(true),
-                // A mailed password serves only to set a new one.
-                PasswordCheck::ResetOnly(_) | PasswordCheck::Wrong => Ok(false),
+                PasswordCheck::Right(verified) => Ok(Some(verified)),
+                PasswordCheck::Wrong => Ok(None),
             }
         }
         Presented::Basic { .. }
         | Presented::Dgrk { .. }
         | Presented::XApiKey { .. }
-        | Presented::Bearer { .. } => Ok(false),
+        | Presented::Bearer { .. } => Ok(None),
     }
 }
 

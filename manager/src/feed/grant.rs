@@ -6,7 +6,7 @@ use gate::wire::exchange::{ClientStatus, Grant, Meter, MeterKind, Permission, Pr
 
 use crate::app::App;
 use crate::clients::token_settings::{self, GrantType};
-use crate::clients::{self, Client};
+use crate::clients::{self, Client, Verified};
 use crate::config::LockoutScope;
 use crate::db::{Conn, DbError};
 use crate::keys::{self, KeyState};
@@ -30,20 +30,24 @@ struct Credential {
 }
 
 /// A credential as its presenter may be told of it. Everything is read from `conn`, a snapshot
-/// whose revision was read before. `password_is_right` of a Basic was found out before it too.
+/// whose revision was read before. `verified` of a Basic was found out before it too, so that it is
+/// asked again whether it is right.
 pub async fn resolve(
     conn: &mut Conn,
     app: &App,
     presented: &Presented,
-    password_is_right: bool,
+    verified: Option<&Verified>,
     now: UnixMillis,
 ) -> Result<Resolved, DbError> {
     let found = match presented {
         Presented::Dgrk { api_key } => of_key(conn, app, api_key).await?,
         Presented::XApiKey { sha256 } => of_x_api_key(conn, sha256).await?,
-        Presented::Basic { client, .. } if password_is_right => of_basic(conn, client).await?,
+        Presented::Basic { .. } => match verified {
+            Some(verified) => of_basic(conn, verified).await?,
+            None => None,
+        },
         // Tokens are issued by a later version: none exists that could be known.
-        Presented::Basic { .. } | Presented::Bearer { .. } => None,
+        Presented::Bearer { .. } => None,
     };
     let Some((client, credential)) = found else { return Ok(Resolved::Unknown) };
     let quota = quotas::meter_of(conn, MeterKind::ClientQuota, client.id.as_str()).await?;
@@ -90,8 +94,8 @@ async fn of_x_api_key(conn: &mut Conn, sha256: &str) -> Result<Option<(Client, C
     Ok(Some((client, credential)))
 }
 
-async fn of_basic(conn: &mut Conn, client: &str) -> Result<Option<(Client, Credential)>, DbError> {
-    let Some(client) = clients::by_id(conn, client).await? else { return Ok(None) };
+async fn of_basic(conn: &mut Conn, verified: &Verified) -> Result<Option<(Client, Credential)>, DbError> {
+    let Some(client) = clients::still_right(conn, verified).await? else { return Ok(None) };
     // Basic is the client's own id and password: where it may obtain no token by these, it calls
     // no API by them either.
     let saved = token_settings::of_client(conn, client.id.as_str()).await?;

@@ -9,13 +9,13 @@ use gate::time::{Interval, UnixMillis};
 use gate::wire::changes::{ChangesAnswer, Subject};
 use gate::wire::directory::{Audience, DirectoryAnswer};
 use gate::wire::exchange::{
-    ClientStatus, ExchangeAnswer, Grant, MeterKind, Permission, Proof, RenewalOutcome, Resolved,
+    ClientStatus, ExchangeAnswer, Grant, MeterKind, Permission, Presented, Proof, RenewalOutcome, Resolved,
 };
 use serde_json::{Value, json};
 
 use crate::quotas::{self, Limit};
 use crate::testing::{Caller, World};
-use crate::{changes, gateways};
+use crate::{changes, clients, gateways};
 
 const EXCHANGE: &str = "/gateway/v1/exchange";
 const HOLDER: &str = "0123456789abcdef0123456789abcdef";
@@ -728,5 +728,59 @@ async fn basic_is_closed_without_the_grant_client_credentials_and_gateways_are_t
         settings["grant_types"] = json!(["client_credentials"]);
         shop.admin.put(&path, settings).await.expect(200);
         assert!(shop.grant(basic("secret-1")).await.active);
+    }
+}
+
+/// What a Basic is answered whose password was right when it was checked, before the snapshot.
+async fn after_check(world: &World, verified: &clients::Verified) -> Resolved {
+    let presented = Presented::Basic { client: "acme".into(), password: "secret-1".into() };
+    let mut read = world.app.db.snapshot().await.expect("a snapshot");
+    let resolved =
+        super::grant::resolve(&mut read, &world.app, &presented, Some(verified), world.app.now()).await;
+    resolved.expect("an answer")
+}
+
+#[tokio::test]
+async fn a_password_that_ended_between_its_check_and_the_snapshot_gets_no_grant() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let password = |text: &str| json!({ "password": text, "password_confirmation": text });
+        let mut client = password("secret-1");
+        for (name, value) in [
+            ("id", "acme"),
+            ("name", "acme"),
+            ("display_name", "Acme"),
+            ("note", "Ann"),
+            ("emails", "it@acme.example"),
+        ] {
+            client[name] = json!(value);
+        }
+        admin.post("/api/v1/clients", client).await.expect(201);
+        let checked = async || match clients::check_password(&world.app, "acme", "secret-1").await {
+            Ok(clients::PasswordCheck::Right(verified)) => verified,
+            other => panic!("{other:?}"),
+        };
+        let verified = checked().await;
+        assert!(matches!(after_check(&world, &verified).await, Resolved::Known { .. }));
+        // What is otherwise done with the client does not end its password.
+        admin.patch("/api/v1/clients/acme", json!({ "tps": 7 })).await.expect(200);
+        assert!(matches!(after_check(&world, &verified).await, Resolved::Known { .. }));
+
+        admin.put("/api/v1/clients/acme/password", password("secret-2")).await.expect(200);
+        assert_eq!(after_check(&world, &verified).await, Resolved::Unknown, "another was set");
+        admin.put("/api/v1/clients/acme/password", password("secret-1")).await.expect(200);
+        let verified = checked().await;
+        for _ in 0..3 {
+            clients::check_password(&world.app, "acme", "secret-2").await.expect("an answer");
+        }
+        assert_eq!(after_check(&world, &verified).await, Resolved::Unknown, "closed after wrong ones");
+        let open = json!({ "reset_failed_attempts": true });
+        admin.patch("/api/v1/clients/acme/status", open).await.expect(200);
+        assert!(matches!(after_check(&world, &verified).await, Resolved::Known { .. }));
+        admin.post("/api/v1/clients/acme/password/reset", json!({})).await.expect(200);
+        assert_eq!(after_check(&world, &verified).await, Resolved::Unknown, "a reset ended it");
+        admin.delete("/api/v1/clients/acme?confirm=acme").await.expect(204);
+        assert_eq!(after_check(&world, &verified).await, Resolved::Unknown, "its client is gone");
+        assert!(!format!("{verified:?}").contains("argon2"), "{verified:?}");
     }
 }

@@ -6,11 +6,12 @@ use gate::wire::changes::Subject;
 use gate::wire::exchange::ClientStatus;
 use serde_json::json;
 
+use super::model::{PasswordHash, Purpose, Verified};
 use crate::app::App;
 use crate::clients::actions::{ClientError, load, record, require_version};
-use crate::clients::model::{Client, Fault, PasswordState};
+use crate::clients::model::{Client, Fault};
 use crate::clients::{mails, store};
-use crate::db::DbError;
+use crate::db::{Conn, DbError};
 use crate::password::{self, Password};
 use crate::{audit, changes};
 
@@ -21,18 +22,18 @@ pub const RESET_TTL_MS: i64 = 24 * 3_600_000;
 #[derive(Clone, Debug)]
 pub struct NewPassword {
     clear: Password,
-    hash: String,
+    hash: PasswordHash,
 }
 
 impl NewPassword {
     /// Hashes it.
     pub async fn new(app: &App, clear: Password) -> Self {
-        let hash = clear.hash(&app.random).await;
+        let hash = PasswordHash::from(clear.hash(&app.random).await);
         Self { clear, hash }
     }
 
     /// What is stored.
-    pub fn hash(&self) -> &str {
+    pub fn hash(&self) -> &PasswordHash {
         &self.hash
     }
 
@@ -44,10 +45,8 @@ impl NewPassword {
 /// Result of a password check.
 #[derive(Debug)]
 pub enum PasswordCheck {
-    /// It is the client's.
-    Right(Box<Client>),
-    /// It was mailed to the client after a reset: it opens nothing, and serves only to set a new one.
-    ResetOnly(Box<Client>),
+    /// It is the client's, and opens calls while [`still_right`].
+    Right(Verified),
     /// It is not, or there is no such client, or its password credentials are closed after too
     /// many wrong ones: the caller is told the same.
     Wrong,
@@ -108,10 +107,8 @@ pub(super) async fn replace(
     unverified: &str,
     password: Password,
 ) -> Result<(), ClientError> {
-    let client = match check_password(app, id, unverified).await? {
-        PasswordCheck::Right(client) | PasswordCheck::ResetOnly(client) => client,
-        PasswordCheck::Wrong => return Err(ClientError::WrongPassword),
-    };
+    let checked = check(app, id, unverified, Purpose::Replacement).await?;
+    let (client, _) = checked.ok_or(ClientError::WrongPassword)?;
     if client.status != ClientStatus::Active {
         return Err(ClientError::NotActive { id: id.into() });
     }
@@ -134,50 +131,76 @@ pub(super) async fn replace(
     Ok(())
 }
 
-/// Checks a client's password, counting what is wrong. At `allowed_attempts` wrong ones the
+/// Checks a password that opens calls, counting what is wrong. At `allowed_attempts` wrong ones the
 /// client's password credentials are closed.
 pub async fn check_password(app: &App, id: &str, unverified: &str) -> Result<PasswordCheck, DbError> {
-    let known = store::with_password_hash(&mut *app.db.snapshot().await?, id, app.now()).await?;
-    let hash = known.as_ref().and_then(|(_, hash)| hash.as_deref());
-    let right = password::verify(unverified, hash).await;
-    let Some((client, Some(hash))) = known else { return Ok(PasswordCheck::Wrong) };
+    let checked = check(app, id, unverified, Purpose::Calls).await?;
+    Ok(match checked {
+        Some((_, hash)) => PasswordCheck::Right(Verified { client: id.into(), hash }),
+        None => PasswordCheck::Wrong,
+    })
+}
+
+/// The client whose password was right, unless that has ended since, or the client's password
+/// credentials were closed.
+pub async fn still_right(conn: &mut Conn, verified: &Verified) -> Result<Option<Client>, DbError> {
+    // A mailed password, whose end depends on the time, opens no calls.
+    let never = UnixMillis(0);
+    let present = store::with_password_hash(conn, &verified.client, Purpose::Calls, never).await?;
+    Ok(match present {
+        Some((client, Some(hash))) if hash == verified.hash && !client.password_locked() => Some(client),
+        Some(_) | None => None,
+    })
+}
+
+/// The client, and the hash of its password, if it is right.
+async fn check(
+    app: &App,
+    id: &str,
+    unverified: &str,
+    purpose: Purpose,
+) -> Result<Option<(Client, PasswordHash)>, DbError> {
+    let known = store::with_password_hash(&mut *app.db.snapshot().await?, id, purpose, app.now()).await?;
+    let hash = known.as_ref().and_then(|(_, hash)| hash.as_ref());
+    let right = password::verify(unverified, hash.map(PasswordHash::as_str)).await;
+    let Some((client, Some(hash))) = known else { return Ok(None) };
     if client.password_locked() {
-        return Ok(PasswordCheck::Wrong);
+        return Ok(None);
     }
     if !right {
-        count_wrong(app, &client).await?;
-        return Ok(PasswordCheck::Wrong);
+        count_wrong(app, id, &hash).await?;
+        return Ok(None);
     }
     // What was read may be old: neither guesses in parallel pass the lock, nor a password that
     // was replaced while it was hashed.
-    let present = store::with_password_hash(&mut *app.db.snapshot().await?, id, app.now()).await?;
-    let Some((client, Some(present))) = present else { return Ok(PasswordCheck::Wrong) };
+    let present = store::with_password_hash(&mut *app.db.snapshot().await?, id, purpose, app.now()).await?;
+    let Some((client, Some(present))) = present else { return Ok(None) };
     if present != hash || client.password_locked() {
-        return Ok(PasswordCheck::Wrong);
+        return Ok(None);
     }
     if client.failed_attempts > 0 {
         let mut tx = app.db.write("clients.password_right").await?;
         store::reset_failures(&mut tx, id).await?;
         tx.commit().await?;
     }
-    match client.password {
-        PasswordState::Set => Ok(PasswordCheck::Right(Box::new(client))),
-        PasswordState::Reset { .. } => Ok(PasswordCheck::ResetOnly(Box::new(client))),
-        PasswordState::None => Ok(PasswordCheck::Wrong),
-    }
+    Ok(Some((client, hash)))
 }
 
-async fn count_wrong(app: &App, client: &Client) -> Result<(), DbError> {
-    let (id, now) = (client.id.as_str(), app.now());
+/// Counts a wrong one, if it was held against the password in force.
+pub(super) async fn count_wrong(app: &App, id: &str, hash: &PasswordHash) -> Result<(), DbError> {
+    let now = app.now();
     let mut tx = app.db.write("clients.password_wrong").await?;
-    if store::count_failure(&mut tx, id).await? == Some(i64::from(client.allowed_attempts)) {
+    // Both numbers as they are now: an operator may allow fewer meanwhile.
+    if let Some((failed, allowed)) = store::count_failure(&mut tx, id, hash).await?
+        && failed == allowed
+    {
         // Grants that a password opened are held at gateways.
         changes::record(&mut tx, &Subject::Client { client: ClientId::from(id) }, now).await?;
         let entry = audit::Entry {
             actor: "system".into(),
             action: "clients.lock_password",
             subject: format!("client:{id}"),
-            detail: json!({ "failed_attempts": client.allowed_attempts }),
+            detail: json!({ "failed_attempts": failed }),
         };
         audit::record(&mut tx, entry, now).await?;
     }

@@ -9,9 +9,10 @@ use super::actions::{self, NewPassword};
 use crate::app::App;
 use crate::clients::actions::details;
 use crate::clients::http::{confirmed, shown};
+use crate::clients::model::Fault;
 use crate::clients::view::DetailsView;
 use crate::http::{Actor, IfMatch, Json, NoContent, Path, Permission, Routes, Versioned};
-use crate::password::Password;
+use crate::password::{MAX_CHARS, Password};
 use crate::problem::Problem;
 
 /// Set, reset, replace.
@@ -74,6 +75,7 @@ struct Replace {
     /// The client's id.
     client: String,
     /// The present password, or the one that was mailed.
+    #[schema(max_length = 128)]
     password: String,
     #[schema(value_type = Password)]
     new_password: String,
@@ -94,6 +96,12 @@ struct Replace {
     ),
 ))]
 async fn replace_password(State(app): State<App>, Json(body): Json<Replace>) -> Result<NoContent, Problem> {
+    // Nobody has a password of that length: refused before anybody is looked up, so that the time
+    // it takes tells nothing.
+    if body.password.chars().count() > MAX_CHARS {
+        let reason = format!("Password: has more than {MAX_CHARS} characters, which no password has");
+        return Err(Fault::new("password", reason).into());
+    }
     // What is wrong with the new password is found out before the old one counts as an attempt.
     let password = confirmed("new_password", &body.new_password, &body.password_confirmation)?;
     actions::replace(&app, &body.client, &body.password, password).await?;

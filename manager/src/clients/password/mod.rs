@@ -4,8 +4,11 @@
 
 mod actions;
 mod http;
+mod model;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{NewPassword, PasswordCheck, check_password};
+pub use actions::{NewPassword, PasswordCheck, check_password, still_right};
 pub(super) use http::routes;
+pub(super) use model::Purpose;
+pub use model::{PasswordHash, Verified};

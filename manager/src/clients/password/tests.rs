@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{PasswordCheck, check_password};
-use crate::clients::{self, Fields, NewClient};
+use super::actions::count_wrong;
+use super::{NewPassword, PasswordCheck, Purpose, check_password};
+use crate::clients::{self, Fields, NewClient, store};
 use crate::config::{Config, MailTransport};
 use crate::mail::{Transport, deliver_due};
+use crate::password::Password;
 use crate::testing::{Answer, Caller, World};
 
 const CLIENTS: &str = "/api/v1/clients";
@@ -23,11 +25,10 @@ async fn acme(admin: &Caller, more: Value) -> Value {
     admin.post(CLIENTS, body).await.expect(201)
 }
 
-/// What a password credential gets with it: `right`, `reset` or `wrong`.
+/// What a password credential gets with it: `right` or `wrong`.
 async fn tried(world: &World, password: &str) -> &'static str {
     match check_password(&world.app, "acme", password).await.expect("an answer") {
         PasswordCheck::Right(_) => "right",
-        PasswordCheck::ResetOnly(_) => "reset",
         PasswordCheck::Wrong => "wrong",
     }
 }
@@ -150,7 +151,7 @@ async fn a_reset_password_only_sets_a_new_one() {
 
         // The old one stops at once, the mailed one opens nothing.
         assert_eq!(tried(&world, "secret-1").await, "wrong");
-        assert_eq!(tried(&world, &drawn).await, "reset");
+        assert_eq!(tried(&world, &drawn).await, "wrong");
         replaced(&world, "secret-1", "secret-2").await.problem(403, "wrong_password");
         replaced(&world, &drawn, &drawn).await.refuses("new_password");
         replaced(&world, &drawn, "secret-2").await.expect(204);
@@ -175,9 +176,11 @@ async fn a_reset_password_serves_for_24_hours() {
         admin.post(&format!("{ACME}/password/reset"), json!({})).await.expect(200);
         let drawn = told(&mailed(&world).await[0].1, "Password:");
         world.advance_ms(24 * 3_600_000 - 1);
-        assert_eq!(tried(&world, &drawn).await, "reset");
+        // In force still: what is wrong counts.
+        replaced(&world, "secret-1", "secret-2").await.problem(403, "wrong_password");
+        assert_eq!(admin.get(ACME).await.expect(200)["failed_attempts"], 1);
+        replaced(&world, &drawn, &drawn).await.refuses("new_password");
         world.advance_ms(1);
-        assert_eq!(tried(&world, &drawn).await, "wrong");
         replaced(&world, &drawn, "secret-2").await.problem(403, "wrong_password");
         // Nothing is left that could be guessed: nothing is counted.
         assert_eq!(admin.get(ACME).await.expect(200)["failed_attempts"], 0);
@@ -295,4 +298,74 @@ async fn a_new_client_is_told_by_mail_and_the_log_shows_no_password() {
             assert!(!shown.contains("secret-1"), "{shown}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_program_that_sends_the_old_password_does_not_lock_the_mailed_one_out() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        acme(&admin, json!({ "emails": "it@acme.example" })).await;
+        admin.post(&format!("{ACME}/password/reset"), json!({})).await.expect(200);
+        let drawn = told(&mailed(&world).await[0].1, "Password:");
+        for _ in 0..5 {
+            assert_eq!(tried(&world, "secret-1").await, "wrong");
+        }
+        assert_eq!(tried(&world, &drawn).await, "wrong", "it opens nothing");
+        assert_eq!(admin.get(ACME).await.expect(200)["failed_attempts"], 0);
+        // Who guesses at the mailed one is counted.
+        replaced(&world, "secret-1", "secret-2").await.problem(403, "wrong_password");
+        assert_eq!(admin.get(ACME).await.expect(200)["failed_attempts"], 1);
+        replaced(&world, &drawn, "secret-2").await.expect(204);
+        assert_eq!(tried(&world, "secret-2").await, "right");
+    }
+}
+
+#[tokio::test]
+async fn a_present_password_that_is_too_long_is_refused_before_anybody_is_looked_up() {
+    let world = World::sqlite().await;
+    let admin = world.operator("ann", &["admin"]).await;
+    acme(&admin, json!({})).await;
+    for client in ["acme", "nobody"] {
+        let body = json!({
+            "client": client, "password": "x".repeat(129), "new_password": "secret-2",
+            "password_confirmation": "secret-2",
+        });
+        world.anon().post(OWN, body).await.refuses("password");
+    }
+    assert_eq!(admin.get(ACME).await.expect(200)["failed_attempts"], 0);
+}
+
+#[tokio::test]
+async fn a_lock_is_announced_though_fewer_attempts_were_allowed_meanwhile() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        acme(&admin, json!({})).await;
+        // A check has read the client while three were allowed …
+        let hash = async || {
+            let mut conn = world.app.db.read().await.expect("a connection");
+            let now = world.app.now();
+            let known = store::with_password_hash(&mut conn, "acme", Purpose::Calls, now).await;
+            known.expect("an answer").expect("the client").1.expect("a hash")
+        };
+        let read = hash().await;
+        // … and finds its password wrong when it is but one.
+        admin.patch(&format!("{ACME}/status"), json!({ "allowed_attempts": 1 })).await.expect(200);
+        count_wrong(&world.app, "acme", &read).await.expect("counted");
+        assert_eq!(admin.get(ACME).await.expect(200)["password_locked"], true);
+        assert_eq!(audited(&world, "clients.lock_password").await.len(), 1);
+        // What was wrong for a password that was replaced meanwhile is no guess at the new one.
+        let body = json!({ "password": "secret-2", "password_confirmation": "secret-2" });
+        admin.put(&format!("{ACME}/password"), body).await.expect(200);
+        count_wrong(&world.app, "acme", &read).await.expect("not counted");
+        assert_eq!(admin.get(ACME).await.expect(200)["failed_attempts"], 0);
+    }
+}
+
+#[tokio::test]
+async fn a_new_password_shows_neither_itself_nor_its_hash() {
+    let world = World::sqlite().await;
+    let new = NewPassword::new(&world.app, Password::parse("secret-1").expect("long enough")).await;
+    let client = NewClient { password: Some(new.clone()), ..NewClient::default() };
+    let shown = format!("{new:?} {client:?}");
+    assert!(!shown.contains("argon2") && !shown.contains("secret-1"), "{shown}");
 }
