@@ -10,4 +10,4 @@ mod tests;
 pub use actions::{ApprovalError, configure, configure_in};
 pub use http::routes;
 pub use model::{Flow, FlowFault, FormKind, MAX_LEVELS, Roles};
-pub use store::{KeptFlow, find};
+pub use store::{KeptFlow, find, hold};

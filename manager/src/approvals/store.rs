@@ -58,6 +58,23 @@ pub async fn find(conn: &mut Conn, kind: FormKind) -> Result<Option<KeptFlow>, D
     }))
 }
 
+/// Keeps others from setting the flow of `kind` until the transaction ends, where none has been
+/// configured too: whoever configures the first one waits for the row that was there for a moment.
+pub async fn hold(conn: &mut Conn, kind: FormKind) -> Result<Option<KeptFlow>, DbError> {
+    for statement in [
+        "-- approvals.hold
+         INSERT INTO approval_flows (kind, version, updated_at, updated_by)
+         VALUES ($1, 0, 0, '')
+         ON CONFLICT (kind) DO UPDATE
+            SET version = approval_flows.version",
+        "-- approvals.hold.none
+         DELETE FROM approval_flows WHERE kind = $1 AND version = 0",
+    ] {
+        sqlx::query(statement).bind(kind.code()).execute(&mut *conn).await?;
+    }
+    find(conn, kind).await
+}
+
 /// Types of the forms whose flow names `role`.
 pub async fn kinds_naming(conn: &mut Conn, role: &str) -> Result<Vec<String>, DbError> {
     sqlx::query(

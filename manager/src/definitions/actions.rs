@@ -70,6 +70,8 @@ pub async fn apply(
     let mut tx = app.db.write("definitions.apply").await?;
     let mut work = Work::begin(&mut tx, app, by, now).await?;
     let mut present = work.read(&mut tx, &wanted.kinds()).await?;
+    let first = plan(wanted, &present, manner.prune);
+    work.take(&mut tx, wanted, &mut present, &first).await?;
     let mut plan = plan(wanted, &present, manner.prune);
     faults.append(&mut plan.faults);
     let mut done = work.perform(&mut tx, wanted, &mut present, &plan).await?;

@@ -14,6 +14,7 @@ mod kinds;
 mod model;
 mod plan;
 mod show;
+mod taking;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -12,4 +12,4 @@ mod tests;
 
 pub use ledger::{Step, announce, renew};
 pub use model::{Limit, MAX_LIMIT_UNITS, Meter, Period, Window, Zone};
-pub use store::{Outstanding, lift_limit, meter_of, outstanding, reset, set_limit};
+pub use store::{Outstanding, hold, lift_limit, meter_of, outstanding, reset, set_limit};

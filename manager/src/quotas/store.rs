@@ -1,7 +1,7 @@
 //! The only writer of `meters`, `lease_streams` and `leases`: first what owners do, then the rows
 //! that a renewal reads and writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gate::id::{Generation, HolderId, LeaseId, MeterId};
 use gate::quota::issuer::{LeaseRow, LeaseState, MeterRow, Open, STREAM_KEEP_MS, StoredAnswer, StreamRow};
@@ -56,6 +56,31 @@ pub async fn set_limit(
         changes::record(conn, &Subject::Recall { meter: id }, now).await?;
     }
     Ok(id)
+}
+
+/// Keeps others from the meters of `owners` and from making new ones, until the transaction ends:
+/// for who will call [`set_limit`] several times and records changes in between.
+pub async fn hold(conn: &mut Conn, kind: MeterKind, owners: &BTreeSet<String>) -> Result<(), DbError> {
+    let mut meters = Vec::new();
+    for owner in owners {
+        meters.extend(meter_of(conn, kind, owner).await?);
+    }
+    // As renewals lock them.
+    meters.sort_by_key(|meter| meter.id);
+    for meter in meters {
+        lock_of(conn, kind, &meter.owner).await?;
+    }
+    if !owners.is_empty() {
+        sqlx::query(
+            "-- quotas.hold
+             UPDATE ledger_head
+                SET last_meter = last_meter
+              WHERE id = 1",
+        )
+        .execute(conn)
+        .await?;
+    }
+    Ok(())
 }
 
 /// The meter of `owner`, as on record: [`Meter::at`] tells how it stands now. None = unlimited.

@@ -13,4 +13,4 @@ pub(super) use http::routes;
 pub(super) use model::name_holders;
 pub use model::{Group, GroupKind, GroupSummary, Holder, MAX_GROUP_APIS};
 pub(super) use store::forget_api;
-pub use store::{GroupFilter, groups, known_groups, known_scopes};
+pub use store::{GroupFilter, groups, hold, known_groups, known_scopes};

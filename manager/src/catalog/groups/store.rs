@@ -1,5 +1,7 @@
 //! Tables `api_groups` and `api_group_apis`.
 
+use std::collections::BTreeSet;
+
 use gate::id::{ApiUid, GroupId};
 use gate::time::UnixMillis;
 use sqlx::any::AnyRow;
@@ -7,7 +9,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::model::{Group, GroupKind, GroupSummary, Holder};
 use crate::catalog::model::{SecurityLevel, folded};
-use crate::db::{Conn, DbError, MAX_IN, like_pattern, placeholders};
+use crate::db::{Conn, DbError, Dialect, MAX_IN, like_pattern, placeholders};
 
 /// What a list of groups is narrowed by; absent = not.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +56,28 @@ async fn known(conn: &mut Conn, kind: GroupKind, ids: &[GroupId]) -> Result<Vec<
     known.sort_by(|a, b| a.id.cmp(&b.id));
     known.dedup();
     Ok(known)
+}
+
+/// Waits for those who are giving one of `ids` to somebody, and lets nobody else do so until the
+/// transaction ends: a reference keeps a group from being deleted and from another alias. On SQLite
+/// one transaction writes at a time.
+pub async fn hold(conn: &mut Conn, dialect: Dialect, ids: &BTreeSet<GroupId>) -> Result<(), DbError> {
+    if dialect == Dialect::Sqlite {
+        return Ok(());
+    }
+    for id in ids {
+        sqlx::query(
+            "-- catalog.hold_group
+             SELECT id
+               FROM api_groups
+              WHERE id = $1
+                FOR UPDATE",
+        )
+        .bind(id.as_str())
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
 }
 
 /// Who has been given it: clients, then X-Api-Keys, in order of their ids.

@@ -60,6 +60,15 @@ pub(in crate::clients) async fn follow(
     store::of_client(conn, client).await
 }
 
+/// Keeps others from these names until the caller's transaction ends, who will bind clients to them
+/// and records changes in between.
+pub async fn hold(conn: &mut Conn, names: &BTreeSet<HostName>, now: UnixMillis) -> Result<(), DbError> {
+    for name in names {
+        store::take(conn, name, now).await?;
+    }
+    Ok(())
+}
+
 /// What is known of the names that a client is bound to.
 pub(in crate::clients) async fn of_client(conn: &mut Conn, client: &str) -> Result<Vec<Host>, DbError> {
     store::of_client(conn, client).await

@@ -15,7 +15,7 @@ mod tests;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-pub use actions::{Answered, resolve_due};
+pub use actions::{Answered, hold, resolve_due};
 pub(super) use actions::{follow, of_client};
 pub use model::{Host, HostName, MAX_NAMES, Refusal};
 pub use resolver::{Resolver, parse_servers};

@@ -37,17 +37,7 @@ pub(super) async fn bind(
     .execute(&mut *conn)
     .await?;
     for name in names {
-        sqlx::query(
-            "-- clients.hosts.bind
-             INSERT INTO host_names (name, addresses, refused, due_at)
-             VALUES ($1, '', '', $2)
-             ON CONFLICT (name) DO UPDATE
-                SET due_at = CASE WHEN host_names.resolved_at IS NULL THEN excluded.due_at ELSE host_names.due_at END",
-        )
-        .bind(name.as_str())
-        .bind(now.0)
-        .execute(&mut *conn)
-        .await?;
+        take(conn, name, now).await?;
         sqlx::query(
             "-- clients.hosts.bind
              INSERT INTO client_hosts (client_id, name)
@@ -58,6 +48,22 @@ pub(super) async fn bind(
         .execute(&mut *conn)
         .await?;
     }
+    Ok(())
+}
+
+/// The name's row, locked until the transaction ends; due at once if it is new.
+pub(super) async fn take(conn: &mut Conn, name: &HostName, now: UnixMillis) -> Result<(), DbError> {
+    sqlx::query(
+        "-- clients.hosts.take
+         INSERT INTO host_names (name, addresses, refused, due_at)
+         VALUES ($1, '', '', $2)
+         ON CONFLICT (name) DO UPDATE
+            SET due_at = CASE WHEN host_names.resolved_at IS NULL THEN excluded.due_at ELSE host_names.due_at END",
+    )
+    .bind(name.as_str())
+    .bind(now.0)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 

@@ -58,7 +58,10 @@ pub async fn set_in(
     settings: TokenSettings,
     now: UnixMillis,
 ) -> Result<Saved, TokenSettingsError> {
-    let before = load(conn, client).await?;
+    // The client too, whose deletion takes them along: who holds it may set them.
+    let client = clients::hold(conn, client).await?;
+    let client = client.id.as_str();
+    let before = store::of_client(conn, client).await?;
     if let Some(expected) = expected
         && expected != before.version
     {

@@ -158,6 +158,20 @@ impl Managed for ClientSpec {
 }
 
 impl ClientSpec {
+    /// Keeps others from the client until the transaction ends; as it is now, if it is there.
+    pub async fn take(conn: &mut Conn, id: &str, names: &Names) -> Result<Option<Kept<Self>>, DbError> {
+        match clients::hold(conn, id).await {
+            Ok(client) => Ok(Some(kept(conn, client, names).await?)),
+            Err(ClientError::Db(error)) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Whether it says what the client's quota is made of.
+    pub fn limits(&self) -> bool {
+        self.quota.is_some() || self.quota_period.is_some() || self.time_zone.is_some()
+    }
+
     /// As it would be sent over HTTP.
     fn entered(&self, names: &Names) -> Result<Fields, Refusal> {
         Ok(Fields {

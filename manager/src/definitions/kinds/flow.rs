@@ -77,6 +77,12 @@ impl Managed for FlowSpec {
 }
 
 impl FlowSpec {
+    /// Keeps others from the flow until the transaction ends; as it is now, if there is one.
+    pub async fn take(conn: &mut Conn, code: &str) -> Result<Option<Kept<Self>>, DbError> {
+        let Some(kind) = FormKind::parse(code) else { return Ok(None) };
+        Ok(approvals::hold(conn, kind).await?.map(kept))
+    }
+
     async fn configure(&self, conn: &mut Conn, work: &Work<'_>, seen: i64) -> Result<Kept<Self>, Refusal> {
         let code = self.id();
         let Some(kind) = FormKind::parse(&code) else {
