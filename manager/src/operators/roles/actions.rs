@@ -42,7 +42,8 @@ pub(super) async fn put(
     }
     let now = app.now();
     let mut tx = app.db.write("roles.put").await?;
-    let before = store::all(&mut tx).await?.into_iter().find(|role| role.name == name.as_str());
+    // Held from here on: what another one makes of it meanwhile is not overwritten unseen.
+    let before = store::hold_or_make(&mut tx, name.as_str(), now).await?;
     let was = before.as_ref().map(permissions_in).transpose()?.unwrap_or_default();
     let role = RoleRow {
         name: name.to_string(),
@@ -55,7 +56,7 @@ pub(super) async fn put(
     };
     let worth: BTreeSet<_> = was.union(&permissions_in(&role)?).copied().collect();
     by.covers(&worth, || format!("role {name}"))?;
-    store::put(&mut tx, &role, now).await?;
+    store::save(&mut tx, &role).await?;
     let detail = match &before {
         Some(before) => json!({ "changed": audit::changed(&view(before), &view(&role)) }),
         None => view(&role),
@@ -75,8 +76,9 @@ pub async fn delete_role(
     name: &RoleName,
     now: UnixMillis,
 ) -> Result<(), OperatorError> {
-    let role = store::all(conn).await?.into_iter().find(|role| role.name == name.as_str());
-    let Some(role) = role else { return Err(OperatorError::NotFound { what: format!("role {name}") }) };
+    let Some(role) = store::hold(conn, name.as_str()).await? else {
+        return Err(OperatorError::NotFound { what: format!("role {name}") });
+    };
     by.covers(&permissions_in(&role)?, || format!("role {name}"))?;
     store::delete(conn, name.as_str()).await?;
     record(conn, by, "roles.delete", name, view(&role), now).await?;

@@ -2,6 +2,7 @@
 
 use gate::time::UnixMillis;
 use sqlx::Row as _;
+use sqlx::any::AnyRow;
 
 use crate::db::{Conn, DbError};
 
@@ -23,28 +24,65 @@ pub(super) async fn all(conn: &mut Conn) -> Result<Vec<RoleRow>, DbError> {
     .fetch_all(conn)
     .await?
     .iter()
-    .map(|row| {
-        Ok(RoleRow {
-            name: row.try_get("name")?,
-            description: row.try_get("description")?,
-            permissions: row.try_get("permissions")?,
-        })
-    })
+    .map(read)
     .collect()
 }
 
-pub(super) async fn put(conn: &mut Conn, role: &RoleRow, now: UnixMillis) -> Result<(), DbError> {
+/// The role as it is, held until the transaction ends: what is decided by it stays true. None: there
+/// is none of that name. (An update that changes nothing: `FOR UPDATE` is unknown to SQLite.)
+pub(super) async fn hold(conn: &mut Conn, name: &str) -> Result<Option<RoleRow>, DbError> {
+    let row = sqlx::query(
+        "-- roles.hold
+         UPDATE roles
+            SET name = name
+          WHERE name = $1
+      RETURNING name, description, permissions",
+    )
+    .bind(name)
+    .fetch_optional(conn)
+    .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// [`hold`], or None: it has just been made, and permits nothing yet.
+pub(super) async fn hold_or_make(
+    conn: &mut Conn,
+    name: &str,
+    now: UnixMillis,
+) -> Result<Option<RoleRow>, DbError> {
+    loop {
+        // Waits for another transaction that makes the same one.
+        let made = sqlx::query(
+            "-- roles.make
+             INSERT INTO roles (name, description, permissions, created_at)
+             VALUES ($1, '', '', $2)
+             ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(name)
+        .bind(now.0)
+        .execute(&mut *conn)
+        .await?;
+        if made.rows_affected() == 1 {
+            return Ok(None);
+        }
+        if let Some(role) = hold(&mut *conn, name).await? {
+            return Ok(Some(role));
+        }
+        // It was deleted in between.
+    }
+}
+
+/// Saves a role that is held.
+pub(super) async fn save(conn: &mut Conn, role: &RoleRow) -> Result<(), DbError> {
     sqlx::query(
         "-- roles.put
-         INSERT INTO roles (name, description, permissions, created_at)
-         VALUES ($1, $2, $3, $4)
-         ON CONFLICT (name) DO UPDATE
-            SET description = excluded.description, permissions = excluded.permissions",
+         UPDATE roles
+            SET description = $1, permissions = $2
+          WHERE name = $3",
     )
-    .bind(&role.name)
     .bind(&role.description)
     .bind(&role.permissions)
-    .bind(now.0)
+    .bind(&role.name)
     .execute(conn)
     .await?;
     Ok(())
@@ -61,4 +99,12 @@ pub(super) async fn delete(conn: &mut Conn, name: &str) -> Result<bool, DbError>
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+fn read(row: &AnyRow) -> Result<RoleRow, DbError> {
+    Ok(RoleRow {
+        name: row.try_get("name")?,
+        description: row.try_get("description")?,
+        permissions: row.try_get("permissions")?,
+    })
 }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::db::Dialect;
 use crate::operators::tests::clerk;
 use crate::operators::with_role;
 use crate::testing::World;
@@ -74,6 +75,48 @@ async fn nobody_makes_or_changes_a_role_that_is_worth_more_than_they_hold() {
             assert!(refused["detail"].as_str().is_some_and(|text| text.contains(lacking)), "{refused}");
         }
         clara.put("/api/v1/roles/mine", json!({ "permissions": ["audit.read"] })).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_another_change_has_just_made_worth_more_is_not_overwritten() {
+    for world in World::both().await {
+        let admin = world.operator("root", &["admin"]).await;
+        let clara = clerk(&world, &admin).await;
+        for other in [
+            "UPDATE roles SET permissions = 'clients.write' WHERE name = 'guest'",
+            "INSERT INTO roles (name, description, permissions, created_at) \
+             VALUES ('fresh', '', 'clients.write', 0)",
+        ] {
+            admin.put("/api/v1/roles/guest", json!({ "permissions": ["audit.read"] })).await.expect(200);
+            let name = if other.starts_with("INSERT") { "fresh" } else { "guest" };
+            // Another replica is about to commit.
+            let mut first = world.app.db.write("test.other").await.expect("a transaction");
+            sqlx::query(other).execute(&mut *first).await.expect("valid SQL");
+            let second = tokio::spawn({
+                let (clara, path) = (clara.clone(), format!("/api/v1/roles/{name}"));
+                async move { clara.put(&path, json!({ "permissions": ["audit.read"] })).await }
+            });
+            // On SQLite it waits to begin; on PostgreSQL it has begun, and waits for the row.
+            while world.app.db.dialect() == Dialect::Postgres {
+                let waiting = sqlx::query(
+                    "SELECT 1 FROM pg_stat_activity \
+                      WHERE datname = current_database() AND wait_event_type = 'Lock'",
+                );
+                let mut conn = world.app.db.read().await.expect("a connection");
+                if !waiting.fetch_all(&mut *conn).await.expect("the server's view").is_empty() {
+                    break;
+                }
+                drop(conn);
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            first.commit().await.expect("committed");
+            let refused = second.await.expect("no panic").problem(403, "forbidden");
+            assert!(refused["detail"].as_str().is_some_and(|text| text.contains("clients.write")));
+            let roles = admin.get("/api/v1/roles").await.expect(200);
+            let kept = roles["items"].as_array().expect("roles").iter().find(|role| role["name"] == name);
+            assert_eq!(kept.expect("the role")["permissions"], json!(["clients.write"]));
+        }
     }
 }
 
