@@ -138,3 +138,47 @@ async fn a_role_is_not_deleted_and_named_at_the_same_moment() {
         }
     }
 }
+
+/// As `docs/operations.md` says: permissions are weighed, not the names of roles.
+#[tokio::test]
+async fn whoever_manages_operators_and_reviews_stands_above_four_eyes() {
+    for world in World::both().await {
+        let admin = world.operator("root", &["admin"]).await;
+        let flow = json!({"levels": [["reviewer_1"], ["reviewer_2"]]});
+        admin.put("/api/v1/approval-flows/KA", flow).await.expect(200);
+        let roles = admin.get("/api/v1/roles").await.expect(200);
+        let reviewer =
+            roles["items"].as_array().expect("roles").iter().find(|role| role["name"] == "reviewer_2");
+        let reviewing =
+            reviewer.expect("a ready-made role")["permissions"].as_array().expect("a list").clone();
+        let managing = [json!("operators.read"), json!("operators.manage")];
+        let both: Vec<_> = managing.iter().chain(&reviewing).collect();
+        admin.put("/api/v1/roles/chief", json!({ "permissions": both })).await.expect(200);
+        admin.put("/api/v1/roles/clerk", json!({ "permissions": managing })).await.expect(200);
+
+        // With both she gives herself every level, and the trail tells.
+        let chief = world.operator("chief", &["chief"]).await;
+        let own = format!("/api/v1/operators/{}", chief.id);
+        let given = json!({ "roles": ["chief", "reviewer_1", "reviewer_2"] });
+        chief.patch(&own, given).await.expect(200);
+        let trail = admin.get("/api/v1/audit?actor=chief&action=operators.update").await.expect(200);
+        let changed = &trail["items"][0]["detail"]["changed"]["roles"];
+        assert_eq!(changed["after"], json!(["chief", "reviewer_1", "reviewer_2"]));
+
+        // With the management alone, nobody gets at a signature: not by a role, an account or a token.
+        let clerk = world.operator("clerk", &["clerk"]).await;
+        let signer = world.operator("signer", &["reviewer_2"]).await;
+        let (own, signer) =
+            (format!("/api/v1/operators/{}", clerk.id), format!("/api/v1/operators/{}", signer.id));
+        for refused in [
+            clerk.patch(&own, json!({ "roles": ["clerk", "reviewer_2"] })).await,
+            clerk.post("/api/v1/operators", json!({ "name": "x", "roles": ["reviewer_2"] })).await,
+            clerk.patch(&signer, json!({ "password": "given-1" })).await,
+            clerk.post(&format!("{signer}/tokens"), json!({ "name": "x" })).await,
+            clerk.put("/api/v1/roles/clerk", json!({ "permissions": both })).await,
+        ] {
+            let refused = refused.problem(403, "forbidden");
+            assert!(refused["detail"].as_str().is_some_and(|text| text.contains("applications.review")));
+        }
+    }
+}
