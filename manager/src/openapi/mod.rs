@@ -11,9 +11,15 @@ pub mod schema;
 mod tests;
 pub mod wire;
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use axum::body::Bytes;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use serde_json::Value;
+use utoipa::IntoResponses;
+use utoipa::openapi::RefOr;
 use utoipa_axum::routes;
 
 use crate::http::Json;
@@ -22,6 +28,8 @@ pub use answers::{Added, Created, NoContent};
 pub use routes::{Access, Routes};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| document::of(&crate::management()));
+
+static BYTES: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
 
 /// The document, as it is served.
 pub fn document() -> &'static Value {
@@ -35,6 +43,22 @@ pub fn routes() -> Routes {
 
 /// This description.
 #[utoipa::path(get, path = "/api/v1/openapi.json")]
-async fn show() -> Json<Value> {
-    Json(document().clone())
+async fn show() -> Document {
+    Document
+}
+
+/// The document as an answer: the bytes that were written once, since everybody may ask for it.
+struct Document;
+
+impl IntoResponse for Document {
+    fn into_response(self) -> Response {
+        let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+        (headers, BYTES.clone()).into_response()
+    }
+}
+
+impl IntoResponses for Document {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        Json::<Value>::responses()
+    }
 }
