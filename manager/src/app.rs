@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use gate::time::UnixMillis;
 
+use crate::audit;
 use crate::clock::{Clock, Random};
 use crate::config::Config;
 use crate::db::{Db, DbError};
@@ -26,6 +27,8 @@ pub struct App {
     pub config: Arc<Config>,
     /// Counters.
     pub metrics: Metrics,
+    /// Whose turn it is to verify the audit trail.
+    pub verifying: audit::Turn,
     /// What the calls of gateways share.
     pub feed: feed::Shared,
 }
@@ -50,7 +53,16 @@ impl App {
         let db = Db::connect_with(&config.database(), metrics.clone()).await?;
         let vault = Vault::open_database(&db, &kek, &random, clock.now()).await?;
         let config = Arc::new(config);
-        Ok(Self { db, clock, random, vault, config, metrics, feed: feed::Shared::default() })
+        Ok(Self {
+            db,
+            clock,
+            random,
+            vault,
+            config,
+            metrics,
+            verifying: audit::Turn::default(),
+            feed: feed::Shared::default(),
+        })
     }
 
     /// The present.

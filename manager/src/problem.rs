@@ -97,6 +97,12 @@ impl Problem {
         .field("If-Match")
     }
 
+    /// 503: too many calls of this kind run at once.
+    pub fn busy(detail: &str) -> Self {
+        let detail = format!("{detail}; nothing was changed, repeat it");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy", detail).retry_after(1)
+    }
+
     /// Names the field that is wrong.
     #[must_use]
     pub fn field(mut self, field: impl Into<String>) -> Self {

@@ -20,6 +20,7 @@ use sqlx::{AssertSqlSafe, Connection as _};
 use tower::ServiceExt as _;
 
 use crate::app::App;
+use crate::audit;
 use crate::clock::{Clock, Random};
 use crate::config::Config;
 use crate::db::{Conn, DatabaseSettings, Db, DbError};
@@ -103,7 +104,16 @@ impl World {
         let db = Db::connect_with(&settings, metrics.clone()).await.expect("the database");
         let vault = Vault::open_database(&db, &kek, &random, clock.now()).await.expect("the vault");
         let config = Arc::new(config);
-        let app = App { db, clock, random, vault, config, metrics, feed: feed::Shared::default() };
+        let app = App {
+            db,
+            clock,
+            random,
+            vault,
+            config,
+            metrics,
+            verifying: audit::Turn::default(),
+            feed: feed::Shared::default(),
+        };
         Self { router: crate::router(app.clone()), app, settings, _database: database }
     }
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
+use super::actions;
 use super::chain::{Anchor, MAX_FAULTS};
-use super::{actions, store};
 use crate::app::App;
 
 /// The audit trail, from the command line of the machine that holds the database.
@@ -28,7 +28,7 @@ pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Verify { anchor } => {
             let anchor = anchor.as_deref().map(read_anchor).transpose()?;
-            let found = store::verify(&mut *app.db.snapshot().await?, anchor.as_ref()).await?;
+            let found = actions::verify(app, anchor.as_ref()).await?;
             if found.is_whole() {
                 println!("the audit trail is whole: {} entries", found.entries);
                 if let Some(anchor) = anchor {

@@ -169,6 +169,8 @@ impl From<Verification> for VerificationView {
 }
 
 /// Verify the audit trail: follow its chain of hashes from the first entry to the last.
+///
+/// One call at a time: 503 `busy` while another one does.
 #[utoipa::path(get, path = "/api/v1/audit/verification", params(VerifyQuery))]
 async fn verify(
     State(app): State<App>,
@@ -189,8 +191,12 @@ async fn verify(
             ));
         }
     };
-    let found = store::verify(&mut *app.db.snapshot().await?, anchor.as_ref()).await?;
-    Ok(Json(found.into()))
+    let Some(_turn) = app.verifying.take() else {
+        return Err(
+            Problem::busy("the trail is being verified for another call, one at a time").retry_after(5)
+        );
+    };
+    Ok(Json(actions::verify(&app, anchor.as_ref()).await?.into()))
 }
 
 /// Take an anchor of the audit trail: its end as it is now, to be kept elsewhere.

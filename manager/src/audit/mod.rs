@@ -15,6 +15,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use actions::Turn;
 pub use change::changed;
 pub use http::routes;
 pub use model::Entry;

@@ -5,7 +5,7 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe, Row as _};
 
-use super::chain::{Anchor, Follower, Link, Verification, chain_hash};
+use super::chain::{Link, chain_hash};
 use super::change::masked;
 use super::model::{Entry, Recorded, Search};
 use crate::db::{Conn, DbError, like_pattern};
@@ -108,36 +108,37 @@ pub async fn search(conn: &mut Conn, search: &Search, limit: i64) -> Result<Vec<
         .collect()
 }
 
-/// Follows the chain from its first entry to its end, past the anchor if one is given.
-pub async fn verify(conn: &mut Conn, anchor: Option<&Anchor>) -> Result<Verification, DbError> {
-    let mut follower = Follower::new(anchor);
-    let mut last = i64::MIN;
-    'trail: loop {
-        let rows = sqlx::query(
-            "-- audit.verify
-             SELECT seq, at, actor, action, subject, detail, hash
-               FROM audit_entries
-              WHERE seq > $1
-              ORDER BY seq
-              LIMIT $2",
-        )
-        .bind(last)
-        .bind(VERIFY_PAGE)
-        .fetch_all(&mut *conn)
-        .await?;
-        if rows.is_empty() {
-            break;
-        }
-        for row in &rows {
-            let link = read(row)?;
-            last = link.seq;
-            if !follower.take(link) {
-                break 'trail;
-            }
-        }
-    }
-    let (head, hash) = head(conn).await?;
-    Ok(follower.end(head, &hash))
+/// Number of the last entry on record, whatever the head says; 0 = none.
+pub async fn last(conn: &mut Conn) -> Result<i64, DbError> {
+    let row = sqlx::query(
+        "-- audit.last
+         SELECT COALESCE(MAX(seq), 0) AS seq
+           FROM audit_entries",
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(row.try_get("seq")?)
+}
+
+/// The next entries behind `after`, up to `last`, in order; none: that was all.
+pub async fn page(conn: &mut Conn, after: i64, last: i64) -> Result<Vec<Link>, DbError> {
+    sqlx::query(
+        "-- audit.verify
+         SELECT seq, at, actor, action, subject, detail, hash
+           FROM audit_entries
+          WHERE seq > $1
+            AND seq <= $2
+          ORDER BY seq
+          LIMIT $3",
+    )
+    .bind(after)
+    .bind(last)
+    .bind(VERIFY_PAGE)
+    .fetch_all(conn)
+    .await?
+    .iter()
+    .map(read)
+    .collect()
 }
 
 /// Number and hash of the last entry, as the head remembers them; 0 = none yet.

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::chain::{Anchor, Fault, Verification};
-use super::{Entry, actions, cli, record, store};
+use super::{Entry, actions, cli, record};
 use crate::db::Dialect;
 use crate::testing::World;
 
 async fn verified(world: &World, anchor: Option<&Anchor>) -> Verification {
-    store::verify(&mut world.app.db.snapshot().await.expect("a connection"), anchor).await.expect("readable")
+    actions::verify(&world.app, anchor).await.expect("readable")
 }
 
 async fn whole(world: &World, entries: i64) {
@@ -267,6 +267,21 @@ async fn those_who_read_the_trail_verify_and_anchor_it() {
         stranger.get("/api/v1/audit/anchor").await.problem(403, "forbidden");
         stranger.get("/api/v1/audit/verification").await.problem(403, "forbidden");
     }
+}
+
+#[tokio::test]
+async fn the_trail_is_verified_for_one_call_at_a_time_and_past_a_page() {
+    let world = World::sqlite().await;
+    let auditor = world.operator("aud", &["auditor"]).await;
+    notes(&world, 1_001).await;
+    let path = "/api/v1/audit/verification";
+    let turn = world.app.verifying.take().expect("nobody else's");
+    let refused = auditor.get(path).await;
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    refused.problem(503, "busy");
+    drop(turn);
+    let found = auditor.get(path).await.expect(200);
+    assert_eq!(found, json!({ "whole": true, "entries": 1_003, "faults": [] }));
 }
 
 #[tokio::test]

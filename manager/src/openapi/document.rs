@@ -25,7 +25,7 @@ const REFUSALS: [(&str, &str, &str); 9] = [
     ("413", "BodyTooLarge", "`body_too_large`."),
     ("415", "UnsupportedMediaType", "`unsupported_media_type`: send JSON as `application/json`."),
     ("422", "Invalid", "`invalid_body` or `invalid_field`: `field` has a value that cannot be taken."),
-    ("503", "Busy", "`database_busy`: nothing was changed; repeat after `Retry-After`."),
+    ("503", "Busy", "`database_busy`, `busy`: nothing was changed; repeat after `Retry-After`."),
 ];
 
 /// The OpenAPI document of these operations.
