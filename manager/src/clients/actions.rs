@@ -321,6 +321,7 @@ pub async fn delete_in(
         return Err(ClientError::Version { expected: client.version, present: client.version + 1 });
     }
     let id = client.id.as_str();
+    mails::withdraw_passwords(conn, id, "the client was deleted", now).await?;
     quotas::lift_limit(conn, MeterKind::ClientQuota, id).await?;
     changes::record(conn, &Subject::Client { client: ClientId::from(id) }, now).await?;
     let mut view = json!(ClientView::from(client));

@@ -4,16 +4,31 @@ use gate::time::UnixMillis;
 
 use super::model::{Client, ServiceTime};
 use crate::app::App;
-use crate::db::Conn;
+use crate::db::{Conn, DbError};
 use crate::mail::contexts::{ClientCreated, ClientPasswordReset};
-use crate::mail::{self, About, Language, MailContext, MailError, NewMail};
+use crate::mail::{self, About, Language, MailContext, MailError, NewMail, Template};
 use crate::operators::Email;
 use crate::password::Password;
 use crate::quotas::Period;
 use crate::validity::print_instant;
 
+/// Takes back what is not sent yet of the passwords that were mailed to the client.
+pub(super) async fn withdraw_passwords(
+    conn: &mut Conn,
+    client: &str,
+    why: &str,
+    now: UnixMillis,
+) -> Result<(), DbError> {
+    let about = About::new("client", client);
+    for template in [Template::ClientCreated, Template::ClientPasswordReset] {
+        mail::withdraw(conn, &about, template, why, now).await?;
+    }
+    Ok(())
+}
+
 /// Tells a new client who it is and what it may do. The password is in it: it is what the mail is
-/// for. It goes as late as credentials do, so that a mistake can be taken back.
+/// for. It goes as late as credentials do, so that a mistake can be taken back
+/// ([`withdraw_passwords`]).
 pub(super) async fn created(
     conn: &mut Conn,
     app: &App,

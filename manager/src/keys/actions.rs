@@ -265,6 +265,7 @@ pub async fn revoke(conn: &mut Conn, id: &CredentialId, by: &str, now: UnixMilli
         updated_at: now,
         ..before
     };
+    mails::withdraw_credentials(conn, &after.id, now).await?;
     record(conn, by, "keys.revoke", &after, json!({ "client": after.client }), now).await?;
     Ok(after)
 }

@@ -1,6 +1,6 @@
 //! What clients are told about their keys.
 
-use gate::id::ApiUid;
+use gate::id::{ApiUid, CredentialId};
 use gate::time::UnixMillis;
 use gate::wire::directory::PathRule;
 
@@ -9,9 +9,9 @@ use super::model::{Key, KeyState};
 use crate::app::App;
 use crate::catalog::{self, Api};
 use crate::clients;
-use crate::db::Conn;
+use crate::db::{Conn, DbError};
 use crate::mail::contexts::{CallableApi, KeyChanged, KeyCredentials};
-use crate::mail::{self, About, Language, NewMail};
+use crate::mail::{self, About, Language, NewMail, Template};
 use crate::validity::{Validity, print_instant};
 
 /// Stands in a ready call where the gateway's own address belongs.
@@ -87,6 +87,16 @@ pub async fn mail_credentials(
         language: Language::default(),
     };
     Ok(mail::enqueue(conn, app, mail, now).await?)
+}
+
+/// Takes back what is not sent yet of the pair of a key that is being revoked.
+pub(super) async fn withdraw_credentials(
+    conn: &mut Conn,
+    key: &CredentialId,
+    now: UnixMillis,
+) -> Result<(), DbError> {
+    let about = About::new("key", key.as_str());
+    mail::withdraw(conn, &about, Template::KeyCredentials, "the key was revoked", now).await
 }
 
 /// Writes the mail about a change or a revocation, in the caller's transaction.

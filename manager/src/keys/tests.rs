@@ -356,3 +356,25 @@ async fn mails_about_a_key_say_what_its_holder_needs() {
         assert!(!body.contains(issued.secret.reveal()));
     }
 }
+
+#[tokio::test]
+async fn the_secret_of_a_revoked_key_is_not_mailed_any_more() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        let issued = issued(&world, 5, &apis).await;
+        let id = issued.key.id.clone();
+        admin.post(&format!("/api/v1/keys/{id}/secrets"), json!({})).await.expect(201);
+        admin.post(&format!("/api/v1/keys/{id}/revoke"), json!({})).await.expect(200);
+        let mails = admin.get(&format!("/api/v1/mails?about=key:{id}")).await.expect(200);
+        let items = mails["items"].as_array().expect("items");
+        for (template, state) in [("key_credentials", "failed"), ("key_changed", "waiting")] {
+            let found: Vec<_> = items.iter().filter(|mail| mail["template"] == template).collect();
+            assert_eq!(found.len(), 1, "{mails:#}");
+            assert_eq!(found[0]["state"], state, "{mails:#}");
+        }
+        let left =
+            world.sql("DELETE FROM mails WHERE template = 'key_credentials' AND context_sealed IS NOT NULL");
+        assert_eq!(left.await, 0);
+    }
+}

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::contexts::MailContext;
 use super::model::{About, AfterFailure, CLAIM_MS, MAX_ATTEMPTS, Mail, SendError, after_failure};
-use super::render::{Language, render};
+use super::render::{Language, Template, render};
 use super::store::{self, Claimed, NewRow};
 use super::transport::{Letter, Transport};
 use crate::app::App;
@@ -125,6 +125,19 @@ pub async fn enqueue<C: MailContext>(
     Ok(ids)
 }
 
+/// Takes back what a mail that has not gone yet would hand over, within the transaction that ends
+/// it: the mails of that template about that thing fail, and their secrets are erased. One that a
+/// worker is sending at the moment may still arrive; it is not tried again.
+pub async fn withdraw(
+    conn: &mut Conn,
+    about: &About,
+    template: Template,
+    why: &str,
+    now: UnixMillis,
+) -> Result<(), DbError> {
+    store::withdraw(conn, about, template, why, now).await
+}
+
 /// Sends what is due now. Run by the job `mail`; any number of processes may run it at once.
 pub async fn deliver_due(app: &App, transport: &Transport) -> Result<Delivered, DbError> {
     if matches!(transport, Transport::None) {
@@ -217,7 +230,10 @@ async fn attempt(
     };
     tx.commit().await?;
     if !still_ours {
-        tracing::warn!(mail.id, "A mail took longer than its claim and was taken over: it may arrive twice");
+        tracing::warn!(
+            mail.id,
+            "A mail was withdrawn, or taken over after its claim, while it was being sent: it may arrive all the same"
+        );
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! sends, and the log of what became of each mail.
 //!
 //! A row holds the template's name and the sealed context, which are erased once a server has
-//! accepted the mail or it was given up; the log keeps subject and text with secrets masked.
+//! accepted the mail or it was given up or withdrawn; the log keeps subject and text with secrets masked.
 //! This capability knows no other one.
 
 mod actions;
@@ -19,7 +19,7 @@ mod transport;
 
 use std::time::Duration;
 
-pub use actions::{Delivered, MailError, NewMail, deliver_due, enqueue, resend};
+pub use actions::{Delivered, MailError, NewMail, deliver_due, enqueue, resend, withdraw};
 pub use contexts::MailContext;
 pub use http::routes;
 pub use model::{About, Mail, MailState, SendError, Via};

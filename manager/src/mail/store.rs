@@ -179,6 +179,36 @@ pub(super) async fn given_up(
     Ok(done.rows_affected() == 1)
 }
 
+/// Ends the mails that are not sent yet; a worker that is at one has lost its claim.
+pub(super) async fn withdraw(
+    conn: &mut Conn,
+    about: &About,
+    template: Template,
+    why: &str,
+    now: UnixMillis,
+) -> Result<(), DbError> {
+    sqlx::query(
+        "-- mail.withdraw
+         UPDATE mails
+            SET state = 'failed',
+                last_error = CASE WHEN state = 'sending' THEN $4 ELSE $5 END,
+                ended_at = $6, context_sealed = NULL, claim = NULL, claimed_until = NULL
+          WHERE about_kind = $1
+            AND about_id = $2
+            AND template = $3
+            AND state IN ('waiting', 'sending')",
+    )
+    .bind(&about.kind)
+    .bind(&about.id)
+    .bind(template.name())
+    .bind(shortened(&format!("withdrawn: {why}; it was being sent and may have arrived")))
+    .bind(shortened(&format!("withdrawn: {why}")))
+    .bind(now.0)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 pub(super) async fn by_id(conn: &mut Conn, id: &str) -> Result<Option<Mail>, DbError> {
     let row = sqlx::query(sqlx::AssertSqlSafe(format!(
         "-- mail.by_id

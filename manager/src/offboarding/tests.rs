@@ -246,3 +246,23 @@ async fn names_of_a_deleted_client_are_free_again_and_its_id_is_not() {
         assert!(second.starts_with("cl_"), "{second}");
     }
 }
+
+#[tokio::test]
+async fn no_mail_hands_over_what_ended_with_its_client() {
+    for world in World::both().await {
+        let stage = Stage::set(&world).await;
+        stage.admin.delete(&format!("{ACME}?confirm=acme")).await.expect(204);
+        let mails = stage.admin.get("/api/v1/mails?limit=200").await.expect(200);
+        let secret = ["client_created", "client_password_reset", "x_api_key_issued", "key_credentials"];
+        let items: Vec<_> = mails["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .filter(|mail| secret.iter().any(|template| mail["template"] == *template))
+            .collect();
+        assert_eq!(items.len(), 2, "the client's password and its X-Api-Key: {items:#?}");
+        for mail in items {
+            assert_eq!(mail["state"], "failed", "{mail:#}");
+        }
+    }
+}

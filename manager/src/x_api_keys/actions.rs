@@ -18,7 +18,7 @@ use crate::clients::{self, Client};
 use crate::db::{Conn, DbError};
 use crate::http::Actor;
 use crate::mail::contexts::XApiKeyIssued;
-use crate::mail::{self, About, Language, MailError, NewMail};
+use crate::mail::{self, About, Language, MailError, NewMail, Template};
 use crate::validity::Validity;
 use crate::{audit, changes};
 
@@ -176,6 +176,10 @@ async fn delete_in(
     }
     if !missing.is_empty() {
         return Err(XApiKeyError::NotFound { ids: missing });
+    }
+    for key in &keys {
+        let about = About::new("x_api_key", key.id.as_str());
+        mail::withdraw(conn, &about, Template::XApiKeyIssued, "the X-Api-Key was deleted", now).await?;
     }
     record(conn, by, "x_api_keys.delete", &keys, now).await?;
     Ok(keys)

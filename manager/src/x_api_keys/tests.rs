@@ -84,6 +84,8 @@ async fn the_text_is_mailed_to_each_address_of_the_client_and_stands_nowhere_els
         admin.post(&format!("{PATH}/lookup"), lookup).await.expect(200);
         admin.delete(&format!("{PATH}/{id}")).await.expect(204);
         assert_eq!(told(&admin).await.len(), 2);
+        // … and not at all once it is gone.
+        assert_eq!(world.sql("DELETE FROM mails WHERE template = 'x_api_key_issued' AND (state <> 'failed' OR context_sealed IS NOT NULL)").await, 0);
         let trail = admin.get(&format!("/api/v1/audit?subject=x_api_key:{id}")).await.expect(200);
         assert_eq!(trail["items"].as_array().map(Vec::len), Some(2));
         assert!(!trail.to_string().contains(&text), "{trail:#}");

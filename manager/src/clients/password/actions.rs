@@ -68,6 +68,7 @@ pub(super) async fn set(
         return Err(ClientError::Version { expected: before.version, present: before.version + 1 });
     }
     let client = load(&mut tx, id).await?;
+    mails::withdraw_passwords(&mut tx, id, "another password was set", now).await?;
     record(&mut tx, by, "clients.set_password", Some(&before), &client, now).await?;
     tx.commit().await?;
     Ok(client)
@@ -94,6 +95,7 @@ pub(super) async fn reset(
         return Err(ClientError::Version { expected: before.version, present: before.version + 1 });
     }
     let client = load(&mut tx, id).await?;
+    mails::withdraw_passwords(&mut tx, id, "the password was reset", now).await?;
     mails::password_reset(&mut tx, app, &client, mailed.clear(), expires_at, now).await?;
     record(&mut tx, by, "clients.reset_password", Some(&before), &client, now).await?;
     tx.commit().await?;
@@ -125,6 +127,7 @@ pub(super) async fn replace(
         return Err(ClientError::WrongPassword);
     }
     let after = load(&mut tx, id).await?;
+    mails::withdraw_passwords(&mut tx, id, "the client set another password", now).await?;
     let by = format!("client:{id}");
     record(&mut tx, &by, "clients.replace_password", Some(&client), &after, now).await?;
     tx.commit().await?;

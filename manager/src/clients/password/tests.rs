@@ -335,6 +335,58 @@ async fn a_present_password_that_is_too_long_is_refused_before_anybody_is_looked
     assert_eq!(admin.get(ACME).await.expect(200)["failed_attempts"], 0);
 }
 
+/// Template, state and error of each mail about the client, by template.
+async fn outbox(admin: &Caller) -> Vec<(String, String, String)> {
+    let log = admin.get("/api/v1/mails?about=client:acme&limit=200").await.expect(200);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let items = log["items"].as_array().expect("items").iter();
+    let mut mails: Vec<_> =
+        items.map(|mail| (text(&mail["template"]), text(&mail["state"]), text(&mail["error"]))).collect();
+    mails.sort();
+    mails
+}
+
+#[tokio::test]
+async fn a_password_that_ended_is_not_mailed_any_more() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let set = json!({ "password": "secret-2", "password_confirmation": "secret-2" });
+        acme(&admin, json!({ "emails": "it@acme.example" })).await;
+        admin.put(&format!("{ACME}/password"), set.clone()).await.expect(200);
+        let left = outbox(&admin).await;
+        let [(template, state, why)] = left.as_slice() else { panic!("{left:?}") };
+        assert_eq!((template.as_str(), state.as_str()), ("client_created", "failed"));
+        assert!(why.starts_with("withdrawn: "), "{why}");
+        world.advance_ms(3_600_000);
+        assert_eq!(mailed(&world).await, []);
+        assert_eq!(world.sql("DELETE FROM mails WHERE context_sealed IS NOT NULL").await, 0);
+
+        // One that was mailed anew ends the one before, and ends itself where one is set.
+        let reset = format!("{ACME}/password/reset");
+        admin.post(&reset, json!({})).await.expect(200);
+        admin.post(&reset, json!({})).await.expect(200);
+        let mails = mailed(&world).await;
+        let [(_, text)] = mails.as_slice() else { panic!("{mails:?}") };
+        replaced(&world, &told(text, "Password:"), "secret-3").await.expect(204);
+        admin.post(&reset, json!({})).await.expect(200);
+        admin.put(&format!("{ACME}/password"), set).await.expect(200);
+        world.advance_ms(3_600_000);
+        assert_eq!(mailed(&world).await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_its_client_replaced_is_not_mailed_any_more() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        acme(&admin, json!({ "emails": "it@acme.example" })).await;
+        replaced(&world, "secret-1", "secret-2").await.expect(204);
+        world.advance_ms(3_600_000);
+        assert_eq!(mailed(&world).await, []);
+        assert_eq!(outbox(&admin).await[0].1, "failed");
+    }
+}
+
 #[tokio::test]
 async fn a_lock_is_announced_though_fewer_attempts_were_allowed_meanwhile() {
     for world in World::both().await {
