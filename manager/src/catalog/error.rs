@@ -23,6 +23,14 @@ pub enum CatalogError {
         /// `module/id`
         title: String,
     },
+    /// Keys list the API, and would lose it or be left with none.
+    #[error("{title} is listed by keys that are not revoked: {}; change or revoke them first", some_of(keys))]
+    ApiInUse {
+        /// `module/id`
+        title: String,
+        /// Which, for people.
+        keys: Vec<String>,
+    },
     /// It could not be told from another API.
     #[error("{}", describe_clash(title, clash))]
     Clash {
@@ -117,6 +125,16 @@ fn describe_clash(title: &str, clash: &Clash) -> String {
              specific one in some segment, so that nobody could say which is meant; change one of the paths, or tell \
              them apart by host or method"
         ),
+    }
+}
+
+/// A few of many, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    const MAX_NAMED: usize = 5;
+    let some = names.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_NAMED) {
+        0 => some,
+        more => format!("{some} and {more} more"),
     }
 }
 

@@ -18,6 +18,7 @@ impl From<CatalogError> for Problem {
         match error {
             CatalogError::Invalid { field, .. } => Self::invalid(field, detail),
             CatalogError::ApiExists { .. } => Self::conflict("api_exists", detail).field("id"),
+            CatalogError::ApiInUse { .. } => Self::conflict("api_in_use", detail),
             CatalogError::Clash { clash, .. } => match clash.kind {
                 ClashKind::SamePlace => Self::conflict("same_place", detail).field("path"),
                 ClashKind::Ambiguous { .. } => Self::conflict("ambiguous_path", detail).field("path"),

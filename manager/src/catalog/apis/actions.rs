@@ -173,7 +173,7 @@ pub(super) async fn delete(
     Ok(())
 }
 
-/// Removes an API, from its groups and scopes too.
+/// Removes an API that no key lists, from its groups and scopes too.
 pub async fn delete_in(
     conn: &mut Conn,
     held: &mut Held,
@@ -184,6 +184,9 @@ pub async fn delete_in(
 ) -> Result<(), CatalogError> {
     let api = load(conn, uid).await?;
     require_version(expected, api.version)?;
+    if let Some(keys) = store::keys_listing(conn, std::slice::from_ref(&api.uid)).await?.remove(&api.uid) {
+        return Err(CatalogError::ApiInUse { title: api.title(), keys });
+    }
     groups::forget_api(conn, &api.uid).await?;
     store::delete_api(conn, &api.uid).await?;
     held.deleted(&api.uid);

@@ -247,8 +247,10 @@ async fn update_api(
     Ok(Versioned(api.version, api.into()))
 }
 
-/// Remove an API, from its groups and scopes too.
-#[utoipa::path(delete, path = "/api/v1/apis/{uid}", params(IfMatch))]
+/// Remove an API that no key lists, from its groups and scopes too.
+#[utoipa::path(delete, path = "/api/v1/apis/{uid}", params(IfMatch), responses(
+    (status = 409, description = "`api_in_use`: `detail` names the keys that list it"),
+))]
 async fn delete_api(
     State(app): State<App>,
     actor: Actor,

@@ -75,7 +75,9 @@ impl From<CatalogError> for Refusal {
             CatalogError::UnknownApis { .. }
             | CatalogError::NotFound { .. }
             | CatalogError::Version { .. } => Self::changed_meanwhile(),
-            CatalogError::GroupInUse { .. } | CatalogError::Unusable { .. } => Self::Whole(told),
+            CatalogError::ApiInUse { .. }
+            | CatalogError::GroupInUse { .. }
+            | CatalogError::Unusable { .. } => Self::Whole(told),
             CatalogError::Db(error) => Self::Db(error),
         }
     }

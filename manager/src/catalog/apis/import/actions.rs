@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::document::{Document, Format};
 use super::model::{Options, Reading, Refused};
+use super::operations;
 use super::plan::{Change, Step, plan};
 use super::report::{Report, ReportedConflict};
-use super::{operations, store};
 use crate::app::App;
 use crate::catalog::apis;
 use crate::catalog::apis::actions::{change, record, taken, view};
@@ -121,7 +121,7 @@ async fn conflicts(conn: &mut Conn, held: &mut Held, steps: &[Step]) -> Result<V
     let mut conflicts = Vec::new();
     let going: Vec<_> = steps.iter().filter(|step| matches!(step.change, Change::Remove(_))).collect();
     let uids: Vec<_> = going.iter().map(|step| step.change.api().uid.clone()).collect();
-    let mut listed = store::keys_listing(conn, &uids).await?;
+    let mut listed = apis::store::keys_listing(conn, &uids).await?;
     for step in going {
         let api = step.change.api();
         if let Some(keys) = listed.remove(&api.uid) {

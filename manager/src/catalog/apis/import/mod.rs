@@ -21,7 +21,6 @@ mod paths;
 mod plan;
 mod report;
 mod servers;
-mod store;
 mod texts;
 
 pub use http::routes;

@@ -221,6 +221,43 @@ async fn what_the_catalogue_accepts_every_gate_can_index() {
 }
 
 #[tokio::test]
+async fn an_api_that_a_key_lists_stays_until_the_key_is_revoked() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let path = format!("/api/v1/apis/{}", registered(&admin, json!({})).await);
+        let other = registered(&admin, json!({ "id": "other", "path": { "exact": "/other" } })).await;
+        let client = json!({
+            "id": "acme", "name": "acme", "display_name": "Acme Ltd.", "note": "Ann",
+            "password": "secret-1", "password_confirmation": "secret-1",
+        });
+        admin.post("/api/v1/clients", client).await.expect(201);
+        let key = json!({
+            "client": "acme", "api_key": "YjQxNzJlMjFiMzAzM2Q5NWM2ZDYzNTVjYzhmMTRjNGQxMTA3YzllYw==",
+            "secret_key": "YTk2MTQ2MjhhZDM1MjYwZDVkMTdjMTE2MTIyZDhkOTFhNmNiNGI3NjNmMjg1ZTgzMWI3OGQ1ZGZlNDA2OGNkYw==",
+            "name": "orders alone", "expiry_date": "2026-12-31", "quota": 5,
+            "apis": [path.rsplit('/').next()],
+        });
+        let key = admin.post("/api/v1/keys/import", key).await.expect(201)["id"].clone();
+        let key = key.as_str().expect("an id");
+
+        let before = revision(&world).await;
+        let told = format!(
+            "shop/orders is listed by keys that are not revoked: orders alone ({key}) of acme; change or revoke \
+             them first"
+        );
+        let refusal = admin.delete(&path).await.problem(409, "api_in_use");
+        assert_eq!(refusal["detail"], json!(told));
+        admin.get(&path).await.expect(200);
+        admin.delete(&format!("/api/v1/apis/{other}")).await.expect(204);
+        assert!(revision(&world).await > before);
+
+        admin.post(&format!("/api/v1/keys/{key}/revoke"), json!({})).await.expect(200);
+        admin.delete(&path).await.expect(204);
+        admin.get(&path).await.problem(404, "not_found");
+    }
+}
+
+#[tokio::test]
 async fn of_two_that_read_the_same_version_one_is_told() {
     for world in World::both().await {
         let admin = world.operator("ann", &["admin"]).await;
