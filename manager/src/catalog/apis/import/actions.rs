@@ -71,7 +71,7 @@ pub(super) async fn import(
     let mut held = hold(&mut tx).await?;
     let present = of_module(&mut tx, &reading.module).await?;
     let mut steps = plan(&reading, present, &options, now, || ApiUid(app.random.id("api")));
-    let conflicts = conflicts(&mut tx, &mut held, &steps).await?;
+    let conflicts = conflicts(&mut tx, &mut held, &steps, options.prune).await?;
     let refused = refusal(&reading, &conflicts, &options);
     if refused.is_none() {
         let left_out: BTreeSet<_> = conflicts.iter().map(|conflict| &conflict.uid).collect();
@@ -117,7 +117,12 @@ struct Conflict {
 
 /// Goes through the steps in the order in which they can be taken: what goes makes room, what is
 /// there may change places with one another, what is new finds its own.
-async fn conflicts(conn: &mut Conn, held: &mut Held, steps: &[Step]) -> Result<Vec<Conflict>, DbError> {
+async fn conflicts(
+    conn: &mut Conn,
+    held: &mut Held,
+    steps: &[Step],
+    prune: bool,
+) -> Result<Vec<Conflict>, DbError> {
     let mut conflicts = Vec::new();
     let going: Vec<_> = steps.iter().filter(|step| matches!(step.change, Change::Remove(_))).collect();
     let uids: Vec<_> = going.iter().map(|step| step.change.api().uid.clone()).collect();
@@ -155,11 +160,11 @@ async fn conflicts(conn: &mut Conn, held: &mut Held, steps: &[Step]) -> Result<V
         match held.clash(conn, &place).await? {
             None => held.saved(place),
             Some(clash) => {
-                let gone = missing.contains(&clash.rival);
+                let removable = !prune && missing.contains(&clash.rival);
                 let rival = clash.rival_title.clone();
                 let mut reason =
                     CatalogError::Clash { title: api.title(), clash: Box::new(clash) }.to_string();
-                if gone {
+                if removable {
                     reason.push_str(&format!(". {rival} is not in the document: prune=true removes it"));
                 }
                 conflicts.push(Conflict::of(step, reason));

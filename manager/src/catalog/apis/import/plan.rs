@@ -8,7 +8,8 @@ use gate::time::UnixMillis;
 use gate::wire::directory::Audience;
 
 use super::model::{Options, Planned, Reading};
-use crate::catalog::apis::model::{Api, ApiName, ApiSource, MAX_LABEL, MAX_LABELS};
+use super::texts::{one_line, shortened};
+use crate::catalog::apis::model::{Api, ApiName, ApiSource, MAX_API_NAME, MAX_LABEL, MAX_LABELS};
 use crate::catalog::apis::place::Place;
 use crate::catalog::model::folded;
 
@@ -73,13 +74,22 @@ pub(super) fn plan(
         };
         steps.push(Step { operation: Some(planned.operation.clone()), change, warnings });
     }
-    // What the document has and cannot be held stays as it is.
+    // What the document has and cannot be held stays as it is. Where it does not even have an id, that
+    // may be any.
+    let unread: Vec<_> = reading.unsupported.iter().filter(|one| one.id.is_none()).collect();
+    let spared = unread.first().filter(|_| options.prune).map(|one| {
+        format!(
+            "it stays, although prune=true: what the document has at {} cannot be read, and may be it",
+            shortened(&one_line(&one.operation), MAX_API_NAME)
+        )
+    });
     let kept: BTreeSet<_> = reading.unsupported.iter().filter_map(|one| one.id.as_ref()).collect();
     for (id, api) in held {
         if api.source == ApiSource::Imported && !kept.contains(&id) {
             let api = Box::new(api);
-            let change = if options.prune { Change::Remove(api) } else { Change::Missing(api) };
-            steps.push(Step { operation: None, change, warnings: Vec::new() });
+            let change =
+                if options.prune && spared.is_none() { Change::Remove(api) } else { Change::Missing(api) };
+            steps.push(Step { operation: None, change, warnings: spared.iter().cloned().collect() });
         }
     }
     steps

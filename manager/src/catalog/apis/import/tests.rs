@@ -280,6 +280,52 @@ async fn operations_that_cannot_be_held_stop_the_import_unless_they_are_left_out
 }
 
 #[tokio::test]
+async fn nothing_is_pruned_where_the_document_cannot_be_read_whole() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let whole = [("/a", "get", named("a")), ("/b", "get", named("b")), ("/c", "get", named("c"))];
+        upload(&admin, "", &document(&whole)).await.expect(200);
+        // The path of b is broken, or the operation's id is: whether b is meant cannot be told.
+        let broken = |item: Value| {
+            let mut root: Value = serde_json::from_str(&document(&whole[..1])).expect("JSON");
+            root["paths"]["/b"] = item;
+            root.to_string()
+        };
+        let prune = "prune=true&skip_unsupported=true";
+        for item in [
+            json!({ "$ref": "#/components/pathItems/gone" }),
+            json!([]),
+            json!({ "get": { "operationId": 7 } }),
+        ] {
+            let report = upload(&admin, prune, &broken(item.clone())).await.expect(200);
+            assert_eq!(
+                steps(&report),
+                [
+                    ("a".into(), "unchanged".into()),
+                    ("b".into(), "missing".into()),
+                    ("c".into(), "missing".into())
+                ],
+                "{item}"
+            );
+            for id in ["b", "c"] {
+                let told = step(&report, id)["warnings"].to_string();
+                assert!(told.contains("it stays, although prune=true") && told.contains("/b"), "{told}");
+            }
+            assert_eq!(module(&admin, "Shop").await.as_object().map(|apis| apis.len()), Some(3), "{item}");
+        }
+        // What would take the place of one that stays is not told to prune.
+        let mut root: Value = serde_json::from_str(&broken(json!([]))).expect("JSON");
+        root["paths"]["/c"] = json!({ "get": named("new") });
+        let report = upload(&admin, prune, &root.to_string()).await.expect(200);
+        let reason = report["conflicts"][0]["reason"].as_str().expect("a reason");
+        assert!(reason.contains("Shop/c") && !reason.contains("prune"), "{reason}");
+
+        let readable = upload(&admin, prune, &document(&whole[..1])).await.expect(200);
+        assert_eq!(readable["removed"], 2);
+    }
+}
+
+#[tokio::test]
 async fn an_import_beside_another_api_names_both() {
     for world in World::both().await {
         let admin = world.operator("ann", &["admin"]).await;
