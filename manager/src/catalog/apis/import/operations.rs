@@ -160,9 +160,8 @@ impl Source<'_> {
         let path = path_rule(&place.base_path, self.path)?;
         self.check_parameters()?;
         let text = |field: &str| self.operation.get(field).and_then(Value::as_str).unwrap_or_default();
-        let name = one_line(text("summary"));
-        let name = if name.is_empty() { one_line(text("operationId")) } else { name };
-        let name = if name.is_empty() { title } else { &name };
+        let names = [text("summary"), text("operationId"), title].map(one_line);
+        let name = names.iter().find(|name| !name.is_empty()).map_or("", String::as_str);
         Ok(Planned {
             operation: title.to_string(),
             id,
@@ -570,6 +569,10 @@ mod unit {
         assert_eq!(name(MAX_API_NAME), "ä".repeat(MAX_API_NAME));
         assert_eq!(name(MAX_API_NAME + 1), format!("{}…", "ä".repeat(MAX_API_NAME - 1)));
         assert_eq!(api.access.accepts, DEFAULT_ACCEPTS);
+        // Without a summary, the path: whatever stands in it.
+        for (path, name) in [("/a\nb", "GET /a b"), ("/a\u{1}", "GET /a"), ("/a \t b", "GET /a b")] {
+            assert_eq!(one(path, json!({})).map(|api| api.name), Ok(name.into()), "{path:?}");
+        }
     }
 
     #[test]

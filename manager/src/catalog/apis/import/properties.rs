@@ -104,6 +104,7 @@ fn wild() -> impl Strategy<Value = Value> {
         "a b",
         "ä",
         "\u{0}",
+        "\u{1}a\nb",
         "apiKey",
         "http",
         "basic",
@@ -131,8 +132,11 @@ fn wild() -> impl Strategy<Value = Value> {
 
 /// A document that begins well: its operations are wild.
 fn document() -> impl Strategy<Value = Value> {
-    let paths =
-        btree_map("/[a-c{}:.~%é /]{0,8}", btree_map("get|put|parameters|servers|\\$ref", wild(), 0..4), 1..4);
+    let paths = btree_map(
+        "/[a-c{}:.~%é /\u{0}\u{1}\n]{0,8}",
+        btree_map("get|put|parameters|servers|\\$ref", wild(), 0..4),
+        1..4,
+    );
     (paths, wild(), wild(), wild()).prop_map(|(paths, servers, security, components)| {
         let mut root = json!({ "openapi": "3.1.0", "info": { "title": "T" }, "paths": paths });
         for (name, value) in [("servers", servers), ("security", security), ("components", components)] {
