@@ -8,7 +8,7 @@ use gate::wire::directory::{Audience, PathRule};
 use super::document::Unreadable;
 use crate::catalog::apis::model::ApiName;
 
-/// Operations of one document at most.
+/// Operations of one document at most, and paths.
 pub const MAX_OPERATIONS: usize = 2_000;
 /// Accepted credentials of a new API, where neither option nor document says otherwise.
 pub const DEFAULT_ACCEPTS: [CredentialKind; 2] = [CredentialKind::Dgrk, CredentialKind::XApiKey];
@@ -136,7 +136,7 @@ pub enum Refused {
     NoOperations,
     /// More than are taken.
     #[error(
-        "the document has more than {MAX_OPERATIONS} operations: divide it, each part with a module of its own"
+        "the document has more than {MAX_OPERATIONS} operations or paths: divide it, each part with a module of its own"
     )]
     TooManyOperations,
     /// A choice that cannot be taken.

@@ -36,19 +36,22 @@ pub(super) fn read(document: &Document, options: &Options) -> Result<Reading, Re
         None => return Err(Refused::NoOperations),
         Some(_) => return Err(Refused::Structure { at: "#/paths", reason: "is no object".into() }),
     };
-    for (path, item) in paths.iter().filter(|(path, _)| !path.starts_with("x-")) {
-        let item = match path_item(document, item) {
+    let items = || paths.iter().filter(|(path, _)| !path.starts_with("x-"));
+    if items().count() > MAX_OPERATIONS {
+        return Err(Refused::TooManyOperations);
+    }
+    for (path, item) in items() {
+        let item = match PathItem::parse(document, item) {
             Ok(item) => item,
             Err(reason) => {
+                require_room(&reading)?;
                 let operation = path.clone();
                 reading.unsupported.push(Unsupported { operation, id: None, reason });
                 continue;
             }
         };
-        for (method, operation) in operations(&item) {
-            if reading.apis.len() + reading.unsupported.len() == MAX_OPERATIONS {
-                return Err(Refused::TooManyOperations);
-            }
+        for (method, operation) in item.operations() {
+            require_room(&reading)?;
             let source = Source { document, options, chosen: &chosen, path, item: &item, method, operation };
             match source.planned(&mut reading.warnings) {
                 Ok(planned) => reading.apis.push(planned),
@@ -94,29 +97,50 @@ fn module(named: Option<&str>, title: &str) -> Result<ApiName, Refused> {
     }
 }
 
-/// A path item, with what its `$ref` names beside its own fields.
-fn path_item(document: &Document, item: &Value) -> Result<Map<String, Value>, String> {
-    let own = item.as_object().ok_or("is no object")?;
-    if !own.contains_key("$ref") {
-        return Ok(own.clone());
+/// For one operation more.
+fn require_room(reading: &Reading) -> Result<(), Refused> {
+    if reading.apis.len() + reading.unsupported.len() >= MAX_OPERATIONS {
+        return Err(Refused::TooManyOperations);
     }
-    let mut whole = document.resolve(item)?.as_object().ok_or("its $ref names no object")?.clone();
-    for (field, value) in own.iter().filter(|(field, _)| *field != "$ref") {
-        if whole.insert(field.clone(), value.clone()).is_some_and(|named| named != *value) {
-            return Err(format!(
-                "has `{field}` both beside its $ref and in what that names: keep one of them"
-            ));
-        }
-    }
-    Ok(whole)
+    Ok(())
 }
 
-/// The operations of a path item by their methods.
-fn operations(item: &Map<String, Value>) -> Vec<(&str, &Value)> {
-    let fixed = METHODS.iter().filter_map(|method| Some((*method, item.get(*method)?)));
-    // OpenAPI 3.2.
-    let more = item.get("additionalOperations").and_then(Value::as_object);
-    fixed.chain(more.into_iter().flatten().map(|(method, operation)| (method.as_str(), operation))).collect()
+/// A path item, with what its `$ref` names beside its own fields. Many may name the same large one:
+/// nothing is copied.
+struct PathItem<'d> {
+    own: &'d Map<String, Value>,
+    named: Option<&'d Map<String, Value>>,
+}
+
+impl<'d> PathItem<'d> {
+    fn parse(document: &'d Document, item: &'d Value) -> Result<Self, String> {
+        let own = item.as_object().ok_or("is no object")?;
+        if !own.contains_key("$ref") {
+            return Ok(Self { own, named: None });
+        }
+        let named = document.resolve(item)?.as_object().ok_or("its $ref names no object")?;
+        let twice = own.iter().find(|(field, value)| named.get(*field).is_some_and(|named| named != *value));
+        match twice {
+            Some((field, _)) => {
+                Err(format!("has `{field}` both beside its $ref and in what that names: keep one of them"))
+            }
+            None => Ok(Self { own, named: Some(named) }),
+        }
+    }
+
+    fn get(&self, field: &str) -> Option<&'d Value> {
+        self.own.get(field).or_else(|| self.named?.get(field))
+    }
+
+    /// By their methods.
+    fn operations(&self) -> Vec<(&'d str, &'d Value)> {
+        let fixed = METHODS.iter().filter_map(|method| Some((*method, self.get(method)?)));
+        // OpenAPI 3.2.
+        let more = self.get("additionalOperations").and_then(Value::as_object);
+        fixed
+            .chain(more.into_iter().flatten().map(|(method, operation)| (method.as_str(), operation)))
+            .collect()
+    }
 }
 
 /// An operation where it stands.
@@ -125,7 +149,7 @@ struct Source<'d> {
     options: &'d Options,
     chosen: &'d Chosen,
     path: &'d str,
-    item: &'d Map<String, Value>,
+    item: &'d PathItem<'d>,
     method: &'d str,
     operation: &'d Value,
 }
@@ -576,16 +600,41 @@ mod unit {
     }
 
     #[test]
-    fn operations_are_bounded() {
-        let text = |operations: usize| {
-            let paths: Map<String, Value> =
-                (0..operations).map(|n| (format!("/p{n}"), json!({ "get": {} }))).collect();
+    fn operations_and_paths_are_bounded() {
+        let paths = |items: &[(&str, usize, Value)]| {
+            let each = |(name, count, item): &(&str, usize, Value)| {
+                (0..*count).map(|n| (format!("/{name}{n:04}"), item.clone())).collect::<Vec<_>>()
+            };
+            let paths: Map<String, Value> = items.iter().flat_map(each).collect();
             json!({ "openapi": "3.0.3", "info": { "title": "T" }, "paths": paths }).to_string()
         };
-        assert_eq!(reading(&text(MAX_OPERATIONS)).apis.len(), MAX_OPERATIONS);
-        assert_eq!(
-            read_text(&text(MAX_OPERATIONS + 1), &Options::default()),
-            Err(Refused::TooManyOperations)
-        );
+        let (one, two) = (json!({ "get": {} }), json!({ "get": {}, "put": {} }));
+        let (bad, empty) = (json!(7), json!({ "summary": "" }));
+        let half = MAX_OPERATIONS / 2;
+        for (what, items, taken) in [
+            ("one each", vec![("p", MAX_OPERATIONS, one.clone())], true),
+            ("one more", vec![("p", MAX_OPERATIONS + 1, one.clone())], false),
+            ("two each", vec![("p", half, two.clone())], true),
+            ("and one", vec![("p", half, two.clone()), ("q", 1, one.clone())], false),
+            ("and a bad one", vec![("p", half, two.clone()), ("q", 1, bad.clone())], false),
+            (
+                "a bad one between",
+                vec![("p", half, two.clone()), ("q", 1, bad.clone()), ("r", 1, two)],
+                false,
+            ),
+            ("bad alone", vec![("p", MAX_OPERATIONS, bad.clone())], true),
+            ("one bad more", vec![("p", MAX_OPERATIONS + 1, bad)], false),
+            ("paths of none", vec![("p", MAX_OPERATIONS - 1, empty.clone()), ("q", 1, one.clone())], true),
+            ("too many of none", vec![("p", MAX_OPERATIONS, empty), ("q", 1, one)], false),
+        ] {
+            match read_text(&paths(&items), &Options::default()) {
+                Ok(reading) => {
+                    assert!(taken, "{what}");
+                    let read = reading.apis.len() + reading.unsupported.len();
+                    assert!(read == MAX_OPERATIONS || what == "paths of none", "{what}: {read}");
+                }
+                Err(refused) => assert_eq!((refused, taken), (Refused::TooManyOperations, false), "{what}"),
+            }
+        }
     }
 }
