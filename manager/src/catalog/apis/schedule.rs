@@ -53,7 +53,8 @@ impl Moment {
         }
     }
 
-    /// The instant. Where a change to summer time skips a local time, the clock's next one.
+    /// The instant. A local time that a change to summer time skips is as much later as is skipped: 02:30
+    /// becomes 03:30. One that comes twice is the first.
     pub fn instant(self, zone: &TimeZone) -> Result<UnixMillis, String> {
         let at = match self {
             Self::At(at) => at,
@@ -161,6 +162,11 @@ mod unit {
             ("2026-02-01T00:00:00Z", "Asia/Taipei", 1_769_904_000_000),
             // Beirut goes from 2026-03-29 00:00 to 01:00, which is 2026-03-28T22:00Z.
             ("2026-03-29", "Asia/Beirut", 1_774_735_200_000),
+            // Berlin goes from 2026-03-29 02:00 to 03:00: this is 03:30 there, 2026-03-29T01:30Z.
+            ("2026-03-29T02:30", "Europe/Berlin", 1_774_747_800_000),
+            ("2026-03-29T03:30", "Europe/Berlin", 1_774_747_800_000),
+            // And from 2026-10-25 03:00 to 02:00: the first of both, 2026-10-25T00:30Z.
+            ("2026-10-25T02:30", "Europe/Berlin", 1_792_888_200_000),
         ] {
             let zone = TimeZone::get(zone).expect("bundled");
             let instant = Moment::parse(text).and_then(|moment| moment.instant(&zone));
