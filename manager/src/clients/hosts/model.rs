@@ -189,7 +189,10 @@ impl Refusal {
             [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] => Some(Self::Private),
             [169, 254, ..] => Some(Self::LinkLocal),
             [224..=239, ..] => Some(Self::Multicast),
-            [0, ..] | [192, 0, 0, _] | [240..=255, ..] => Some(Self::Reserved),
+            // Of protocols, of relays to 6to4 (RFC 7526), of measurements between networks (RFC 2544).
+            [0, ..] | [192, 0, 0, _] | [192, 88, 99, _] | [198, 18..=19, ..] | [240..=255, ..] => {
+                Some(Self::Reserved)
+            }
             _ => None,
         }
     }
@@ -203,6 +206,8 @@ impl Refusal {
             [0x64, 0xff9b, 1, ..] => Some(Self::Private),
             [0xfe80..=0xfebf, ..] => Some(Self::LinkLocal),
             [0xff00..=0xffff, ..] => Some(Self::Multicast),
+            // What is thrown away (RFC 6666), and what stateless translators hold inside (RFC 2765).
+            [0x100, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => Some(Self::Reserved),
             _ => embedded(v6).and_then(Self::of_v4),
         }
     }
@@ -318,9 +323,17 @@ mod unit {
             ("172.32.0.0", None),
             ("192.0.0.8", Some(Reserved)),
             ("192.0.2.1", None),
+            ("192.88.98.255", None),
+            ("192.88.99.0", Some(Reserved)),
+            ("192.88.99.255", Some(Reserved)),
+            ("192.88.100.0", None),
             ("192.167.255.255", None),
             ("192.168.0.0", Some(Private)),
             ("192.169.0.0", None),
+            ("198.17.255.255", None),
+            ("198.18.0.0", Some(Reserved)),
+            ("198.19.255.255", Some(Reserved)),
+            ("198.20.0.0", None),
             ("223.255.255.255", None),
             ("224.0.0.0", Some(Multicast)),
             ("239.255.255.255", Some(Multicast)),
@@ -328,6 +341,10 @@ mod unit {
             ("255.255.255.255", Some(Reserved)),
             ("::", Some(Unspecified)),
             ("::1", Some(Loopback)),
+            ("ff::1", None),
+            ("100::", Some(Reserved)),
+            ("100::ffff:ffff:ffff:ffff", Some(Reserved)),
+            ("100:0:0:1::", None),
             ("2001:db8::1", None),
             ("fbff::1", None),
             ("fc00::1", Some(Private)),
@@ -339,7 +356,11 @@ mod unit {
             ("ff02::1", Some(Multicast)),
             ("::ffff:10.0.0.1", Some(Private)),
             ("::ffff:192.0.2.1", None),
+            ("::ffff:198.18.0.1", Some(Reserved)),
             ("::127.0.0.1", Some(Loopback)),
+            ("::ffff:0:10.0.0.1", Some(Reserved)),
+            ("::ffff:0:192.0.2.1", Some(Reserved)),
+            ("::ffff:1:192.0.2.1", None),
             ("64:ff9b::192.168.0.1", Some(Private)),
             ("64:ff9b::192.0.2.1", None),
             ("64:ff9b:1::192.0.2.1", Some(Private)),
