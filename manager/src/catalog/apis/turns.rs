@@ -10,7 +10,7 @@ use crate::catalog::held::hold;
 use crate::jobs::Jobs;
 
 /// How often it is looked whether a moment has come: gates follow within a second of it.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// APIs switched in one transaction at most.
 const MAX_TURNS: i64 = 200;
 
