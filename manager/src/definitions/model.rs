@@ -149,6 +149,8 @@ pub trait Spec: Clone + Default + PartialEq + Serialize + fmt::Debug {
     const IDENTITY: &'static [&'static str];
     /// The fields that a new one needs beside its name.
     const REQUIRED: &'static [&'static str];
+    /// Fields that are checked with each other: where one is to change, all that are given count.
+    const TOGETHER: &'static [&'static str] = &[];
 
     /// All fields, in the order of exports.
     fn fields() -> Vec<&'static str>;

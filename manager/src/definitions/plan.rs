@@ -130,7 +130,8 @@ fn steps<S: Spec>(
             continue;
         }
         let mut changes = defined.spec.clone();
-        changes.restrict(|field| differing.contains(field));
+        let together = S::TOGETHER.iter().any(|field| differing.contains(*field));
+        changes.restrict(|field| differing.contains(field) || (together && S::TOGETHER.contains(&field)));
         steps.push((index, Step::Update(changes)));
     }
     steps

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::kinds::{ApiSpec, ClientSpec, FlowSpec, GroupSpec, ScopeSpec};
 use super::model::Spec;
+use crate::catalog::apis::take_turns;
 use crate::clock::Random;
 use crate::testing::{Caller, World};
 
@@ -521,6 +522,81 @@ async fn two_at_a_time_are_done_one_after_the_other() {
         let groups = admin.get("/api/v1/groups").await.expect(200);
         let groups = groups["items"].as_array().expect("groups");
         assert!(groups.iter().all(|group| group["description"] == last), "{groups:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_planned_switch_that_has_happened_is_as_the_file_says() {
+    const HOUR_MS: i64 = 3_600_000;
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let start = World::START.0;
+        // One that says what it is until then, one that leaves that to others, one in milliseconds.
+        let files = all(&[
+            api("says", json!({ "enabled": false, "enable_at": "2026-01-15T01:00:00Z" })),
+            api("leaves", json!({ "disable_at": "2026-01-15T01:00" })),
+            api("counts", json!({ "disable_at": start + HOUR_MS, "enable_at": start + 3 * HOUR_MS })),
+        ]);
+        assert_eq!(told(&admin.post(APPLY, files.clone()).await.expect(200)).len(), 3);
+        let export = admin.get(EXPORT).await.expect(200);
+        let unchanged = async |files: &Value, when: &str| {
+            let applied = admin.post(APPLY, files.clone()).await.expect(200);
+            assert_eq!((told(&applied), &applied["unchanged"]), (vec![], &json!(3)), "{when}");
+        };
+        let enabled = async || -> Vec<bool> {
+            let apis = admin.get("/api/v1/apis").await.expect(200);
+            let apis = apis["items"].as_array().expect("APIs").clone();
+            apis.iter().map(|api| api["enabled"].as_bool().expect("a bool")).collect()
+        };
+        unchanged(&files, "at first").await;
+        world.advance_ms(HOUR_MS);
+        unchanged(&files, "before the job has come").await;
+        take_turns(&world.app).await.expect("done");
+        assert_eq!(enabled().await, [false, false, true], "counts, leaves, says");
+        unchanged(&files, "after the switch").await;
+        unchanged(&export, "restored").await;
+
+        // By hand meanwhile: what the file leaves out stays, what it says comes back.
+        let uid = async |id: &str| -> String {
+            let apis = admin.get(&format!("/api/v1/apis?keyword={id}")).await.expect(200);
+            apis["items"][0]["uid"].as_str().expect("a uid").to_owned()
+        };
+        for (id, by_hand) in [("counts", true), ("leaves", true), ("says", false)] {
+            let path = format!("/api/v1/apis/{}", uid(id).await);
+            admin.patch(&path, json!({ "enabled": by_hand })).await.expect(200);
+        }
+        let applied = admin.post(APPLY, files.clone()).await.expect(200);
+        assert_eq!(
+            (told(&applied), enabled().await),
+            (vec!["update Api shop/says enabled".into()], vec![true; 3])
+        );
+        world.advance_ms(HOUR_MS);
+        unchanged(&files, "later").await;
+
+        // Where there was nothing, what has passed counts as its effect.
+        for id in ["counts", "leaves", "says"] {
+            let path = format!("/api/v1/apis/{}", uid(id).await);
+            admin.delete(&path).await.expect(204);
+        }
+        assert_eq!(told(&admin.post(APPLY, files.clone()).await.expect(200)).len(), 3);
+        assert_eq!(enabled().await, [false, false, true]);
+        unchanged(&files, "made anew").await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_checked_together_is_refused_the_first_time_too() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let planned = json!({ "enabled": false, "enable_at": "2026-02-01T08:00:00Z" });
+        admin.post(APPLY, all(&[api("orders", planned)])).await.expect(200);
+        let contrary = json!({ "enabled": true, "enable_at": "2026-02-01T08:00:00Z" });
+        for _ in 0..2 {
+            let wanted = all(&[api("orders", contrary.clone())]);
+            admin.post(APPLY, wanted).await.refuses("definitions[0].spec.enable_at");
+        }
+        let never = json!({ "enable_at": i64::MAX });
+        admin.post(APPLY, all(&[api("orders", never)])).await.refuses("definitions[0].spec.enable_at");
     }
 }
 

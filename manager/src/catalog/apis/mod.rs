@@ -24,3 +24,5 @@ pub use schedule::Moment;
 pub(super) use store::places;
 pub use store::{AcceptedCredential, ApiFilter, ApiSummary, Entries, api, apis, entries, known_apis};
 pub(super) use turns::start_jobs;
+#[cfg(test)]
+pub use turns::take_turns;

@@ -24,7 +24,7 @@ pub fn start_jobs(jobs: &mut Jobs) {
 
 /// Switches APIs whose moment has come; true: there may be more. Of several replicas the first
 /// switches, and the others find nothing left once they hold the catalogue.
-pub(super) async fn take_turns(app: &App) -> Result<bool, CatalogError> {
+pub async fn take_turns(app: &App) -> Result<bool, CatalogError> {
     let now = app.now();
     if store::due(&mut *app.db.read().await?, now, 1).await?.is_empty() {
         return Ok(false);

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use gate::request::CredentialKind;
-use gate::time::UnixMillis;
 use gate::wire::directory::{Audience, PathRule};
-use jiff::Timestamp;
 
+use super::switching::{self, MomentText};
 use super::{PAGE, spec};
-use crate::catalog::apis::{self, ApiFields, ApiFilter, Moment, NewApi};
+use crate::catalog::apis::{self, ApiFields, ApiFilter, NewApi};
 use crate::catalog::{Api, ApiSource};
 use crate::db::{Conn, DbError};
 use crate::definitions::model::{Defined, Kind, Wanted};
@@ -45,15 +44,16 @@ spec! {
         /// To find it by.
         labels: Vec<String>,
         /// When it becomes enabled by itself: a day, a time, or an instant.
-        enable_at: Option<String>,
+        enable_at: Option<MomentText>,
         /// When it becomes disabled by itself.
-        disable_at: Option<String>,
+        disable_at: Option<MomentText>,
     }
 
     impl Spec {
         const KIND: Kind = Kind::Api;
         const IDENTITY: &'static [&'static str] = &["module", "id"];
         const REQUIRED: &'static [&'static str] = &["path"];
+        const TOGETHER: &'static [&'static str] = &["enabled", "enable_at", "disable_at"];
 
         fn id(&self) -> String {
             format!("{}/{}", self.module.as_deref().unwrap_or_default(), self.id.as_deref().unwrap_or_default())
@@ -85,11 +85,13 @@ impl Managed for ApiSpec {
     }
 
     async fn create(&self, conn: &mut Conn, work: &mut Work<'_>) -> Result<Kept<Self>, Refusal> {
+        let mut fields = self.entered()?;
+        switching::settle(&mut fields, None, &work.app.config.zone(), work.now)?;
         let new = NewApi {
             module: self.module.clone().unwrap_or_default(),
             id: self.id.clone().unwrap_or_default(),
             source: ApiSource::Registered,
-            fields: self.entered()?,
+            fields,
         };
         let (app, by, now) = (work.app, work.by, work.now);
         Ok(kept(apis::create_in(conn, work.held(), app, by, new, now).await?))
@@ -101,7 +103,8 @@ impl Managed for ApiSpec {
         conn: &mut Conn,
         work: &mut Work<'_>,
     ) -> Result<Kept<Self>, Refusal> {
-        let (app, by, now, fields) = (work.app, work.by, work.now, self.entered()?);
+        let (app, by, now, mut fields) = (work.app, work.by, work.now, self.entered()?);
+        switching::settle(&mut fields, Some(&before.spec), &app.config.zone(), now)?;
         let expected = Some(before.version);
         let held = work.held();
         Ok(kept(apis::update_in(conn, held, app, by, &before.handle, expected, fields, now).await?))
@@ -116,12 +119,9 @@ impl Managed for ApiSpec {
 impl ApiSpec {
     /// As it would be sent over HTTP.
     fn entered(&self) -> Result<ApiFields, Refusal> {
-        let moment = |field, text: &Option<Option<String>>| match text {
+        let moment = |field, moment: &Option<Option<MomentText>>| match moment {
             None => Ok(None),
-            Some(None) => Ok(Some(None)),
-            Some(Some(text)) => Moment::parse(text)
-                .map(|moment| Some(Some(moment)))
-                .map_err(|reason| Refusal::Field(field, reason)),
+            Some(moment) => moment.as_ref().map(|text| text.parse(field)).transpose().map(Some),
         };
         Ok(ApiFields {
             name: self.name.clone(),
@@ -181,13 +181,8 @@ fn kept(api: Api) -> Kept<ApiSpec> {
         audience: Some(audience),
         unsigned_forms: Some(unsigned_forms),
         labels: Some(labels),
-        enable_at: Some(enable_at.map(instant_text)),
-        disable_at: Some(disable_at.map(instant_text)),
+        enable_at: Some(enable_at.map(MomentText::from)),
+        disable_at: Some(disable_at.map(MomentText::from)),
     };
     Kept { spec, handle: uid.as_str().to_owned(), version, aside: 0 }
-}
-
-/// `2026-02-01T08:00:00Z`, with milliseconds where there are some.
-fn instant_text(at: UnixMillis) -> String {
-    Timestamp::from_millisecond(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string())
 }

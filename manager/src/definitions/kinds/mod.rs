@@ -7,6 +7,7 @@ mod api;
 mod client;
 mod flow;
 mod group;
+mod switching;
 
 pub use api::ApiSpec;
 pub use client::ClientSpec;
