@@ -129,6 +129,7 @@ pub async fn save(
     let now = app.now();
     let mut tx = app.db.write("applications.save").await?;
     let form = parsed(&mut tx, kind, fields).await?;
+    world::hold_client(&mut tx, &form).await?;
     checked(&mut tx, app, &form, &caller.operator, None, Moment::Filing).await?;
     let application = Application {
         id: app.random.id("ap"),
@@ -160,6 +161,7 @@ pub async fn edit(
     let mut tx = app.db.write("applications.edit").await?;
     let turn = Turn::begin(&mut tx, app, caller, id, seen, Action::Edit).await?;
     let form = parsed(&mut tx, turn.before.form.kind(), fields).await?;
+    world::hold_client(&mut tx, &form).await?;
     checked(&mut tx, app, &form, &turn.before.applicant, Some(id), Moment::Filing).await?;
     let application = Application { form, ..turn.before.clone() };
     store::replace_apis(&mut tx, &application).await?;

@@ -9,10 +9,20 @@ use jiff::civil::Date;
 use super::form::{ClientFacts, Form, KeyFacts, World};
 use super::model::Step;
 use super::store;
+use crate::clients::ClientError;
 use crate::config::{Config, CredentialRecipients};
 use crate::db::{Conn, DbError};
 use crate::keys::{self, KeyState};
 use crate::{catalog, clients, operators};
+
+/// Keeps the form's client from being deleted before the form is there. One that is gone already is
+/// for the form's rules to refuse.
+pub(super) async fn hold_client(conn: &mut Conn, form: &Form) -> Result<(), DbError> {
+    match clients::hold(conn, form.client().as_str()).await {
+        Err(ClientError::Db(error)) => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
 
 /// The world as `form` sees it on the day `today`; `id` is the form itself once it has one.
 pub(super) async fn around(

@@ -270,8 +270,9 @@ pub async fn revoke(conn: &mut Conn, id: &CredentialId, by: &str, now: UnixMilli
     Ok(after)
 }
 
-/// Ends all keys of a client for good within the caller's transaction, and writes its addresses a
-/// mail about each. Returns the keys as they are now.
+/// Ends all keys of a client for good within the caller's transaction, who has locked them
+/// ([`super::lock_all_of`]), and writes its addresses a mail about each. Returns the keys as they
+/// are now.
 pub async fn revoke_all_of(
     conn: &mut Conn,
     app: &App,
@@ -279,8 +280,6 @@ pub async fn revoke_all_of(
     by: &str,
     now: UnixMillis,
 ) -> Result<Vec<Key>, KeyError> {
-    // All rows before the first change is recorded: whoever holds one of them records one too.
-    store::lock_all_of(conn, client).await?;
     let mut revoked = Vec::new();
     for key in store::live_of(conn, client).await? {
         let recipients = addresses_of(conn, &key.id).await?;

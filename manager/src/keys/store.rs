@@ -123,7 +123,7 @@ pub async fn live_of(conn: &mut Conn, client: &ClientId) -> Result<Vec<Key>, DbE
 }
 
 /// Keeps others from the keys of a client until the transaction ends.
-pub(super) async fn lock_all_of(conn: &mut Conn, client: &ClientId) -> Result<(), DbError> {
+pub async fn lock_all_of(conn: &mut Conn, client: &ClientId) -> Result<(), DbError> {
     sqlx::query(
         "-- keys.lock_all_of
          UPDATE keys

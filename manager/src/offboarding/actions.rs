@@ -64,6 +64,10 @@ pub(super) async fn delete_client(
         let hanging = hanging_on(&mut tx, &client_id).await?;
         return Err(OffboardingError::Unconfirmed { client: Box::new(client), hanging });
     }
+    // Every row before the first change is recorded: whoever holds one of them records one too. Of
+    // the client's own rows nobody holds any who does not hold the client.
+    keys::lock_all_of(&mut tx, &client_id).await?;
+    x_api_keys::lock_all_of(&mut tx, &client_id).await?;
     let reason = format!("The client {} was deleted.", client.name.as_str());
     let keys = keys::revoke_all_of(&mut tx, app, &client_id, &who, now).await?;
     let x_api_keys = x_api_keys::delete_all_of(&mut tx, &who, &client_id, now).await?;

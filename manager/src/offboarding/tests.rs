@@ -266,3 +266,67 @@ async fn no_mail_hands_over_what_ended_with_its_client() {
         }
     }
 }
+
+/// Rounds of creation against deletion: either may come first in any of them.
+const ROUNDS: usize = 25;
+
+#[tokio::test]
+async fn what_is_created_while_its_client_is_deleted_ends_with_it_or_is_refused() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let anna = world.operator("anna", &["applicant"]).await;
+        let thing = |name: &str| json!({ "name": name, "alias": name });
+        let group = admin.post("/api/v1/groups", thing("retail")).await.expect(201)["id"].clone();
+        let scope = admin.post("/api/v1/scopes", thing("read")).await.expect(201)["id"].clone();
+        let api =
+            json!({ "module": "shop", "id": "orders", "path": { "exact": "/orders" }, "accepts": ["dgrk"] });
+        let api = admin.post("/api/v1/apis", api).await.expect(201)["uid"].clone();
+        let terms = json!({ "validity": 1, "unit": "days", "uses": 3 });
+        let settings = json!({
+            "grant_types": ["client_credentials"], "access_token": terms, "refresh_token": terms, "redirect_urls": [],
+        });
+        for round in 0..ROUNDS {
+            let id = format!("acme-{round}");
+            let mut acme = client(&id);
+            acme["groups"] = json!([group]);
+            admin.post("/api/v1/clients", acme).await.expect(201);
+            let x_api_key = json!({ "client": id, "alias": "back office", "expiry_date": "2026-02-01", "groups": [group] });
+            let form = json!({
+                "type": "KA", "client": id, "name": "another", "effective_date": "2026-01-15",
+                "expiry_date": "2026-12-31", "quota": -1, "description": "to order", "apis": [api],
+            });
+            let own = |of: &str| format!("/api/v1/clients/{id}/{of}");
+            let (tokens, scopes, gone) =
+                (own("token-settings"), own("scopes"), format!("/api/v1/clients/{id}?confirm=acme"));
+            let answers = tokio::join!(
+                admin.post("/api/v1/x-api-keys", x_api_key.clone()),
+                anna.post("/api/v1/applications", form.clone()),
+                admin.put(&tokens, settings.clone()),
+                admin.delete(&gone),
+                admin.post("/api/v1/x-api-keys", x_api_key.clone()),
+                anna.post("/api/v1/applications", form.clone()),
+                admin.put(&scopes, json!({ "scopes": [scope] })),
+            );
+            let statuses = [
+                answers.0.status,
+                answers.1.status,
+                answers.2.status,
+                answers.3.status,
+                answers.4.status,
+                answers.5.status,
+                answers.6.status,
+            ];
+            assert_eq!(statuses[3], 204, "round {round}: {statuses:?} {:#}", answers.3.body);
+            assert!(statuses.iter().all(|status| *status < 500), "round {round}: {statuses:?}");
+        }
+        let nobodys = "NOT IN (SELECT id FROM clients)";
+        for left in [
+            format!("DELETE FROM x_api_keys WHERE client_id {nobodys}"),
+            format!("DELETE FROM client_token_settings WHERE client_id {nobodys}"),
+            format!("DELETE FROM client_scopes WHERE client_id {nobodys}"),
+            format!("UPDATE applications SET version = version WHERE state = 'draft' AND client {nobodys}"),
+        ] {
+            assert_eq!(world.sql(&left).await, 0, "{left}");
+        }
+    }
+}

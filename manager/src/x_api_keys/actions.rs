@@ -14,7 +14,7 @@ use super::model::{
 use super::store;
 use crate::app::App;
 use crate::catalog::{self, GroupSummary};
-use crate::clients::{self, Client};
+use crate::clients::{self, Client, ClientError};
 use crate::db::{Conn, DbError};
 use crate::http::Actor;
 use crate::mail::contexts::XApiKeyIssued;
@@ -149,7 +149,8 @@ pub(super) async fn delete(app: &App, by: &str, ids: BTreeSet<CredentialId>) -> 
     Ok(())
 }
 
-/// Deletes all keys of a client within the caller's transaction, and returns what they were.
+/// Deletes all keys of a client within the caller's transaction, who has locked them
+/// ([`super::lock_all_of`]), and returns what they were.
 pub async fn delete_all_of(
     conn: &mut Conn,
     by: &str,
@@ -227,9 +228,12 @@ async fn put_on_record(
     origin: Origin,
     now: UnixMillis,
 ) -> Result<(XApiKey, Client), XApiKeyError> {
-    let client = clients::by_id(conn, new.client.as_str())
-        .await?
-        .ok_or_else(|| XApiKeyError::UnknownClient { client: new.client.clone() })?;
+    // Held, so that it is not deleted before the key is there.
+    let client = match clients::hold(conn, new.client.as_str()).await {
+        Ok(client) => client,
+        Err(ClientError::Db(error)) => return Err(error.into()),
+        Err(_) => return Err(XApiKeyError::UnknownClient { client: new.client }),
+    };
     if let Some(group) = new.groups.iter().find(|group| !client.groups.contains(group)) {
         return Err(XApiKeyError::ForeignGroup { group: group.clone(), client: new.client });
     }

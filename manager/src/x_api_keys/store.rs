@@ -87,6 +87,29 @@ pub async fn of_client(conn: &mut Conn, client: &ClientId) -> Result<Vec<XApiKey
     complete(conn, &rows).await
 }
 
+/// Keeps others from the keys of a client until the transaction ends: one after the other by id, as
+/// whoever deletes several takes them too.
+pub async fn lock_all_of(conn: &mut Conn, client: &ClientId) -> Result<(), DbError> {
+    for key in of_client(conn, client).await? {
+        lock(conn, &key.id).await?;
+    }
+    Ok(())
+}
+
+/// Keeps others from a key until the transaction ends. False: there is none.
+async fn lock(conn: &mut Conn, id: &CredentialId) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- x_api_keys.lock
+         UPDATE x_api_keys
+            SET client_id = client_id
+          WHERE id = $1",
+    )
+    .bind(id.as_str())
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// How many APIs a key opens at present: those of its groups that the client still has.
 pub(super) async fn count_apis(conn: &mut Conn, id: &CredentialId) -> Result<i64, DbError> {
     let row = sqlx::query(
@@ -155,6 +178,10 @@ pub async fn note_used(conn: &mut Conn, id: &CredentialId, at: UnixMillis) -> Re
 
 /// Whether there was such a key.
 pub(super) async fn delete(conn: &mut Conn, id: &CredentialId) -> Result<bool, DbError> {
+    // Its own row before those of its groups, as everybody takes them.
+    if !lock(conn, id).await? {
+        return Ok(false);
+    }
     sqlx::query(
         "-- x_api_keys.delete.groups
          DELETE FROM x_api_key_groups WHERE x_api_key_id = $1",

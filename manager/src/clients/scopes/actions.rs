@@ -107,7 +107,8 @@ pub async fn set_in(
     scopes: Vec<GroupId>,
     now: UnixMillis,
 ) -> Result<(Client, Vec<GroupSummary>), ScopesError> {
-    let client = load(conn, client).await?;
+    // Held, so that it is not deleted before the scopes are there.
+    let client = clients::hold(conn, client).await?;
     require_version(&client, expected)?;
     let before: BTreeSet<GroupId> = store::of_client(conn, client.id.as_str()).await?.into_iter().collect();
     let after: BTreeSet<GroupId> = scopes.into_iter().collect();
