@@ -125,9 +125,11 @@ settings! {
     session_ttl_s: u64 = 28_800;
     /// Seconds that an API token lasts at most, and when no end is asked for; 0 = no end.
     api_token_ttl_s: u64 = 31_536_000;
-    /// Wrong passwords after which an account is locked; 0 = never.
+    /// Wrong passwords in a row after which an operator's account is locked; 0 = never. Clients have
+    /// `allowed_attempts` each.
     lockout_attempts: u32 = 3;
-    /// What a lock closes: `password` (sign-in, token endpoint, Basic) or `all` credentials.
+    /// What a client's lock after wrong passwords closes: `password` (Basic, setting a new password) or
+    /// `all` of its credentials.
     lockout_scope: LockoutScope = LockoutScope::Password;
 
     // Host names in address bindings.
