@@ -9,6 +9,7 @@ use crate::clock::{Clock, Random};
 use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::feed;
+use crate::operators;
 use crate::telemetry::Metrics;
 use crate::vault::{Kek, Vault, VaultError};
 
@@ -29,6 +30,8 @@ pub struct App {
     pub metrics: Metrics,
     /// Whose turn it is to verify the audit trail.
     pub verifying: audit::Turn,
+    /// Last uses of operators' tokens that are being written.
+    pub token_uses: operators::Uses,
     /// What the calls of gateways share.
     pub feed: feed::Shared,
 }
@@ -61,6 +64,7 @@ impl App {
             config,
             metrics,
             verifying: audit::Turn::default(),
+            token_uses: operators::Uses::default(),
             feed: feed::Shared::default(),
         })
     }

@@ -112,6 +112,7 @@ impl World {
             config,
             metrics,
             verifying: audit::Turn::default(),
+            token_uses: operators::Uses::default(),
             feed: feed::Shared::default(),
         };
         Self { router: crate::router(app.clone()), app, settings, _database: database }

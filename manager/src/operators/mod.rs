@@ -27,7 +27,7 @@ pub use model::{Email, Operator, OperatorName, OperatorStatus, RoleName};
 pub use permission::Permission;
 pub use roles::{delete_role, role_names};
 pub use sessions::identify;
-pub use tokens::{IssuedToken, NewToken, TokenKind, issue_api_token};
+pub use tokens::{IssuedToken, NewToken, TokenKind, Uses, issue_api_token};
 
 /// Sessions and API tokens that ran out or were revoked are forgotten, looked for once an hour.
 pub fn start_jobs(jobs: &mut crate::jobs::Jobs) {

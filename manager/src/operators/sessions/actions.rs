@@ -20,9 +20,6 @@ use crate::password::{self, Password};
 /// Live sessions of one operator at most: a further sign-in ends the oldest.
 const MAX_SESSIONS: i64 = 20;
 
-/// The last use of a token is written this seldom.
-const USED_MS: i64 = 60_000;
-
 /// Passwords of one account are checked one after the other in this process, so that people who
 /// sign in several times at once do not use up each other's attempts. Accounts share few locks.
 static ONE_AT_A_TIME: [Mutex<()>; 64] = [const { Mutex::const_new(()) }; 64];
@@ -138,9 +135,7 @@ pub(super) async fn change_password(
 
 /// An operator's sessions that were not ended, oldest first.
 pub(super) async fn list(app: &App, operator: &str) -> Result<Vec<Token>, OperatorError> {
-    let mut conn = app.db.snapshot().await?;
-    load(&mut conn, operator).await?;
-    let mut sessions = store::of_operator(&mut conn, operator, TokenKind::Session).await?;
+    let mut sessions = tokens::list_of(app, operator, TokenKind::Session).await?;
     sessions.retain(|session| session.is_live(app.now()));
     Ok(sessions)
 }
@@ -197,7 +192,7 @@ pub(super) async fn authenticate(app: &App, unverified_token: &str) -> Result<Op
     if let Some(scope) = &token.scope {
         permissions.retain(|permission| scope.contains(permission));
     }
-    remember_use(app, &token, now).await;
+    tokens::remember_use(app, &token, now);
     Ok(Some(Actor {
         must_change_password: operator.must_change_password && token.kind == TokenKind::Session,
         operator: operator.id,
@@ -208,22 +203,6 @@ pub(super) async fn authenticate(app: &App, unverified_token: &str) -> Result<Op
         permissions,
         token: Presented { id: token.id, kind: token.kind, scope: token.scope, expires_at: token.expires_at },
     }))
-}
-
-/// Writes the last use, once in [`USED_MS`]. A call does not fail for it.
-async fn remember_use(app: &App, token: &Token, now: UnixMillis) {
-    let before = UnixMillis(now.0.saturating_sub(USED_MS));
-    if token.last_used_at.is_some_and(|at| at > before) {
-        return;
-    }
-    let written = async {
-        let mut tx = app.db.write("operators.token_used").await?;
-        store::used(&mut tx, &token.id, before, now).await?;
-        tx.commit().await
-    };
-    if let Err(error) = written.await {
-        tracing::warn!(%error, "The last use of token {} was not written", token.id);
-    }
 }
 
 /// What a password turned out to be.

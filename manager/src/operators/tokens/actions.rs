@@ -95,9 +95,24 @@ pub async fn issue_api_token(
 
 /// An operator's API tokens that were not revoked, oldest first.
 pub(super) async fn list(app: &App, operator: &str) -> Result<Vec<Token>, OperatorError> {
+    list_of(app, operator, TokenKind::Api).await
+}
+
+/// An operator's tokens of this kind that were not revoked, oldest first.
+pub(in crate::operators) async fn list_of(
+    app: &App,
+    operator: &str,
+    kind: TokenKind,
+) -> Result<Vec<Token>, OperatorError> {
+    // Before what is stored is read: a use is in the one or in the other.
+    let uses = app.token_uses.under_way();
     let mut conn = app.db.snapshot().await?;
     load(&mut conn, operator).await?;
-    Ok(store::of_operator(&mut conn, operator, TokenKind::Api).await?)
+    let mut tokens = store::of_operator(&mut conn, operator, kind).await?;
+    for token in &mut tokens {
+        token.last_used_at = token.last_used_at.max(uses.get(&token.id).copied());
+    }
+    Ok(tokens)
 }
 
 pub(super) async fn revoke(app: &App, by: By<'_>, operator: &str, id: &str) -> Result<(), OperatorError> {

@@ -3,12 +3,15 @@
 
 mod actions;
 mod http;
+mod last_use;
 mod model;
 pub(super) mod store;
 #[cfg(test)]
 mod tests;
 
 pub use actions::{IssuedToken, NewToken, issue_api_token};
-pub(super) use actions::{forget_ended, issue, sha256_hex};
+pub(super) use actions::{forget_ended, issue, list_of, sha256_hex};
 pub(super) use http::routes;
+pub use last_use::Uses;
+pub(super) use last_use::remember_use;
 pub use model::{MAX_API_TOKENS, Token, TokenKind};

@@ -1,5 +1,7 @@
 //! API tokens through the router, on both databases.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::actions::forget_ended;
@@ -197,6 +199,29 @@ async fn the_last_use_is_shown_to_the_minute() {
         world.advance_ms(1);
         program.get("/api/v1/session").await.expect(200);
         assert_eq!(last().await, start + 60_000);
+    }
+}
+
+#[tokio::test]
+async fn a_call_does_not_wait_until_its_use_is_written() {
+    for world in World::both().await {
+        let admin = world.operator("root", &["admin"]).await;
+        // A long write holds SQLite's only writer, and the row on PostgreSQL.
+        let mut long = world.app.db.write("test.long").await.expect("a transaction");
+        sqlx::query("UPDATE operator_tokens SET name = name").execute(&mut *long).await.expect("held");
+        let tokens = format!("/api/v1/operators/{}/tokens", admin.id);
+        for _ in 0..2 {
+            let answer = tokio::time::timeout(Duration::from_secs(5), admin.get(&tokens)).await;
+            let listed = answer.expect("it does not wait").expect(200);
+            assert_eq!(listed["items"][0]["last_used_at"], World::START.0, "shown though not yet stored");
+        }
+        assert_eq!(world.app.token_uses.under_way().len(), 1, "one at a time");
+        long.commit().await.expect("committed");
+        while !world.app.token_uses.under_way().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let stored = format!("UPDATE operator_tokens SET name = name WHERE last_used_at = {}", World::START.0);
+        assert_eq!(world.sql(&stored).await, 1);
     }
 }
 
