@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::feed;
 use crate::operators;
+use crate::password;
 use crate::telemetry::Metrics;
 use crate::vault::{Kek, Vault, VaultError};
 
@@ -30,6 +31,8 @@ pub struct App {
     pub metrics: Metrics,
     /// Whose turn it is to verify the audit trail.
     pub verifying: audit::Turn,
+    /// Where calls wait that anybody may make and that cost a hash.
+    pub passwords: password::Queue,
     /// Last uses of operators' tokens that are being written.
     pub token_uses: operators::Uses,
     /// What the calls of gateways share.
@@ -64,6 +67,7 @@ impl App {
             config,
             metrics,
             verifying: audit::Turn::default(),
+            passwords: password::Queue::default(),
             token_uses: operators::Uses::default(),
             feed: feed::Shared::default(),
         })

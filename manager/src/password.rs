@@ -1,11 +1,12 @@
 //! Passwords: 6 to 128 characters, stored as argon2id. Hashing is slow on purpose, so it runs
-//! beside the async workers, a few at a time.
+//! beside the async workers, a few at a time, and calls that anybody may make wait for it in a
+//! [`Queue`] that has an end.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
 use crate::clock::Random;
@@ -15,10 +16,45 @@ use crate::openapi::schema::schema_of;
 pub const MIN_CHARS: usize = 6;
 /// Characters of a password at most.
 pub const MAX_CHARS: usize = 128;
-/// Hashes that are computed at the same time: each takes 19 MiB and a core for tens of ms.
+/// Hashes that are computed at the same time for gateways, and for people: each takes 19 MiB and a
+/// core for tens of ms.
 const MAX_AT_ONCE: usize = 4;
+/// Calls that anybody may make, and that cost a hash, at the same time at most.
+const MAX_QUEUED: usize = 32;
 
-static TURNSTILE: Semaphore = Semaphore::const_new(MAX_AT_ONCE);
+static GATEWAYS: Semaphore = Semaphore::const_new(MAX_AT_ONCE);
+static PEOPLE: Semaphore = Semaphore::const_new(MAX_AT_ONCE);
+
+/// Who waits for a hash. Neither waits for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// A gateway, and a call behind it.
+    Gateways,
+    /// Somebody who signs in, or sets a password.
+    People,
+}
+
+/// Where calls wait that anybody may make, without a token, and that cost a hash: it has an end.
+#[derive(Clone, Debug)]
+pub struct Queue(Arc<Semaphore>);
+
+/// The queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many passwords are being checked")]
+pub struct Busy;
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_QUEUED)))
+    }
+}
+
+impl Queue {
+    /// A place, held until dropped: for the whole call.
+    pub fn enter(&self) -> Result<SemaphorePermit<'_>, Busy> {
+        self.0.try_acquire().map_err(|_| Busy)
+    }
+}
 
 /// Verified when there is no account, so that an unknown name takes as long as a wrong password.
 static NOBODY: LazyLock<String> = LazyLock::new(|| hash_now("nobody", b"0123456789abcdef"));
@@ -53,7 +89,7 @@ impl Password {
     /// The argon2id hash, as PHC text.
     pub async fn hash(&self, random: &Random) -> String {
         let (clear, salt) = (self.0.clone(), random.bytes::<16>());
-        on_blocking_thread(move || hash_now(&clear, &salt)).await
+        on_blocking_thread(Lane::People, move || hash_now(&clear, &salt)).await
     }
 }
 
@@ -66,14 +102,14 @@ impl std::fmt::Debug for Password {
 }
 
 /// Whether `unverified` is the password of `hash`; as slow when there is no hash.
-pub async fn verify(unverified: &str, hash: Option<&str>) -> bool {
+pub async fn verify(lane: Lane, unverified: &str, hash: Option<&str>) -> bool {
     // What is too long is no password; hashing it would only cost time.
     if unverified.chars().count() > MAX_CHARS {
         return false;
     }
     let unverified = Zeroizing::new(unverified.to_string());
     let hash = hash.map(str::to_string);
-    on_blocking_thread(move || {
+    on_blocking_thread(lane, move || {
         let known = hash.is_some();
         let text = hash.unwrap_or_else(|| NOBODY.clone());
         match PasswordHash::new(&text) {
@@ -102,14 +138,21 @@ fn hash_now(clear: &str, salt: &[u8]) -> String {
         .to_string()
 }
 
-async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let _permit = TURNSTILE.acquire().await.expect("the turnstile is never closed");
+async fn on_blocking_thread<T: Send + 'static>(lane: Lane, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let turnstile = match lane {
+        Lane::Gateways => &GATEWAYS,
+        Lane::People => &PEOPLE,
+    };
+    let _permit = turnstile.acquire().await.expect("a turnstile is never closed");
     tokio::task::spawn_blocking(work).await.expect("hashing does not panic")
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::testing::World;
 
     #[test]
     fn length_counts_characters_and_both_ends_are_inside() {
@@ -123,9 +166,42 @@ mod tests {
         let password = Password::parse("secret-1").expect("long enough");
         let hash = password.hash(&Random::System).await;
         assert!(hash.starts_with("$argon2id$"));
-        assert!(verify("secret-1", Some(&hash)).await);
-        assert!(!verify("secret-2", Some(&hash)).await);
-        assert!(!verify("nobody", None).await);
+        assert!(verify(Lane::People, "secret-1", Some(&hash)).await);
+        assert!(!verify(Lane::Gateways, "secret-2", Some(&hash)).await);
+        assert!(!verify(Lane::People, "nobody", None).await);
         assert!(!format!("{password:?}").contains("secret"));
+    }
+
+    #[tokio::test]
+    async fn gateways_do_not_wait_for_people() {
+        let most = u32::try_from(MAX_AT_ONCE).expect("a few");
+        let _people = PEOPLE.acquire_many(most).await.expect("never closed");
+        let checked = verify(Lane::Gateways, "secret-1", None);
+        let checked = tokio::time::timeout(std::time::Duration::from_secs(60), checked).await;
+        assert_eq!(checked, Ok(false));
+    }
+
+    #[tokio::test]
+    async fn calls_that_anybody_may_make_are_turned_away_at_the_end_of_the_queue() {
+        let world = World::sqlite().await;
+        let anon = world.anon();
+        let sign_in = json!({ "operator": "nobody", "password": "secret-1" });
+        let replacement = json!({
+            "client": "nobody", "password": "secret-1", "new_password": "secret-2",
+            "password_confirmation": "secret-2",
+        });
+        let mut places: Vec<_> =
+            (0..MAX_QUEUED).map(|_| world.app.passwords.enter().expect("a place")).collect();
+        for (path, body) in [("/api/v1/session", &sign_in), ("/client/v1/password", &replacement)] {
+            let refused = anon.post(path, body.clone()).await;
+            assert_eq!(refused.header("retry-after"), Some("1"), "{path}");
+            refused.problem(503, "busy");
+        }
+        // One place is enough, and is given back.
+        places.pop();
+        for _ in 0..2 {
+            anon.post("/api/v1/session", sign_in.clone()).await.problem(401, "wrong_password");
+            anon.post("/client/v1/password", replacement.clone()).await.problem(403, "wrong_password");
+        }
     }
 }

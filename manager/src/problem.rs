@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::db::DbError;
 use crate::http::Json;
+use crate::password::Busy;
 
 /// A refusal. `code` is what programs compare, `detail` what people read.
 #[derive(Clone, Debug)]
@@ -139,6 +140,12 @@ impl From<DbError> for Problem {
         }
         tracing::error!(%error, "A call failed on the database");
         Self::internal()
+    }
+}
+
+impl From<Busy> for Problem {
+    fn from(busy: Busy) -> Self {
+        Self::busy(&busy.to_string())
     }
 }
 

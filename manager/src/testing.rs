@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::db::{Conn, DatabaseSettings, Db, DbError};
 use crate::feed;
 use crate::operators::{self, By, Email, NewOperator, NewToken, OperatorName, RoleName};
+use crate::password;
 use crate::telemetry::Metrics;
 use crate::vault::{Kek, Vault};
 
@@ -112,6 +113,7 @@ impl World {
             config,
             metrics,
             verifying: audit::Turn::default(),
+            passwords: password::Queue::default(),
             token_uses: operators::Uses::default(),
             feed: feed::Shared::default(),
         };

@@ -12,7 +12,7 @@ use crate::clients::actions::{ClientError, load, record, require_version};
 use crate::clients::model::{Client, Fault};
 use crate::clients::{mails, store};
 use crate::db::{Conn, DbError};
-use crate::password::{self, Password};
+use crate::password::{self, Lane, Password};
 use crate::{audit, changes};
 
 /// How long a mailed password serves to set a new one.
@@ -165,7 +165,11 @@ async fn check(
 ) -> Result<Option<(Client, PasswordHash)>, DbError> {
     let known = store::with_password_hash(&mut *app.db.snapshot().await?, id, purpose, app.now()).await?;
     let hash = known.as_ref().and_then(|(_, hash)| hash.as_ref());
-    let right = password::verify(unverified, hash.map(PasswordHash::as_str)).await;
+    let lane = match purpose {
+        Purpose::Calls => Lane::Gateways,
+        Purpose::Replacement => Lane::People,
+    };
+    let right = password::verify(lane, unverified, hash.map(PasswordHash::as_str)).await;
     let Some((client, Some(hash))) = known else { return Ok(None) };
     if client.password_locked() {
         return Ok(None);

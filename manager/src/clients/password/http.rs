@@ -102,6 +102,7 @@ async fn replace_password(State(app): State<App>, Json(body): Json<Replace>) -> 
         let reason = format!("Password: has more than {MAX_CHARS} characters, which no password has");
         return Err(Fault::new("password", reason).into());
     }
+    let _place = app.passwords.enter()?;
     // What is wrong with the new password is found out before the old one counts as an attempt.
     let password = confirmed("new_password", &body.new_password, &body.password_confirmation)?;
     actions::replace(&app, &body.client, &body.password, password).await?;

@@ -15,7 +15,7 @@ use crate::operators::model::{Operator, OperatorName, OperatorStatus};
 use crate::operators::roles::permissions_of;
 use crate::operators::store as accounts;
 use crate::operators::tokens::{self, IssuedToken, Token, TokenKind, store};
-use crate::password::{self, Password};
+use crate::password::{self, Lane, Password};
 
 /// Live sessions of one operator at most: a further sign-in ends the oldest.
 const MAX_SESSIONS: i64 = 20;
@@ -38,7 +38,7 @@ pub(super) async fn sign_in(
     };
     let Some(id) = known else {
         // As long as with an account.
-        password::verify(unverified_password, None).await;
+        password::verify(Lane::People, unverified_password, None).await;
         return Err(wrong());
     };
     let (hash, _in_turn) = match verify(app, &id, unverified_password).await? {
@@ -230,10 +230,10 @@ async fn verify(app: &App, id: &str, unverified_password: &str) -> Result<Verifi
     let Some(attempt) = attempt else {
         // As long as a check takes.
         drop(in_turn);
-        password::verify(unverified_password, None).await;
+        password::verify(Lane::People, unverified_password, None).await;
         return Ok(Verified::Locked);
     };
-    let right = password::verify(unverified_password, hash.as_deref()).await;
+    let right = password::verify(Lane::People, unverified_password, hash.as_deref()).await;
     if let (true, Some(hash)) = (right, hash) {
         return Ok(Verified::Right { hash, in_turn });
     }

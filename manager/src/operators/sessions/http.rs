@@ -85,6 +85,7 @@ async fn sign_in(
     State(app): State<App>,
     Json(body): Json<SignIn>,
 ) -> Result<Added<Json<OpenedView>>, Problem> {
+    let _place = app.passwords.enter()?;
     let (operator, token) = actions::sign_in(&app, &body.operator, &body.password).await?;
     Ok(Added(Json(OpenedView {
         token: token.text.as_str().to_string(),

@@ -220,7 +220,8 @@ async fn a_call_does_not_wait_until_its_use_is_written() {
         while !world.app.token_uses.under_way().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let stored = format!("UPDATE operator_tokens SET name = name WHERE last_used_at = {}", World::START.0);
+        let stored =
+            format!("UPDATE operator_tokens SET name = name WHERE last_used_at = {}", World::START.0);
         assert_eq!(world.sql(&stored).await, 1);
     }
 }
