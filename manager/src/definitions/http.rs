@@ -175,6 +175,10 @@ async fn apply(
     request: Request,
 ) -> Result<Json<Applied>, Problem> {
     let body: Apply = read_json(request, MAX_APPLY_BYTES).await?;
+    // Which permissions it needs is told by what is defined.
+    if body.definitions.is_empty() {
+        return Err(Problem::invalid("definitions", "name at least one definition"));
+    }
     let mut reader = Reader::default();
     reader.body(&body.definitions);
     for kind in reader.wanted.kinds() {

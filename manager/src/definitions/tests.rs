@@ -335,6 +335,8 @@ async fn each_kind_asks_for_its_permission() {
         world.anon().get(EXPORT).await.problem(401, "unauthenticated");
         world.anon().post(APPLY, all(&[])).await.problem(401, "unauthenticated");
         admin.get(&format!("{EXPORT}?kind=Key")).await.refuses("kind");
+        let onlooker = world.operator("looks", &["onlookers"]).await;
+        assert_eq!(onlooker.post(APPLY, all(&[])).await.refuses("definitions")["status"], 422);
     }
 }
 
