@@ -358,6 +358,19 @@ mod unit {
     const GROUP: &str = "apiVersion: keygate/v1\nkind: Group\nspec:\n  name: partners\n";
 
     #[test]
+    fn the_character_u0000_is_refused_in_its_line() {
+        let yaml = format!("{GROUP}  description: \"a\\0b\"\n");
+        let json =
+            "[\n{\"apiVersion\": \"keygate/v1\", \"kind\": \"Group\",\n \"spec\": {\"name\": \"a\\u0000\"}}]";
+        for (text, line) in [(yaml.as_str(), 5), (json, 3)] {
+            let (wanted, faults) = read(text);
+            let told = faults.first().expect("a fault");
+            assert!(told.starts_with(&format!("f.yaml:{line}")) && told.contains("U+0000"), "{faults:?}");
+            assert_eq!((wanted.len(), faults.len()), (0, 1), "{faults:?}");
+        }
+    }
+
+    #[test]
     fn yaml_documents_lists_and_json_say_the_same() {
         let json =
             r#"{"apiVersion": "keygate/v1", "kind": "Group", "spec": {"name": "partners", "apis": ["a/b"]}}"#;

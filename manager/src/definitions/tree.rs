@@ -197,11 +197,14 @@ where
             .ok_or_else(|| E::custom(format!("{number} is no number that can be used here")))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Tree, E> {
-        Ok(Tree::Text(text.to_owned()))
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Tree, E> {
+        self.visit_string(text.to_owned())
     }
 
-    fn visit_string<E>(self, text: String) -> Result<Tree, E> {
+    fn visit_string<E: de::Error>(self, text: String) -> Result<Tree, E> {
+        if text.contains('\0') {
+            return Err(E::custom("a text holds the character U+0000, which no database keeps: take it out"));
+        }
         Ok(Tree::Text(text))
     }
 
