@@ -1,6 +1,6 @@
 //! `keygate apply` and `keygate export`.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{BufRead, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -82,7 +82,7 @@ pub async fn apply(app: &App, command: Apply) -> anyhow::Result<ExitCode> {
         if planned.changes.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
-        if !agreed()? {
+        if !agreed(&mut std::io::stdin().lock(), &mut std::io::stdout())? {
             bail!("nothing was done");
         }
         let manner = Manner { dry_run: false, agreed: Some(planned.digest()), ..manner };
@@ -112,11 +112,11 @@ fn told(result: Result<Outcome, ApplyError>) -> anyhow::Result<Outcome> {
     })
 }
 
-fn agreed() -> anyhow::Result<bool> {
-    print!("Do this? Only `yes` does it: ");
-    std::io::stdout().flush()?;
+fn agreed(answers: &mut impl BufRead, questions: &mut impl Write) -> anyhow::Result<bool> {
+    write!(questions, "Do this? Only `yes` does it: ")?;
+    questions.flush()?;
     let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
+    answers.read_line(&mut answer)?;
     Ok(answer.trim() == "yes")
 }
 
@@ -147,4 +147,28 @@ pub async fn export(app: &App, command: Export) -> anyhow::Result<ExitCode> {
         },
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn only_yes_does_it() {
+        for (answer, does) in [
+            ("yes\n", true),
+            (" yes \r\n", true),
+            ("yes", true),
+            ("no\nyes\n", false),
+            ("y\n", false),
+            ("YES\n", false),
+            ("yes please\n", false),
+            ("\n", false),
+            ("", false),
+        ] {
+            let mut asked = Vec::new();
+            assert_eq!(agreed(&mut answer.as_bytes(), &mut asked).expect("asked"), does, "{answer:?}");
+            assert_eq!(asked, b"Do this? Only `yes` does it: ");
+        }
+    }
 }
