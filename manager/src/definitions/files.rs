@@ -129,6 +129,17 @@ pub fn write_folder(
     format: Format,
 ) -> anyhow::Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    for kind in kinds {
+        for other in ENDINGS.into_iter().filter(|ending| *ending != format.ending()) {
+            let path = folder.join(format!("{}.{other}", kind.plural()));
+            if path.exists() {
+                bail!(
+                    "{} is there already, and would be applied beside the new file: remove it, or choose its format",
+                    path.display()
+                );
+            }
+        }
+    }
     let mut written = Vec::new();
     for kind in kinds {
         let of: Vec<Document> =
@@ -151,4 +162,23 @@ pub fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
         std::fs::rename(&beside, path)
     };
     write().with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_format() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |format| write_folder(folder.path(), &[Kind::Group, Kind::Api], &[], format);
+        write(Format::Yaml).expect("written");
+        write(Format::Yaml).expect("written again");
+        let refused = write(Format::Json).expect_err("both would be applied").to_string();
+        assert!(refused.contains("groups.yaml is there already"), "{refused}");
+        assert!(!folder.path().join("apis.json").exists(), "nothing is written");
+        std::fs::remove_file(folder.path().join("groups.yaml")).expect("removed");
+        std::fs::rename(folder.path().join("apis.yaml"), folder.path().join("apis.yml")).expect("renamed");
+        write(Format::Json).expect_err("apis.yml is still there");
+    }
 }
