@@ -274,7 +274,7 @@ pub async fn cancel_all_of(
     now: UnixMillis,
 ) -> Result<Vec<Application>, ApplicationError> {
     let mut cancelled = Vec::new();
-    for before in store::open_of(conn, client).await? {
+    for before in store::open_of(conn, client, i64::MAX).await? {
         let Some(state) = before.state.client_gone(now) else { continue };
         let application =
             Application { state, version: before.version + 1, updated_at: now, ..before.clone() };

@@ -16,7 +16,7 @@ mod world;
 pub use actions::{ApplicationError, apply_due, cancel_all_of};
 pub use http::routes;
 pub use model::{Action, Application, State};
-pub use store::{lock_all_of, open_of};
+pub use store::{count_open_of, lock_all_of, open_of};
 
 /// Scheduled changes are made within seconds of 00:00 of their day.
 pub fn start_jobs(jobs: &mut crate::jobs::Jobs) {

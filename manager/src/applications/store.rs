@@ -443,16 +443,33 @@ pub async fn due(conn: &mut Conn, now: UnixMillis, limit: i64) -> Result<Vec<Str
     rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
 }
 
-/// The forms about a client that can still go on, the oldest first.
-pub async fn open_of(conn: &mut Conn, client: &ClientId) -> Result<Vec<Application>, DbError> {
+/// How many forms about a client can still go on.
+pub async fn count_open_of(conn: &mut Conn, client: &ClientId) -> Result<i64, DbError> {
+    let row = sqlx::query(
+        "-- applications.count_open_of
+         SELECT COUNT(*)
+           FROM applications
+          WHERE client = $1
+            AND (state IN ('draft', 'pending_order', 'returned') OR effect = 'scheduled')",
+    )
+    .bind(client.as_str())
+    .fetch_one(conn)
+    .await?;
+    Ok(row.try_get(0)?)
+}
+
+/// The forms about a client that can still go on, the oldest first: `limit` of them.
+pub async fn open_of(conn: &mut Conn, client: &ClientId, limit: i64) -> Result<Vec<Application>, DbError> {
     let rows = sqlx::query(
         "-- applications.open_of
          SELECT * FROM applications
           WHERE client = $1
             AND (state IN ('draft', 'pending_order', 'returned') OR effect = 'scheduled')
-          ORDER BY created_at, id",
+          ORDER BY created_at, id
+          LIMIT $2",
     )
     .bind(client.as_str())
+    .bind(limit)
     .fetch_all(&mut *conn)
     .await?;
     let mut found = Vec::with_capacity(rows.len());

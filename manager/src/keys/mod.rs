@@ -22,4 +22,6 @@ pub use model::{
     ApiKey, Key, KeyName, KeyState, MAX_APIS, MAX_NAME_CHARS, MAX_USES, Origin, SecretKey, Terms, TermsError,
     UseQuota, parse_apis,
 };
-pub use store::{OpenedKey, by_id, find_by_api_key, list, live_of, lock_all_of, note_secret_used};
+pub use store::{
+    OpenedKey, by_id, count_live_of, find_by_api_key, list, live_of, lock_all_of, note_secret_used,
+};

@@ -103,16 +103,32 @@ pub async fn list(
     Ok(keys)
 }
 
-/// The keys of a client that are not revoked, by id.
-pub async fn live_of(conn: &mut Conn, client: &ClientId) -> Result<Vec<Key>, DbError> {
+/// How many keys of a client are not revoked.
+pub async fn count_live_of(conn: &mut Conn, client: &ClientId) -> Result<i64, DbError> {
+    let row = sqlx::query(
+        "-- keys.count_live_of
+         SELECT COUNT(*)
+           FROM keys
+          WHERE client_id = $1 AND state <> 'revoked'",
+    )
+    .bind(client.as_str())
+    .fetch_one(conn)
+    .await?;
+    Ok(row.try_get(0)?)
+}
+
+/// The keys of a client that are not revoked, by id: the first `limit`.
+pub async fn live_of(conn: &mut Conn, client: &ClientId, limit: i64) -> Result<Vec<Key>, DbError> {
     let rows = sqlx::query(AssertSqlSafe(format!(
         "-- keys.live_of
          SELECT {COLUMNS}
            FROM keys
           WHERE client_id = $1 AND state <> 'revoked'
-          ORDER BY id"
+          ORDER BY id
+          LIMIT $2"
     )))
     .bind(client.as_str())
+    .bind(limit)
     .fetch_all(&mut *conn)
     .await?;
     let mut keys = Vec::with_capacity(rows.len());

@@ -1,24 +1,35 @@
 //! What the end of a client touches, and the end itself.
 
 use gate::id::ClientId;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::app::App;
 use crate::applications::{self, Application, ApplicationError};
 use crate::clients::{self, Client, ClientError};
 use crate::db::{Conn, DbError};
-use crate::http::Actor;
+use crate::http::{Actor, Permission};
 use crate::keys::{self, Key, KeyError};
 use crate::x_api_keys::{self, XApiKey, XApiKeyError};
 
-/// What hangs on a client and ends with it. Tokens belong here too, as soon as there are any.
-#[derive(Debug, Default)]
-pub(super) struct Hanging {
+/// Things of one kind that a refusal lists at most; its detail says how many there are.
+const MAX_LISTED: i64 = 100;
+
+/// How much hangs on a client and ends with it. Tokens belong here too, as soon as there are any.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counts {
     /// Those that are not revoked.
-    pub keys: Vec<Key>,
-    pub x_api_keys: Vec<XApiKey>,
+    pub keys: i64,
+    pub x_api_keys: i64,
     /// Those that can still go on.
-    pub forms: Vec<Application>,
+    pub forms: i64,
+}
+
+/// The first of each kind that the caller may read; None: may not.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub keys: Option<Vec<Key>>,
+    pub x_api_keys: Option<Vec<XApiKey>>,
+    pub forms: Option<Vec<Application>>,
 }
 
 /// Why a client was not deleted.
@@ -27,9 +38,15 @@ pub(super) enum OffboardingError {
     /// The caller has not named the client that is to go.
     #[error(
         "this ends {}: repeat it with ?confirm={} to delete the client {}",
-        hanging.in_words(), client.name.as_str(), client.display_name
+        counts.in_words(), client.name.as_str(), client.display_name
     )]
-    Unconfirmed { client: Box<Client>, hanging: Hanging },
+    Unconfirmed { client: Box<Client>, counts: Counts, listed: Box<Listed> },
+    /// Keys would end, and the caller may end none.
+    #[error(
+        "this ends {}, and needs the permission {} too: none of your roles, or the token that you present, has it",
+        counts.in_words(), Permission::KeysWrite.as_str()
+    )]
+    NotPermitted { counts: Counts },
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
@@ -60,9 +77,13 @@ pub(super) async fn delete_client(
     if let Some(expected) = expected.filter(|expected| *expected != client.version) {
         return Err(ClientError::Version { expected, present: client.version }.into());
     }
+    let counts = count(&mut tx, &client_id).await?;
+    if counts.keys + counts.x_api_keys > 0 && !by.may(Permission::KeysWrite) {
+        return Err(OffboardingError::NotPermitted { counts });
+    }
     if confirm != Some(client.name.as_str()) {
-        let hanging = hanging_on(&mut tx, &client_id).await?;
-        return Err(OffboardingError::Unconfirmed { client: Box::new(client), hanging });
+        let listed = Box::new(list(&mut tx, by, &client_id).await?);
+        return Err(OffboardingError::Unconfirmed { client: Box::new(client), counts, listed });
     }
     // Every row before the first change is recorded: whoever holds one of them records one too. Of
     // the client's own rows nobody holds any who does not hold the client.
@@ -72,31 +93,50 @@ pub(super) async fn delete_client(
     let keys = keys::revoke_all_of(&mut tx, app, &client_id, &who, now).await?;
     let x_api_keys = x_api_keys::delete_all_of(&mut tx, &who, &client_id, now).await?;
     let forms = applications::cancel_all_of(&mut tx, app, &client_id, by, &reason, now).await?;
-    let hanging = Hanging { keys, x_api_keys, forms };
-    clients::delete_in(&mut tx, &who, &client, hanging.ids(), now).await?;
+    let ended = json!({
+        "keys": keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(),
+        "x_api_keys": x_api_keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(),
+        "forms": forms.iter().map(|form| form.id.as_str()).collect::<Vec<_>>(),
+    });
+    clients::delete_in(&mut tx, &who, &client, ended, now).await?;
     tx.commit().await?;
     Ok(())
 }
 
-async fn hanging_on(conn: &mut Conn, client: &ClientId) -> Result<Hanging, DbError> {
-    Ok(Hanging {
-        keys: keys::live_of(conn, client).await?,
-        x_api_keys: x_api_keys::of_client(conn, client).await?,
-        forms: applications::open_of(conn, client).await?,
+async fn count(conn: &mut Conn, client: &ClientId) -> Result<Counts, DbError> {
+    Ok(Counts {
+        keys: keys::count_live_of(conn, client).await?,
+        x_api_keys: x_api_keys::count_of_client(conn, client).await?,
+        forms: applications::count_open_of(conn, client).await?,
     })
 }
 
-impl Hanging {
-    fn in_words(&self) -> String {
-        let counted = |count: usize, one: &str| match count {
+async fn list(conn: &mut Conn, by: &Actor, client: &ClientId) -> Result<Listed, DbError> {
+    let (keys, x_api_keys) = match by.may(Permission::KeysRead) {
+        true => (
+            Some(keys::live_of(conn, client, MAX_LISTED).await?),
+            Some(x_api_keys::of_client(conn, client, MAX_LISTED).await?),
+        ),
+        false => (None, None),
+    };
+    let forms = match by.may(Permission::ApplicationsRead) {
+        true => Some(applications::open_of(conn, client, MAX_LISTED).await?),
+        false => None,
+    };
+    Ok(Listed { keys, x_api_keys, forms })
+}
+
+impl Counts {
+    fn in_words(self) -> String {
+        let counted = |count: i64, one: &str| match count {
             0 => None,
             1 => Some(format!("1 {one}")),
             _ => Some(format!("{count} {one}s")),
         };
         let parts: Vec<_> = [
-            counted(self.keys.len(), "key"),
-            counted(self.x_api_keys.len(), "X-Api-Key"),
-            counted(self.forms.len(), "open form"),
+            counted(self.keys, "key"),
+            counted(self.x_api_keys, "X-Api-Key"),
+            counted(self.forms, "open form"),
         ]
         .into_iter()
         .flatten()
@@ -105,14 +145,5 @@ impl Hanging {
             [] => "nothing but the client itself".into(),
             parts => parts.join(", "),
         }
-    }
-
-    /// For the audit trail.
-    fn ids(&self) -> Value {
-        json!({
-            "keys": self.keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(),
-            "x_api_keys": self.x_api_keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(),
-            "forms": self.forms.iter().map(|form| form.id.as_str()).collect::<Vec<_>>(),
-        })
     }
 }

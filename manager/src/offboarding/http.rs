@@ -5,13 +5,10 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
-use super::actions::{self, Hanging, OffboardingError};
+use super::actions::{self, Listed, OffboardingError};
 use crate::app::App;
 use crate::http::{Actor, IfMatch, NoContent, Path, Permission, Query, Routes};
 use crate::problem::{Affected, AffectedThing, Problem};
-
-/// Things of one kind that a refusal lists at most; its detail says how many there are.
-const MAX_LISTED: usize = 100;
 
 /// The end of a client.
 pub fn routes() -> Routes {
@@ -22,8 +19,9 @@ impl From<OffboardingError> for Problem {
     fn from(error: OffboardingError) -> Self {
         let detail = error.to_string();
         match error {
-            OffboardingError::Unconfirmed { hanging, .. } => {
-                let mut problem = Self::conflict("confirm_delete", detail).affecting(affected(hanging));
+            OffboardingError::NotPermitted { .. } => Self::forbidden(detail),
+            OffboardingError::Unconfirmed { listed, .. } => {
+                let mut problem = Self::conflict("confirm_delete", detail).affecting(affected(*listed));
                 problem.title = "Confirm Delete?";
                 problem.field("confirm")
             }
@@ -36,23 +34,26 @@ impl From<OffboardingError> for Problem {
     }
 }
 
-fn affected(hanging: Hanging) -> Affected {
-    let listed = |things: Vec<(String, String)>| {
-        things.into_iter().take(MAX_LISTED).map(|(id, name)| AffectedThing { id, name }).collect()
-    };
-    let Hanging { keys, x_api_keys, forms } = hanging;
-    let keys = keys.into_iter().map(|key| (key.id.0, key.name.as_str().to_owned()));
-    let x_api_keys = x_api_keys.into_iter().map(|key| (key.id.0, key.alias.as_str().to_owned()));
-    let forms = forms.into_iter().map(|form| {
-        let name = form.number.map_or_else(|| form.state.label(), |number| number.to_string());
-        (form.id, name)
-    });
-    Affected::from([
-        ("keys", listed(keys.collect())),
-        ("x_api_keys", listed(x_api_keys.collect())),
-        ("tokens", Vec::new()),
-        ("forms", listed(forms.collect())),
-    ])
+fn affected(listed: Listed) -> Affected {
+    let thing = |id: String, name: String| AffectedThing { id, name };
+    let Listed { keys, x_api_keys, forms } = listed;
+    let mut affected = Affected::from([("tokens", Vec::new())]);
+    if let Some(keys) = keys {
+        let keys = keys.into_iter().map(|key| thing(key.id.0, key.name.as_str().to_owned()));
+        affected.insert("keys", keys.collect());
+    }
+    if let Some(keys) = x_api_keys {
+        let keys = keys.into_iter().map(|key| thing(key.id.0, key.alias.as_str().to_owned()));
+        affected.insert("x_api_keys", keys.collect());
+    }
+    if let Some(forms) = forms {
+        let forms = forms.into_iter().map(|form| {
+            let name = form.number.map_or_else(|| form.state.label(), |number| number.to_string());
+            thing(form.id, name)
+        });
+        affected.insert("forms", forms.collect());
+    }
+    affected
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -70,8 +71,9 @@ struct DeleteQuery {
     (
         status = 409,
         description = "`confirm_delete`: \"Confirm Delete?\"; `affected` lists the keys, X-Api-Keys, tokens and \
-            open forms that end with it, the first 100 of each"
+            open forms that end with it, the first 100 of each kind that the caller may read"
     ),
+    (status = 403, description = "`forbidden`: keys or X-Api-Keys hang on it, which takes `keys.write` too"),
 ))]
 async fn delete_client(
     State(app): State<App>,

@@ -330,3 +330,65 @@ async fn what_is_created_while_its_client_is_deleted_ends_with_it_or_is_refused(
         }
     }
 }
+
+#[tokio::test]
+async fn who_may_write_no_keys_deletes_no_client_that_has_some() {
+    for world in World::both().await {
+        let stage = Stage::set(&world).await;
+        let confirmed = format!("{ACME}?confirm=acme");
+        for (role, permissions) in [
+            ("accounts", json!(["clients.read", "clients.write"])),
+            ("credentials", json!(["clients.read", "clients.write", "keys.write"])),
+        ] {
+            let role_of = json!({ "description": "some of it", "permissions": permissions });
+            stage.admin.put(&format!("/api/v1/roles/{role}"), role_of).await.expect(200);
+        }
+        let accounts = world.operator("adam", &["accounts"]).await;
+        for path in [ACME, &confirmed] {
+            let refused = accounts.delete(path).await.problem(403, "forbidden");
+            let detail = refused["detail"].as_str().expect("a detail");
+            assert!(detail.contains("keys.write") && detail.contains("1 key, 1 X-Api-Key"), "{detail}");
+        }
+        stage.admin.get(ACME).await.expect(200);
+        // What the caller may not read is counted and not listed.
+        let credentials = world.operator("carl", &["credentials"]).await;
+        let asked = credentials.delete(ACME).await.problem(409, "confirm_delete");
+        assert_eq!(asked["affected"], json!({ "tokens": [] }));
+        assert!(
+            asked["detail"]
+                .as_str()
+                .is_some_and(|detail| detail.contains("1 key, 1 X-Api-Key, 3 open forms"))
+        );
+        // The ready-made role for those who hold partners suffices.
+        let manager = world.operator("mia", &["client_manager"]).await;
+        let asked = manager.delete(ACME).await.problem(409, "confirm_delete");
+        for (kind, count) in [("keys", 1), ("x_api_keys", 1), ("forms", 3)] {
+            assert_eq!(asked["affected"][kind].as_array().map(Vec::len), Some(count), "{kind}");
+        }
+        manager.delete(&confirmed).await.expect(204);
+        // A client without keys is the account alone.
+        stage.admin.post("/api/v1/clients", client("acme-2")).await.expect(201);
+        accounts.delete("/api/v1/clients/acme-2?confirm=acme").await.expect(204);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_lists_the_first_hundred_and_counts_all() {
+    for world in World::both().await {
+        let stage = Stage::set(&world).await;
+        let numbers: Vec<String> = (1..=120).map(|number| format!("SELECT {number} AS number")).collect();
+        let more = format!(
+            "INSERT INTO x_api_keys (id, client_id, alias, sha256, mask, effective_at, expires_at, origin, search,
+                                     created_at, created_by)
+             SELECT id || '-' || number, client_id, alias, sha256 || '-' || number, mask, effective_at, expires_at,
+                    origin, search, created_at, created_by
+               FROM x_api_keys
+              CROSS JOIN ({}) AS numbers",
+            numbers.join(" UNION ALL ")
+        );
+        assert_eq!(world.sql(&more).await, 120);
+        let asked = stage.admin.delete(ACME).await.problem(409, "confirm_delete");
+        assert!(asked["detail"].as_str().is_some_and(|detail| detail.contains("121 X-Api-Keys")));
+        assert_eq!(asked["affected"]["x_api_keys"].as_array().map(Vec::len), Some(100));
+    }
+}

@@ -157,7 +157,7 @@ pub async fn delete_all_of(
     client: &ClientId,
     now: UnixMillis,
 ) -> Result<Vec<XApiKey>, XApiKeyError> {
-    let keys = store::of_client(conn, client).await?;
+    let keys = store::of_client(conn, client, i64::MAX).await?;
     delete_in(conn, by, keys.into_iter().map(|key| key.id).collect(), now).await
 }
 

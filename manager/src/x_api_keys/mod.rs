@@ -13,4 +13,4 @@ mod tests;
 pub use actions::{XApiKeyError, delete_all_of};
 pub use http::routes;
 pub use model::{XApiKey, is_x_api_key};
-pub use store::{find_by_sha256, lock_all_of, note_used, of_client};
+pub use store::{count_of_client, find_by_sha256, lock_all_of, note_used, of_client};

@@ -72,16 +72,32 @@ pub(super) async fn list(
     complete(conn, &rows).await
 }
 
-/// All keys of a client, by id.
-pub async fn of_client(conn: &mut Conn, client: &ClientId) -> Result<Vec<XApiKey>, DbError> {
+/// How many keys a client has.
+pub async fn count_of_client(conn: &mut Conn, client: &ClientId) -> Result<i64, DbError> {
+    let row = sqlx::query(
+        "-- x_api_keys.count_of_client
+         SELECT COUNT(*)
+           FROM x_api_keys
+          WHERE client_id = $1",
+    )
+    .bind(client.as_str())
+    .fetch_one(conn)
+    .await?;
+    Ok(row.try_get(0)?)
+}
+
+/// The keys of a client, by id: the first `limit`.
+pub async fn of_client(conn: &mut Conn, client: &ClientId, limit: i64) -> Result<Vec<XApiKey>, DbError> {
     let rows = sqlx::query(AssertSqlSafe(format!(
         "-- x_api_keys.of_client
          SELECT {COLUMNS}
            FROM x_api_keys
           WHERE client_id = $1
-          ORDER BY id"
+          ORDER BY id
+          LIMIT $2"
     )))
     .bind(client.as_str())
+    .bind(limit)
     .fetch_all(&mut *conn)
     .await?;
     complete(conn, &rows).await
@@ -90,7 +106,7 @@ pub async fn of_client(conn: &mut Conn, client: &ClientId) -> Result<Vec<XApiKey
 /// Keeps others from the keys of a client until the transaction ends: one after the other by id, as
 /// whoever deletes several takes them too.
 pub async fn lock_all_of(conn: &mut Conn, client: &ClientId) -> Result<(), DbError> {
-    for key in of_client(conn, client).await? {
+    for key in of_client(conn, client, i64::MAX).await? {
         lock(conn, &key.id).await?;
     }
     Ok(())
