@@ -117,7 +117,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
             return Err(Problem::invalid_query(field, format!("{field} {HOLDS_NUL}")));
         }
         axum::extract::Query::try_from_uri(&parts.uri).map(|query| Self(query.0)).map_err(|rejection| {
-            let detail = root_cause(&rejection);
+            let detail = root_cause(&rejection).replace(
+                "invalid digit found in string",
+                "must be a whole number (instants: UTC milliseconds)",
+            );
             let field = quoted_field(&detail).or_else(|| detail.split(':').next().map(str::to_string));
             let problem = Problem::new(
                 StatusCode::BAD_REQUEST,
@@ -367,7 +370,16 @@ fn parse_typed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let error = error.into_inner();
+        // What is JSON and yet cannot be read is a variant that is not named by exactly one member.
+        let variant = !error.is_data() && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
         match error.classify() {
+            _ if variant => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_body",
+                "The body does not have the expected form",
+                format!("{path} must be an object with exactly one of the members that may stand there"),
+            )
+            .field(path),
             serde_json::error::Category::Data => {
                 let detail = error.to_string();
                 let field = match (path.as_str(), quoted_field(&detail)) {

@@ -26,7 +26,7 @@ pub struct Filter<'a> {
     /// Must occur, in whatever case, in id, names or application number, or in the name of one
     /// of its groups.
     pub keyword: Option<&'a str>,
-    /// `active`, `disabled` or `locked`.
+    /// `active`, `disabled` or `locked`, by an operator or after too many wrong passwords.
     pub status: Option<&'a str>,
 }
 
@@ -368,7 +368,9 @@ pub async fn list(
          SELECT {COLUMNS}
            FROM clients
           WHERE id > $1
-            AND ($2 = '' OR status = $2)
+            AND ($2 = ''
+                 OR status = $2
+                 OR ($2 = 'locked' AND failed_attempts >= allowed_attempts))
             AND (search LIKE $3 ESCAPE '\\'
                  OR EXISTS (SELECT 1
                               FROM client_groups

@@ -151,6 +151,9 @@ pub async fn update_in(
     require_version(expected, before.version)?;
     let mut api = before.clone();
     apply(app, &mut api, fields, now)?;
+    if api == before {
+        return Ok(before);
+    }
     save(conn, held, &before, &mut api, now).await?;
     if before.entry() != api.entry() {
         directory_changed(conn, std::slice::from_ref(&api.uid), now).await?;

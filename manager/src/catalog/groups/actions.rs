@@ -105,6 +105,9 @@ pub async fn update_in(
     require_version(expected, before.version)?;
     let mut group = before.clone();
     apply(&mut group, fields)?;
+    if group == before {
+        return Ok(before);
+    }
     (group.updated_at, group.version) = (now, before.version + 1);
     require_apis(conn, &group.apis).await?;
     if !store::update_group(conn, &group, before.version).await.map_err(|error| taken(error, &group))? {

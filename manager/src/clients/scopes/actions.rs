@@ -141,13 +141,7 @@ pub async fn set_in(
         })?;
     }
     let scopes = of_client(conn, client.id.as_str()).await?;
-    let entry = audit::Entry {
-        actor: by.into(),
-        action: "clients.set_scopes",
-        subject: format!("client:{}", client.id.as_str()),
-        detail: json!({ "changed": audit::changed(&view(&before), &view(&after)) }),
-    };
-    audit::record(conn, entry, now).await?;
+    record(conn, by, client.id.as_str(), &before, &after, now).await?;
     Ok((client, scopes))
 }
 
@@ -162,13 +156,56 @@ pub async fn count(conn: &mut Conn, client: &str) -> Result<usize, DbError> {
     Ok(store::of_client(conn, client).await?.len())
 }
 
+/// Scopes that were taken from a client, not yet on record.
+#[must_use = "the audit trail tells of it too"]
+pub struct Taken {
+    before: BTreeSet<GroupId>,
+    after: BTreeSet<GroupId>,
+}
+
 /// Takes these scopes from a client within the caller's transaction, who has the client's version
-/// raised and records what was done: for a client whose level becomes lower.
-pub async fn take(conn: &mut Conn, client: &str, scopes: &[GroupSummary]) -> Result<(), DbError> {
+/// raised: for a client whose level becomes lower.
+pub async fn take(conn: &mut Conn, client: &str, scopes: &[GroupSummary]) -> Result<Taken, DbError> {
+    let before: BTreeSet<GroupId> = store::of_client(conn, client).await?.into_iter().collect();
+    let mut after = before.clone();
     for scope in scopes {
         store::delete(conn, client, &scope.id).await?;
+        after.remove(&scope.id);
     }
-    Ok(())
+    Ok(Taken { before, after })
+}
+
+impl Taken {
+    /// Puts on record what was taken, if anything was: after the change of the client itself.
+    pub async fn record(
+        self,
+        conn: &mut Conn,
+        by: &str,
+        client: &str,
+        now: UnixMillis,
+    ) -> Result<(), DbError> {
+        if self.before == self.after {
+            return Ok(());
+        }
+        record(conn, by, client, &self.before, &self.after, now).await
+    }
+}
+
+async fn record(
+    conn: &mut Conn,
+    by: &str,
+    client: &str,
+    before: &BTreeSet<GroupId>,
+    after: &BTreeSet<GroupId>,
+    now: UnixMillis,
+) -> Result<(), DbError> {
+    let entry = audit::Entry {
+        actor: by.into(),
+        action: "clients.set_scopes",
+        subject: format!("client:{client}"),
+        detail: json!({ "changed": audit::changed(&view(before), &view(after)) }),
+    };
+    audit::record(conn, entry, now).await
 }
 
 /// Every scope exists, and none is above the client's level.

@@ -90,8 +90,9 @@ pub(super) async fn set_level(
     let groups = before.groups.iter().filter(|group| stays(group)).cloned().collect();
     let fields = Fields { security_level: Some(level), groups: Some(groups), ..Fields::default() };
     let after = fields.change(before.clone())?;
-    scopes::take(&mut tx, id, &above.scopes).await?;
+    let taken = scopes::take(&mut tx, id, &above.scopes).await?;
     let client = save(&mut tx, by, "clients.set_security_level", &before, after, now).await?;
+    taken.record(&mut tx, by, id, now).await?;
     tx.commit().await?;
     Ok(client)
 }

@@ -166,6 +166,10 @@ async fn a_lower_level_takes_the_scopes_above_it_too() {
         let left = admin.get(&scopes).await.expect(200);
         assert_eq!(left["scopes"].as_array().map(Vec::len), Some(1));
         assert_eq!(left["scopes"][0]["id"], json!(low));
+        let trail = admin.get("/api/v1/audit?action=clients.set_scopes&limit=1").await.expect(200);
+        let changed = &trail["items"][0]["detail"]["changed"]["scopes"];
+        assert_eq!(changed["after"], json!([low]), "what went is on record");
+        assert_eq!(changed["before"].as_array().map(Vec::len), Some(2));
     }
 }
 
@@ -190,6 +194,8 @@ async fn locked_at_the_third_wrong_password() {
         assert!(!tried("secret-1").await, "the right one comes too late");
         let client = admin.get(ACME).await.expect(200);
         assert_eq!((&client["status"], &client["locked_by"]), (&json!("active"), &json!("wrong_passwords")));
+        let locked = admin.get("/api/v1/clients?status=locked").await.expect(200);
+        assert_eq!(locked["items"][0]["id"], "acme", "who looks for locked ones finds it");
 
         let status = format!("{ACME}/status");
         let open = admin.patch(&status, json!({ "reset_failed_attempts": true })).await.expect(200);

@@ -94,6 +94,8 @@ async fn bad_apis_are_refused_by_field_and_leave_nothing() {
             (json!({ "path": { "exact": "orders" } }), "path"),
             (json!({ "path": { "exact": "/a/../b" } }), "path"),
             (json!({ "path": { "template": "/a" } }), "path"),
+            (json!({ "path": {} }), "path"),
+            (json!({ "path": { "exact": "/a", "prefix": "/b" } }), "path"),
             (json!({ "path": { "regex": "/a" } }), "path"),
             (json!({ "path": "/a" }), "path"),
             (json!({ "accepts": ["magic"] }), "accepts[0]"),
@@ -111,6 +113,29 @@ async fn bad_apis_are_refused_by_field_and_leave_nothing() {
         assert_eq!(admin.get("/api/v1/apis").await.expect(200)["items"], json!([]));
         assert_eq!(revision(&world).await, 0, "nothing was recorded");
         assert_eq!(delta(&world, None).await, (vec![], vec![]));
+    }
+}
+
+#[tokio::test]
+async fn what_changes_nothing_leaves_no_trace() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let api = format!("/api/v1/apis/{}", registered(&admin, json!({})).await);
+        let group = admin.post("/api/v1/groups", json!({ "name": "partners" })).await.expect(201);
+        let group = format!("/api/v1/groups/{}", group["id"].as_str().expect("an id"));
+        let trail = admin.get("/api/v1/audit").await.expect(200)["items"][0]["seq"].clone();
+        let before = revision(&world).await;
+        for (path, same) in [
+            (&api, json!({})),
+            (&api, json!({ "name": "Orders", "accepts": ["dgrk", "x_api_key"] })),
+            (&group, json!({})),
+            (&group, json!({ "alias": "partners", "apis": [] })),
+        ] {
+            let read = admin.get(path).await.expect(200);
+            assert_eq!(admin.patch(path, same).await.expect(200), read);
+        }
+        assert_eq!(revision(&world).await, before);
+        assert_eq!(admin.get("/api/v1/audit").await.expect(200)["items"][0]["seq"], trail);
     }
 }
 
