@@ -158,9 +158,12 @@ class World:
         printed = manager.run("operator", "create", "root", "--role", "admin", "--token", "run")
         self.admin = re.search(r"operator: .* \((\S+)\)", printed)[1]
         self.admin_token = re.search(r"token: (\S+)", printed)[1]
-        self.nobody, self.nobody_token = self.operator("nobody")
-        self.leaver, _ = self.operator("leaver")
-        self.stand_in, _ = self.operator("stand_in")
+        self.nobody = self.operator("nobody")
+        # Nobody can be issued a token by somebody else: it could do nothing.
+        issued = manager.run("operator", "issue-token", "nobody", "--token", "run")
+        self.nobody_token = re.search(r"token: (\S+)", issued)[1]
+        self.leaver = self.operator("leaver", "reviewer_2")
+        self.stand_in = self.operator("stand_in")
         # What a call must not act on, and what it acts on instead.
         self.protected = {
             self.admin: self.stand_in, self.nobody: self.stand_in, self.leaver: self.stand_in, "admin": "auditor",
@@ -224,9 +227,8 @@ class World:
             },
         }
 
-    def operator(self, name):
-        operator = self.post("operators", {"name": name, "email": f"{name}@example.com"})["id"]
-        return operator, self.post(f"operators/{operator}/tokens", {"name": "run"})["token"]
+    def operator(self, name, *roles):
+        return self.post("operators", {"name": name, "email": f"{name}@example.com", "roles": list(roles)})["id"]
 
     def post(self, path, body):
         return self.call("POST", path, body)
