@@ -71,7 +71,7 @@ async fn export(
         None => Kind::ALL.to_vec(),
         Some(text) => vec![Kind::parse(text).ok_or_else(|| {
             let all = Kind::ALL.map(Kind::as_str).join(", ");
-            Problem::invalid("kind", format!("there is no kind {text:?}: the kinds are {all}"))
+            Problem::invalid_query("kind", format!("there is no kind {text:?}: the kinds are {all}"))
         })?],
     };
     for kind in &kinds {

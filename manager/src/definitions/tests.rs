@@ -334,7 +334,7 @@ async fn each_kind_asks_for_its_permission() {
         }
         world.anon().get(EXPORT).await.problem(401, "unauthenticated");
         world.anon().post(APPLY, all(&[])).await.problem(401, "unauthenticated");
-        admin.get(&format!("{EXPORT}?kind=Key")).await.refuses("kind");
+        admin.get(&format!("{EXPORT}?kind=Key")).await.problem(400, "invalid_query");
         let onlooker = world.operator("looks", &["onlookers"]).await;
         assert_eq!(onlooker.post(APPLY, all(&[])).await.refuses("definitions")["status"], 422);
     }
