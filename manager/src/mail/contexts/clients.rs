@@ -1,0 +1,105 @@
+//! What mails about a client's account are given.
+
+use serde::{Deserialize, Serialize};
+
+use super::{MASK, MailContext};
+use crate::mail::Template;
+
+/// A client was created.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientCreated {
+    /// Setting `product_name`.
+    pub product_name: String,
+    /// Client id.
+    pub client_id: String,
+    /// Client name.
+    pub client_name: String,
+    /// The password in clear, if it is to be sent. The only secret of this context.
+    pub password: Option<String>,
+    /// `2026-07-15 to 2026-12-31`.
+    pub validity: Option<String>,
+    /// `08:00 to 18:00, Asia/Taipei`.
+    pub service_time: Option<String>,
+    /// `1000 per day` or `unlimited`.
+    pub api_quota: String,
+    /// `10` or `unlimited`.
+    pub tps: String,
+    /// Addresses it may call from; none = from everywhere.
+    pub hosts: Vec<String>,
+}
+
+impl MailContext for ClientCreated {
+    const TEMPLATE: Template = Template::ClientCreated;
+
+    fn masked(&self) -> Self {
+        Self { password: self.password.as_ref().map(|_| MASK.into()), ..self.clone() }
+    }
+}
+
+impl std::fmt::Debug for ClientCreated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ClientCreated({}, [redacted])", self.client_id)
+    }
+}
+
+impl ClientCreated {
+    /// An example of everything that can stand in it.
+    pub fn sample() -> Self {
+        Self {
+            product_name: "Keygate".into(),
+            client_id: "partner-1".into(),
+            client_name: "Partner_One".into(),
+            password: Some("correct horse".into()),
+            validity: Some("2026-07-15 to 2026-12-31".into()),
+            service_time: Some("08:00 to 18:00, Asia/Taipei".into()),
+            api_quota: "1000 per day".into(),
+            tps: "10".into(),
+            hosts: vec!["192.0.2.0/24 (office)".into()],
+        }
+    }
+}
+
+/// A client's password was reset.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientPasswordReset {
+    /// Setting `product_name`.
+    pub product_name: String,
+    /// Client id.
+    pub client_id: String,
+    /// Client name.
+    pub client_name: String,
+    /// What serves to set a new password, and for nothing else. The only secret of this context.
+    pub password: String,
+    /// Until when, with its zone.
+    pub expires_at: String,
+    /// Where a new password is set.
+    pub url: String,
+}
+
+impl MailContext for ClientPasswordReset {
+    const TEMPLATE: Template = Template::ClientPasswordReset;
+
+    fn masked(&self) -> Self {
+        Self { password: MASK.into(), ..self.clone() }
+    }
+}
+
+impl std::fmt::Debug for ClientPasswordReset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ClientPasswordReset({}, [redacted])", self.client_id)
+    }
+}
+
+impl ClientPasswordReset {
+    /// An example of everything that can stand in it.
+    pub fn sample() -> Self {
+        Self {
+            product_name: "Keygate".into(),
+            client_id: "partner-1".into(),
+            client_name: "Partner_One".into(),
+            password: "k7m2q9wx4bnc8rtz5hvj3dfsyp".into(),
+            expires_at: "2026-07-15 09:30:00 Asia/Taipei".into(),
+            url: "https://keygate.example/client/v1/password".into(),
+        }
+    }
+}

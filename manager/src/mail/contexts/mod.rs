@@ -1,0 +1,61 @@
+//! What each template is given: one typed context per template, all texts ready to print
+//! (dates as `yyyy-MM-dd`, instants with their zone). Who builds one knows its own business;
+//! this folder knows only what stands in the mail.
+//!
+//! A context that holds a secret says so by [`MailContext::masked`]: the masked copy is what the
+//! mail log keeps.
+
+mod applications;
+mod clients;
+mod keys;
+
+use serde::{Deserialize, Serialize};
+
+pub use applications::{ApplicationResult, ApplicationStep};
+pub use clients::{ClientCreated, ClientPasswordReset};
+pub use keys::{CallableApi, KeyChanged, KeyCredentials, XApiKeyIssued};
+
+use super::render::Template;
+
+/// The context of one template.
+pub trait MailContext: Serialize {
+    /// The template that prints it.
+    const TEMPLATE: Template;
+
+    /// A copy that may be kept in clear: every secret replaced by [`MASK`] or a mask of its own.
+    /// Equal to `self` where nothing is secret.
+    fn masked(&self) -> Self;
+}
+
+/// Stands in the mail log where the mail itself had a secret.
+pub const MASK: &str = "********";
+
+/// Sent by `keygate mail test`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestMail {
+    /// Setting `product_name`.
+    pub product_name: String,
+    /// When, with its zone.
+    pub asked_at: String,
+    /// By whom.
+    pub asked_by: String,
+}
+
+impl MailContext for TestMail {
+    const TEMPLATE: Template = Template::Test;
+
+    fn masked(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl TestMail {
+    /// An example of everything that can stand in it.
+    pub fn sample() -> Self {
+        Self {
+            product_name: "Keygate".into(),
+            asked_at: "2026-07-14 09:30:00 UTC".into(),
+            asked_by: "the command line".into(),
+        }
+    }
+}
