@@ -4,7 +4,7 @@
 use gate::time::UnixMillis;
 use jiff::civil::Date;
 
-use super::actions::ApplicationError;
+use super::error::ApplicationError;
 use super::form::{FieldFault, Form, Terms};
 use super::model::{Application, Effect, LastSignature};
 use super::world;

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::actions::{self, ApplicationError, Detail, View};
+use super::actions;
+use super::error::ApplicationError;
 use super::form::{self, Fields, Form};
 use super::model::{Action, Application, Effect, MAX_COMMENT_CHARS, Refusal, State, Step};
-use super::store::{Filter, Place};
+use super::worklist::{self, Detail, Filter, Place, View};
 use crate::app::App;
 use crate::approvals::FormKind;
 use crate::http::{
@@ -450,7 +451,7 @@ async fn show(
     actor: Actor,
     Path(id): Path<String>,
 ) -> Result<Versioned<DetailView>, Problem> {
-    let Detail { application, history, actions } = actions::detail(&app, &actor, &id).await?;
+    let Detail { application, history, actions } = worklist::detail(&app, &actor, &id).await?;
     let version = application.version;
     let view = DetailView {
         application: application.into(),
@@ -476,7 +477,7 @@ async fn list(
         text => Place::parse(text).ok_or_else(foreign_cursor)?,
     };
     let (view, filter) = conditions(query)?;
-    let found = actions::list(&app, &actor, view, filter, &place, limit + 1).await?;
+    let found = worklist::list(&app, &actor, view, filter, &place, limit + 1).await?;
     let page = Page::new(found, limit, |application| Place::of(application).to_string());
     Ok(Json(page.map(ApplicationView::from)))
 }

@@ -2,18 +2,25 @@
 //! through the levels of approval. The last signature issues the key, or changes or revokes it.
 
 mod actions;
+mod due;
 mod effects;
+mod error;
 mod form;
+mod history;
 mod http;
 mod mails;
 mod model;
 mod number;
+mod row;
 mod store;
 #[cfg(test)]
 mod tests;
+mod turn;
+mod worklist;
 mod world;
 
-pub use actions::{ApplicationError, apply_due, cancel_all_of};
+pub use due::{apply_due, cancel_all_of};
+pub use error::ApplicationError;
 pub use http::routes;
 pub use model::{Action, Application, State};
 pub use store::{count_open_of, lock_all_of, open_of};
@@ -21,7 +28,7 @@ pub use store::{count_open_of, lock_all_of, open_of};
 /// Scheduled changes are made within seconds of 00:00 of their day.
 pub fn start_jobs(jobs: &mut crate::jobs::Jobs) {
     jobs.every("applications.apply_due", std::time::Duration::from_secs(5), |app| async move {
-        actions::apply_due(&app).await?;
+        due::apply_due(&app).await?;
         Ok(())
     });
 }

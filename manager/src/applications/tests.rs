@@ -4,7 +4,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 use sqlx::Row as _;
 
-use super::actions;
+use super::apply_due;
 use crate::config::{Config, CredentialRecipients};
 use crate::testing::{Answer, Caller, World};
 
@@ -684,11 +684,10 @@ async fn a_revocation_of_tomorrow_waits_is_made_once_and_can_be_stopped() {
         assert_eq!(after["effect"]["state"], "stopped");
 
         stage.world.advance_ms(DAY_MS - 1);
-        assert_eq!(actions::apply_due(&stage.world.app).await.expect("a run"), 0);
+        assert_eq!(apply_due(&stage.world.app).await.expect("a run"), 0);
         assert_eq!(state(&ends).await, "active");
         stage.world.advance_ms(1);
-        let (one, two) =
-            tokio::join!(actions::apply_due(&stage.world.app), actions::apply_due(&stage.world.app));
+        let (one, two) = tokio::join!(apply_due(&stage.world.app), apply_due(&stage.world.app));
         assert_eq!(one.expect("a run") + two.expect("a run"), 1, "exactly once");
         assert_eq!(state(&ends).await, "revoked");
         assert_eq!(state(&stays).await, "active");
@@ -711,7 +710,7 @@ async fn a_scheduled_change_of_a_key_that_was_revoked_meanwhile_says_so() {
         stage.act(&stage.ralph, &id, "approve").await.expect(200);
         stage.admin.post(&format!("/api/v1/keys/{key}/revoke"), json!({})).await.expect(200);
         stage.world.advance_ms(DAY_MS);
-        assert_eq!(actions::apply_due(&stage.world.app).await.expect("a run"), 1);
+        assert_eq!(apply_due(&stage.world.app).await.expect("a run"), 1);
         let form = stage.read(&id).await;
         assert_eq!(form["effect"]["state"], "failed");
         assert!(form["effect"]["reason"].as_str().expect("a reason").contains("has been revoked"));

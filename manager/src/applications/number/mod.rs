@@ -1,10 +1,14 @@
 //! Numbers of forms: `KA-20260714-0001`, counted per kind and day of the installation's zone.
 
+mod store;
+
 use std::fmt;
 
 use jiff::civil::Date;
 
 use crate::approvals::FormKind;
+
+pub use store::draw;
 
 /// The number of a form: drawn when it is first submitted, kept for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,84 @@
+//! Why something could not be done with a form.
+
+use thiserror::Error;
+
+use super::form::FieldFault;
+use super::model::{MAX_COMMENT_CHARS, Refusal};
+use crate::approvals::FormKind;
+use crate::db::DbError;
+use crate::keys::{KeyError, TermsError};
+use crate::mail::MailError;
+
+/// Why something could not be done with a form.
+#[derive(Debug, Error)]
+pub enum ApplicationError {
+    /// No such form, or none that the caller may see.
+    #[error("there is no form `{0}` that you may see")]
+    NotFound(String),
+    /// A field is at fault.
+    #[error(transparent)]
+    Field(#[from] FieldFault),
+    /// The action may not be.
+    #[error("{refusal}{}", told(happened))]
+    Refused {
+        /// Why not.
+        refusal: Refusal,
+        /// What last happened to the form, as a sentence.
+        happened: String,
+    },
+    /// The form is not the one that the caller has seen.
+    #[error(
+        "you acted on version {seen} of the form, but it is now version {present}{}: \
+         read it again, then decide",
+        told(happened)
+    )]
+    Changed {
+        /// The version that the caller named.
+        seen: i64,
+        /// The version that there is.
+        present: i64,
+        /// What last happened to the form, as a sentence.
+        happened: String,
+    },
+    /// A reviewer did not say which version was seen.
+    #[error(
+        "a review says which version of the form was seen: repeat it with the header \
+         If-Match and the ETag of the form that you read"
+    )]
+    VersionMissing,
+    /// Nobody has said who signs such forms.
+    #[error(
+        "no approval flow is configured for {kind} forms ({}), so nobody could sign this one: \
+         an administrator configures it with PUT /api/v1/approval-flows/{kind}; the draft is kept",
+        kind.label()
+    )]
+    NoFlow {
+        /// The kind of the form.
+        kind: FormKind,
+    },
+    /// The comment is too long.
+    #[error("`comment` has {chars} characters; at most {MAX_COMMENT_CHARS} are allowed")]
+    CommentTooLong {
+        /// How many were given.
+        chars: usize,
+    },
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// A mail about the form could not be written.
+    #[error(transparent)]
+    Mail(#[from] MailError),
+    /// The key could not be issued, changed or revoked.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+impl From<TermsError> for ApplicationError {
+    fn from(error: TermsError) -> Self {
+        Self::Key(error.into())
+    }
+}
+
+fn told(happened: &str) -> String {
+    if happened.is_empty() { String::new() } else { format!(" ({happened})") }
+}

@@ -1,0 +1,76 @@
+//! What happened to a form: its history for those who read it, and the audit entry.
+
+mod store;
+
+use serde_json::json;
+
+use super::model::{Application, Step};
+use crate::audit;
+use crate::db::{Conn, DbError};
+
+pub use store::{add, forget, has_reviewed, of};
+
+pub(super) fn step_of(
+    application: &Application,
+    actor: &str,
+    action: &str,
+    level: Option<u32>,
+    comment: String,
+) -> Step {
+    Step {
+        version: application.version,
+        at: application.updated_at,
+        actor: actor.to_owned(),
+        action: action.to_owned(),
+        level,
+        comment,
+        state: application.state.name().to_owned(),
+    }
+}
+
+/// The audit entry; the last statement before the commit.
+pub(super) async fn record(conn: &mut Conn, application: &Application, step: &Step) -> Result<(), DbError> {
+    let entry = audit::Entry {
+        actor: audit_actor(&step.actor),
+        action: audit_action(&step.action),
+        subject: format!("application:{}", application.id),
+        detail: json!({
+            "number": application.number.map(|number| number.to_string()),
+            "type": application.form.kind().code(),
+            "client": application.form.client().as_str(),
+            "state": step.state,
+            "level": step.level,
+            "version": application.version,
+        }),
+    };
+    audit::record(conn, entry, step.at).await
+}
+
+/// Who did a step, as the audit trail names it.
+pub(super) fn audit_actor(actor: &str) -> String {
+    match actor {
+        Step::BY_ITSELF => "system".to_owned(),
+        operator => format!("operator:{operator}"),
+    }
+}
+
+/// The name of a step as the audit trail writes it.
+fn audit_action(step: &str) -> &'static str {
+    const NAMES: [&str; 13] = [
+        "applications.save",
+        "applications.edit",
+        "applications.delete",
+        "applications.submit",
+        "applications.resubmit",
+        "applications.approve",
+        "applications.return",
+        "applications.reject",
+        "applications.withdraw",
+        "applications.stop",
+        "applications.apply",
+        "applications.fail",
+        "applications.cancel",
+    ];
+    let named = |name: &&&str| name.strip_prefix("applications.") == Some(step);
+    NAMES.iter().find(named).copied().expect("every step is one of these")
+}

@@ -1,0 +1,82 @@
+//! Table `application_history`.
+
+use gate::time::UnixMillis;
+use sqlx::Row;
+
+use super::super::model::Step;
+use super::super::row::optional_level;
+use crate::db::{Conn, DbError};
+
+/// Adds to what happened to a form.
+pub async fn add(conn: &mut Conn, application_id: &str, step: &Step) -> Result<(), DbError> {
+    sqlx::query(
+        "-- applications.record_step
+         INSERT INTO application_history (application_id, version, at, actor, action, level, comment, state)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(application_id)
+    .bind(step.version)
+    .bind(step.at.0)
+    .bind(&step.actor)
+    .bind(&step.action)
+    .bind(step.level.map(i64::from))
+    .bind(&step.comment)
+    .bind(&step.state)
+    .execute(&mut *conn)
+    .await?;
+    Ok(())
+}
+
+/// What happened to a form, oldest first.
+pub async fn of(conn: &mut Conn, application_id: &str) -> Result<Vec<Step>, DbError> {
+    let rows = sqlx::query(
+        "-- applications.history
+         SELECT version, at, actor, action, level, comment, state
+           FROM application_history
+          WHERE application_id = $1
+          ORDER BY version",
+    )
+    .bind(application_id)
+    .fetch_all(&mut *conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Step {
+                version: row.try_get("version")?,
+                at: UnixMillis(row.try_get("at")?),
+                actor: row.try_get("actor")?,
+                action: row.try_get("action")?,
+                level: optional_level(row, "application_history", application_id)?,
+                comment: row.try_get("comment")?,
+                state: row.try_get("state")?,
+            })
+        })
+        .collect()
+}
+
+/// Whether somebody has signed, returned or refused a form.
+pub async fn has_reviewed(conn: &mut Conn, application_id: &str, operator: &str) -> Result<bool, DbError> {
+    let row = sqlx::query(
+        "-- applications.has_reviewed
+         SELECT version FROM application_history
+          WHERE application_id = $1 AND actor = $2 AND action IN ('approve', 'return', 'reject')
+          LIMIT 1",
+    )
+    .bind(application_id)
+    .bind(operator)
+    .fetch_optional(&mut *conn)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// Forgets what happened to a form that is thrown away.
+pub async fn forget(conn: &mut Conn, application_id: &str) -> Result<(), DbError> {
+    sqlx::query(
+        "-- applications.forget_history
+         DELETE FROM application_history WHERE application_id = $1",
+    )
+    .bind(application_id)
+    .execute(&mut *conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! One action on one form, from the moment it is found allowed to its commit.
+
+use gate::time::UnixMillis;
+
+use super::error::ApplicationError;
+use super::form::FieldFault;
+use super::history::{self, audit_actor, record, step_of};
+use super::model::{Action, Application, Next, Standing, State};
+use super::{effects, mails, store, world};
+use crate::app::App;
+use crate::approvals::{self, Flow, FormKind};
+use crate::db::{Conn, DbError, Write};
+use crate::operators::{Actor, Permission};
+use crate::validity::print_instant;
+
+/// One action on one form, from the moment it is found allowed.
+pub(super) struct Turn {
+    pub before: Application,
+    action: Action,
+    operator: String,
+    flow: Option<Flow>,
+    next: Next,
+    pub now: UnixMillis,
+}
+
+impl Turn {
+    /// Finds the form, keeps others from it until the transaction ends, and asks whether the
+    /// caller may take `action` on the version that was `seen`.
+    pub async fn begin(
+        tx: &mut Write,
+        app: &App,
+        caller: &Actor,
+        id: &str,
+        seen: Option<i64>,
+        action: Action,
+    ) -> Result<Self, ApplicationError> {
+        let missing = || ApplicationError::NotFound(id.to_owned());
+        if !store::lock(tx, id).await? {
+            return Err(missing());
+        }
+        let before = store::find(tx, id).await?.ok_or_else(missing)?;
+        let kind = before.form.kind();
+        let flow = flow_of(tx, kind).await?;
+        let standing = standing(app, caller, &before, flow.as_ref());
+        must_see(tx, caller, &before, standing).await?;
+        // What has ended is told as such; only what goes on is worth reading again.
+        if let Some(seen) = seen.filter(|seen| *seen != before.version && !before.state.is_final()) {
+            let happened = happened(tx, app, &before).await?;
+            return Err(ApplicationError::Changed { seen, present: before.version, happened });
+        }
+        let now = app.now();
+        let levels = flow.as_ref().map_or(1, Flow::count);
+        let next = match before.state.act(action, standing, levels, now) {
+            Ok(next) => next,
+            Err(refusal) => {
+                let happened = happened(tx, app, &before).await?;
+                return Err(ApplicationError::Refused { refusal, happened });
+            }
+        };
+        if flow.is_none() && matches!(next, Next::Stands(State::PendingOrder { .. })) {
+            return Err(ApplicationError::NoFlow { kind });
+        }
+        Ok(Self { before, action, operator: caller.operator.clone(), flow, next, now })
+    }
+
+    /// Keeps `application` where the action leads to, with what it brings about, and commits.
+    pub async fn finish(
+        self,
+        mut tx: Write,
+        app: &App,
+        application: Application,
+        comment: String,
+    ) -> Result<Application, ApplicationError> {
+        let Self { before, action, operator, flow, next, now } = self;
+        let state = match next {
+            Next::Stands(state) => state,
+            Next::Effect(signature) => {
+                let effect =
+                    effects::begin(&mut tx, app, &application, &signature, &audit_actor(&operator)).await?;
+                signature.approved(effect)
+            }
+            Next::Gone => unreachable!("only `delete` takes an action that leaves no form"),
+        };
+        let application = Application { state, version: before.version + 1, updated_at: now, ..application };
+        if !store::update(&mut tx, &application, &before.state).await.map_err(|e| taken(e, &application))? {
+            return Err(overtaken(&mut tx, app, &before).await?);
+        }
+        let step = step_of(&application, &operator, action.name(), signed_level(&before, action), comment);
+        history::add(&mut tx, &application.id, &step).await?;
+        if action != Action::Edit {
+            mails::announce(&mut tx, app, &application, &step, flow.as_ref()).await?;
+        }
+        record(&mut tx, &application, &step).await?;
+        tx.commit().await?;
+        Ok(application)
+    }
+}
+
+pub(super) async fn flow_of(conn: &mut Conn, kind: FormKind) -> Result<Option<Flow>, DbError> {
+    Ok(approvals::find(conn, kind).await?.map(|kept| kept.flow))
+}
+
+pub(super) fn standing(
+    app: &App,
+    caller: &Actor,
+    application: &Application,
+    flow: Option<&Flow>,
+) -> Standing {
+    let signs = |level| {
+        caller.may(Permission::ApplicationsReview)
+            && flow.is_some_and(|flow| flow.may_sign(level, caller.roles.iter().map(String::as_str)))
+    };
+    Standing {
+        applicant: application.applicant == caller.operator,
+        reviewer: match application.state {
+            State::PendingOrder { level, .. } => signs(level),
+            State::Draft
+            | State::Returned { .. }
+            | State::Approved { .. }
+            | State::Rejected { .. }
+            | State::Cancelled { .. } => false,
+        },
+        overseer: caller.may(Permission::KeysWrite),
+        self_approval: app.config.allow_self_approval,
+    }
+}
+
+/// Who may see a form: its applicant, those who may sign it now or have, and who sees all.
+pub(super) async fn must_see(
+    conn: &mut Conn,
+    caller: &Actor,
+    application: &Application,
+    standing: Standing,
+) -> Result<(), ApplicationError> {
+    let sees = standing.applicant
+        || standing.reviewer
+        || caller.may(Permission::ApplicationsRead)
+        || history::has_reviewed(conn, &application.id, &caller.operator).await?;
+    if sees { Ok(()) } else { Err(ApplicationError::NotFound(application.id.clone())) }
+}
+
+/// The refusal of an action on a form that somebody else has moved on meanwhile.
+pub(super) async fn overtaken(
+    conn: &mut Conn,
+    app: &App,
+    before: &Application,
+) -> Result<ApplicationError, ApplicationError> {
+    let present =
+        store::find(conn, &before.id).await?.ok_or_else(|| ApplicationError::NotFound(before.id.clone()))?;
+    let happened = happened(conn, app, &present).await?;
+    Ok(ApplicationError::Changed { seen: before.version, present: present.version, happened })
+}
+
+/// What last happened to a form, as a sentence.
+async fn happened(conn: &mut Conn, app: &App, application: &Application) -> Result<String, DbError> {
+    let history = history::of(conn, &application.id).await?;
+    let Some(step) = history.last() else { return Ok(String::new()) };
+    let actor = world::operator_name(conn, &step.actor).await?;
+    let level = step.level.map(|level| format!(" at level {level}")).unwrap_or_default();
+    let when = print_instant(step.at, &app.config.zone());
+    let now = application.state.label();
+    Ok(format!("{actor}: {}{level} at {when}; the form is now: {now}", step.action))
+}
+
+/// Another form came first: the constraint says so where two were submitted at the same moment.
+fn taken(error: DbError, application: &Application) -> ApplicationError {
+    match application.form.key() {
+        Some(key) if error.violates(store::ONE_OPEN_FORM_PER_KEY) => {
+            FieldFault::KeyHasOpenForm { key: key.clone(), form: "submitted a moment ago".to_owned() }.into()
+        }
+        Some(_) | None => error.into(),
+    }
+}
+
+fn signed_level(before: &Application, action: Action) -> Option<u32> {
+    match (&before.state, action) {
+        (State::PendingOrder { level, .. }, Action::Approve | Action::Return | Action::Reject) => {
+            Some(*level)
+        }
+        (_, _) => None,
+    }
+}
