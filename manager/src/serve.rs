@@ -12,8 +12,10 @@ use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 
 use crate::app::App;
+use crate::db::DbError;
 use crate::http::Json;
 use crate::jobs::Jobs;
+use crate::mail;
 use crate::operators;
 use crate::problem::Problem;
 
@@ -115,11 +117,20 @@ async fn ready(State(app): State<App>) -> Result<Json<serde_json::Value>, Proble
         .retry_after(1)
     };
     app.db.ping().await.map_err(|_| unready())?;
-    Ok(Json(serde_json::json!({ "status": "ready" })))
+    // A manager that cannot mail does everything else: told, but no reason to take calls from it.
+    let mail = mails(&app).await.map_err(|_| unready())?;
+    Ok(Json(serde_json::json!({ "status": "ready", "mail": mail })))
 }
 
 async fn metrics(State(app): State<App>) -> ([(header::HeaderName, &'static str); 1], String) {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render())
+    let mut text = app.metrics.render();
+    // Without the database the counters of this process are all there is to tell.
+    text.push_str(&mails(&app).await.map_or_else(|_| String::new(), |mail| mail.gauges()));
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+async fn mails(app: &App) -> Result<mail::Health, DbError> {
+    mail::health(&mut *app.db.read().await?, app).await
 }
 
 #[cfg(unix)]

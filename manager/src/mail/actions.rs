@@ -6,7 +6,8 @@ use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
 use super::contexts::MailContext;
-use super::model::{About, AfterFailure, CLAIM_MS, MAX_ATTEMPTS, Mail, SendError, after_failure};
+use super::health::without_addresses;
+use super::model::{About, AfterFailure, CLAIM_MS, MAX_ATTEMPTS, Mail, SendError, Via, after_failure};
 use super::render::{Language, Template, render};
 use super::store::{self, Claimed, NewRow};
 use super::transport::{Letter, Transport};
@@ -198,6 +199,11 @@ async fn attempt(
 
     let now = app.now();
     let mut tx = app.db.write("mail.attempted").await?;
+    let error = outcome.as_ref().err().map(|error| without_addresses(&error.to_string()));
+    let via = outcome.as_ref().copied().unwrap_or(Via::Primary);
+    if let Some(address) = transport.address(via) {
+        store::server_fared(&mut tx, &address, error.as_deref(), now).await?;
+    }
     let still_ours = match outcome {
         Ok(via) => {
             did.sent += 1;

@@ -8,6 +8,7 @@
 mod actions;
 pub mod cli;
 pub mod contexts;
+mod health;
 mod http;
 mod model;
 mod render;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 pub use actions::{Delivered, MailError, NewMail, deliver_due, enqueue, resend, withdraw};
 pub use contexts::MailContext;
+pub use health::{Health, Warning, health, warnings};
 pub use http::routes;
 pub use model::{About, Mail, MailState, SendError, Via};
 pub use render::{Language, Rendered, Template, render};

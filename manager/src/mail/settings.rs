@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use lettre::message::Mailbox;
 
+use super::model::Via;
 use crate::config::{Config, ConfigError, MailSecurity, MailTransport, Sensitive};
 
 /// The mail settings, checked as far as they can be without looking at files or servers.
@@ -79,6 +80,21 @@ impl MailSettings {
     }
 }
 
+impl MailSettings {
+    /// The servers (or the folder) in the order in which they are asked, with their addresses: what
+    /// their records in the database are found by.
+    pub fn servers(&self) -> Vec<(Via, String)> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Smtp { from: _, primary, secondary } => {
+                let secondary = secondary.iter().map(|server| (Via::Secondary, server.address()));
+                std::iter::once((Via::Primary, primary.address())).chain(secondary).collect()
+            }
+            Self::File { from: _, folder } => vec![(Via::File, folder.display().to_string())],
+        }
+    }
+}
+
 fn primary(config: &Config) -> Result<SmtpSettings, ConfigError> {
     let host =
         config.smtp_host.clone().ok_or_else(|| wrong("smtp_host", "is needed to send mails by SMTP"))?;
@@ -124,6 +140,11 @@ fn account(username: &Option<String>, password: &Option<Sensitive>) -> Option<Op
 }
 
 impl SmtpSettings {
+    /// `host:port`.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
     fn check(&self, setting: &'static str) -> Result<(), ConfigError> {
         if self.security == MailSecurity::None && !self.is_loopback() {
             return Err(wrong(

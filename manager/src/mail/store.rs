@@ -46,8 +46,9 @@ pub(super) async fn insert(conn: &mut Conn, row: &NewRow<'_>) -> Result<(), DbEr
     sqlx::query(
         "-- mail.enqueue
          INSERT INTO mails (id, template, language, recipient, about_kind, about_id, subject, body_masked,
-                            context_sealed, context_masked, state, next_attempt_at, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'waiting', $11, $12)",
+                            context_sealed, context_masked, state, next_attempt_at, not_before,
+                            created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'waiting', $11, $11, $12)",
     )
     .bind(row.id)
     .bind(row.template.name())
@@ -177,6 +178,30 @@ pub(super) async fn given_up(
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Puts on record how an attempt at a server ended: `error` is null where it accepted the mail.
+pub(super) async fn server_fared(
+    conn: &mut Conn,
+    address: &str,
+    error: Option<&str>,
+    now: UnixMillis,
+) -> Result<(), DbError> {
+    sqlx::query(
+        "-- mail.server_fared
+         INSERT INTO mail_servers (address, last_success_at, last_failure_at, last_error)
+         VALUES ($1, CASE WHEN $2 IS NULL THEN $3 END, CASE WHEN $2 IS NOT NULL THEN $3 END, $2)
+             ON CONFLICT (address) DO UPDATE
+            SET last_success_at = COALESCE(excluded.last_success_at, mail_servers.last_success_at),
+                last_failure_at = COALESCE(excluded.last_failure_at, mail_servers.last_failure_at),
+                last_error      = COALESCE(excluded.last_error, mail_servers.last_error)",
+    )
+    .bind(address)
+    .bind(error)
+    .bind(now.0)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Ends the mails that are not sent yet; a worker that is at one has lost its claim.

@@ -15,7 +15,7 @@ use crate::testing::World;
 
 /// How a server treats the mails that come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
+pub(super) enum Manner {
     Accepts,
     /// 451 to every recipient.
     IsBusy,
@@ -27,14 +27,14 @@ enum Manner {
 
 /// An SMTP server on a free port, and what it was given: the client's lines, mail by mail.
 #[derive(Clone)]
-struct Server {
-    port: u16,
+pub(super) struct Server {
+    pub(super) port: u16,
     mails: Arc<Mutex<Vec<Vec<String>>>>,
     manner: Arc<Mutex<Manner>>,
 }
 
 impl Server {
-    async fn start(manner: Manner) -> Self {
+    pub(super) async fn start(manner: Manner) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let server = Self { port, mails: Arc::default(), manner: Arc::new(Mutex::new(manner)) };
@@ -91,7 +91,7 @@ impl Server {
         }
     }
 
-    fn turns(&self, manner: Manner) {
+    pub(super) fn turns(&self, manner: Manner) {
         *self.manner.lock().expect("a test's lock") = manner;
     }
 
@@ -114,7 +114,7 @@ impl Server {
     }
 }
 
-fn smtp(port: u16) -> Config {
+pub(super) fn smtp(port: u16) -> Config {
     Config {
         mail_transport: crate::config::MailTransport::Smtp,
         mail_from: "Keygate <keygate@example.com>".into(),
@@ -125,11 +125,11 @@ fn smtp(port: u16) -> Config {
     }
 }
 
-fn transport(config: &Config) -> Transport {
+pub(super) fn transport(config: &Config) -> Transport {
     Transport::open(config).expect("valid settings")
 }
 
-async fn write<C: MailContext>(app: &App, context: C, delay_ms: i64) -> String {
+pub(super) async fn write<C: MailContext>(app: &App, context: C, delay_ms: i64) -> String {
     let now = app.now();
     let mail = NewMail {
         recipients: vec!["anna@example.com".into(), "anna@example.com".into()],
@@ -145,7 +145,7 @@ async fn write<C: MailContext>(app: &App, context: C, delay_ms: i64) -> String {
     id.clone()
 }
 
-async fn run(app: &App, transport: &Transport) -> Delivered {
+pub(super) async fn run(app: &App, transport: &Transport) -> Delivered {
     deliver_due(app, transport).await.expect("the database answers")
 }
 

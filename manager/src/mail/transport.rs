@@ -109,6 +109,16 @@ impl Transport {
         }
     }
 
+    /// Where that server (or folder) is, as its record in the database is found by.
+    pub fn address(&self, via: Via) -> Option<String> {
+        match (self, via) {
+            (Self::Smtp { primary, .. }, Via::Primary) => Some(primary.address()),
+            (Self::Smtp { secondary: Some(secondary), .. }, Via::Secondary) => Some(secondary.address()),
+            (Self::File { folder, .. }, _) => Some(folder.display().to_string()),
+            (_, _) => None,
+        }
+    }
+
     /// Its kind.
     pub fn kind(&self) -> MailTransport {
         match self {
@@ -222,6 +232,10 @@ impl SmtpServer {
                 .map(|(username, password)| Credentials::new(username, password.reveal().into())),
             hello: settings.hello_name.map_or_else(ClientId::default, ClientId::Domain),
         })
+    }
+
+    fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
     }
 
     /// One conversation with this server.
