@@ -9,6 +9,7 @@ use gate::wire::directory::{DenialFormat, Unregistered};
 use serde::Deserialize;
 
 use crate::db::DatabaseSettings;
+use crate::mail::Language;
 use crate::telemetry::LogFormat;
 
 /// Version of the file's format.
@@ -45,7 +46,7 @@ macro_rules! values {
     ($kind:ident: $($type:ty),+) => { $(impl Value for $type { const KIND: Kind = Kind::$kind; })+ };
 }
 values!(Text: String, PathBuf, SocketAddr, LogFormat, Unregistered, DenialFormat);
-values!(Text: MailTransport, MailSecurity, CredentialRecipients, LockoutScope, Sensitive);
+values!(Text: MailTransport, MailSecurity, CredentialRecipients, Language, LockoutScope, Sensitive);
 values!(Number: u8, u16, u32, u64);
 values!(Switch: bool);
 impl<T: Value> Value for Option<T> {
@@ -151,6 +152,8 @@ settings! {
     credential_mail_delay_s: u64 = 600;
 
     // Mail.
+    /// Language of mails to those who asked for none: `en`.
+    mail_language: Language = Language::En;
     /// `none` (mails wait, visibly), `file` or `smtp`.
     mail_transport: MailTransport = MailTransport::None;
     /// Sender of every mail.

@@ -13,7 +13,7 @@ use crate::approvals::{Flow, FormKind};
 use crate::config::CredentialRecipients;
 use crate::db::{Conn, DbError};
 use crate::mail::contexts::{ApplicationResult, ApplicationStep};
-use crate::mail::{self, About, Language, MailContext, MailError, NewMail};
+use crate::mail::{self, About, MailContext, MailError, NewMail, Recipient};
 use crate::operators::{self, Operator};
 use crate::validity::{day_of, print_instant};
 
@@ -28,7 +28,7 @@ pub(super) async fn announce(
 ) -> Result<(), MailError> {
     let facts = Facts::gather(conn, app, application, step).await?;
     let applicant = operators::find(conn, &application.applicant).await?;
-    let to_applicant = applicant.as_ref().and_then(address);
+    let to_applicant = applicant.as_ref().and_then(operators::recipient);
     match facts.result(app, application, step) {
         Some(result) => send(conn, app, application, to_applicant.clone(), result).await?,
         None => {
@@ -38,10 +38,10 @@ pub(super) async fn announce(
     }
     if let (&State::PendingOrder { level, .. }, Some(flow)) = (&application.state, flow) {
         let reviewers = reviewers(conn, flow, level).await?;
-        let addresses: Vec<String> = reviewers
+        let addresses: Vec<Recipient> = reviewers
             .values()
             .filter(|reviewer| app.config.allow_self_approval || reviewer.id != application.applicant)
-            .filter_map(address)
+            .filter_map(operators::recipient)
             .collect();
         let told = facts.step(app, application, step, applicant.as_ref(), true);
         send(conn, app, application, addresses, told).await?;
@@ -228,15 +228,11 @@ async fn reviewers(conn: &mut Conn, flow: &Flow, level: u32) -> Result<BTreeMap<
     Ok(found)
 }
 
-fn address(operator: &Operator) -> Option<String> {
-    operator.email.as_ref().map(|email| email.as_str().to_owned())
-}
-
 async fn send<C: MailContext>(
     conn: &mut Conn,
     app: &App,
     application: &Application,
-    recipients: impl IntoIterator<Item = String>,
+    recipients: impl IntoIterator<Item = Recipient>,
     context: C,
 ) -> Result<(), MailError> {
     let now = application.updated_at;
@@ -245,7 +241,6 @@ async fn send<C: MailContext>(
         context,
         not_before: now,
         about: About::new("application", application.id.clone()),
-        language: Language::default(),
     };
     mail::enqueue(conn, app, mail, now).await?;
     Ok(())

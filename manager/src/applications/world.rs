@@ -13,6 +13,7 @@ use crate::clients::ClientError;
 use crate::config::{Config, CredentialRecipients};
 use crate::db::{Conn, DbError};
 use crate::keys::{self, KeyState};
+use crate::mail::Recipient;
 use crate::{catalog, clients, operators};
 
 /// Keeps the form's client from being deleted before the form is there. One that is gone already is
@@ -76,7 +77,7 @@ pub(super) async fn credential_addresses(
     config: &Config,
     client: &ClientId,
     applicant: &str,
-) -> Result<Vec<String>, DbError> {
+) -> Result<Vec<Recipient>, DbError> {
     let mut addresses = Vec::new();
     if client_gets_credentials(config) {
         addresses.extend(client_addresses(conn, client).await?);
@@ -88,14 +89,14 @@ pub(super) async fn credential_addresses(
 }
 
 /// A client's addresses.
-pub(super) async fn client_addresses(conn: &mut Conn, client: &ClientId) -> Result<Vec<String>, DbError> {
+pub(super) async fn client_addresses(conn: &mut Conn, client: &ClientId) -> Result<Vec<Recipient>, DbError> {
     let client = clients::by_id(conn, client.as_str()).await?;
-    Ok(client.into_iter().flat_map(|client| client.emails).map(|email| email.as_str().to_owned()).collect())
+    Ok(client.iter().flat_map(clients::recipients).collect())
 }
 
-async fn operator_address(conn: &mut Conn, id: &str) -> Result<Option<String>, DbError> {
+async fn operator_address(conn: &mut Conn, id: &str) -> Result<Option<Recipient>, DbError> {
     let operator = operators::find(conn, id).await?;
-    Ok(operator.and_then(|operator| operator.email).map(|email| email.as_str().to_owned()))
+    Ok(operator.as_ref().and_then(operators::recipient))
 }
 
 fn client_gets_credentials(config: &Config) -> bool {

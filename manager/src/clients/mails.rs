@@ -6,11 +6,15 @@ use super::model::{Client, ServiceTime};
 use crate::app::App;
 use crate::db::{Conn, DbError};
 use crate::mail::contexts::{ClientCreated, ClientPasswordReset};
-use crate::mail::{self, About, Language, MailContext, MailError, NewMail, Template};
-use crate::operators::Email;
+use crate::mail::{self, About, MailContext, MailError, NewMail, Recipient, Template};
 use crate::password::Password;
 use crate::quotas::Period;
 use crate::validity::print_instant;
+
+/// To whom a client's mails go.
+pub fn recipients(client: &Client) -> Vec<Recipient> {
+    client.emails.iter().map(|email| email.as_str().to_owned().into()).collect()
+}
 
 /// Takes back what is not sent yet of the passwords that were mailed to the client.
 pub(super) async fn withdraw_passwords(
@@ -97,11 +101,10 @@ async fn write<C: MailContext>(
     now: UnixMillis,
 ) -> Result<(), MailError> {
     let mail = NewMail {
-        recipients: client.emails.iter().map(|email: &Email| email.as_str().to_owned()).collect(),
+        recipients: recipients(client),
         context,
         not_before,
         about: About::new("client", client.id.as_str()),
-        language: Language::default(),
     };
     mail::enqueue(conn, app, mail, now).await.map(drop)
 }

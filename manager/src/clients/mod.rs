@@ -22,6 +22,7 @@ mod view;
 pub use actions::{ClientError, NewClient, create, create_in, delete_in, hold, update, update_in};
 pub use form::Fields;
 pub use http::routes;
+pub use mails::recipients;
 pub use model::{Binding, Client, ClientName, Fault};
 pub use password::{NewPassword, PasswordCheck, Verified, check_password, still_right};
 pub use store::{Filter, by_id, groups_of, list};

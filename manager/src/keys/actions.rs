@@ -18,7 +18,7 @@ use super::store;
 use crate::app::App;
 use crate::clients::ClientError;
 use crate::db::{Conn, DbError};
-use crate::mail::MailError;
+use crate::mail::{MailError, Recipient};
 use crate::quotas::{self, Limit};
 use crate::validity::{Validity, ValidityError};
 use crate::{audit, catalog, changes, clients};
@@ -428,10 +428,10 @@ async fn require_apis(conn: &mut Conn, apis: &BTreeSet<ApiUid>) -> Result<(), Ke
     }
 }
 
-async fn addresses_of(conn: &mut Conn, id: &CredentialId) -> Result<Vec<String>, KeyError> {
+async fn addresses_of(conn: &mut Conn, id: &CredentialId) -> Result<Vec<Recipient>, KeyError> {
     let Some(key) = store::by_id(conn, id).await? else { return Ok(Vec::new()) };
     let client = clients::by_id(conn, key.client.as_str()).await?;
-    Ok(client.into_iter().flat_map(|client| client.emails).map(|email| email.as_str().to_owned()).collect())
+    Ok(client.iter().flat_map(clients::recipients).collect())
 }
 
 async fn save_quota(conn: &mut Conn, key: &Key, now: UnixMillis) -> Result<(), DbError> {

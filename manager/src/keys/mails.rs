@@ -11,7 +11,7 @@ use crate::catalog::{self, Api};
 use crate::clients;
 use crate::db::{Conn, DbError};
 use crate::mail::contexts::{CallableApi, KeyChanged, KeyCredentials};
-use crate::mail::{self, About, Language, NewMail, Template};
+use crate::mail::{self, About, NewMail, Recipient, Template};
 use crate::validity::{Validity, print_instant};
 
 /// Stands in a ready call where the gateway's own address belongs.
@@ -28,8 +28,8 @@ pub struct Credentials {
     pub notes: Vec<String>,
     /// Number of the form that led to it.
     pub application: Option<String>,
-    /// Addresses.
-    pub recipients: Vec<String>,
+    /// To whom.
+    pub recipients: Vec<Recipient>,
     /// Not sent before.
     pub not_before: UnixMillis,
 }
@@ -41,8 +41,8 @@ pub struct Changed {
     pub change: &'static str,
     /// Number of the form that led to it.
     pub application: Option<String>,
-    /// Addresses.
-    pub recipients: Vec<String>,
+    /// To whom.
+    pub recipients: Vec<Recipient>,
     /// Not sent before.
     pub not_before: UnixMillis,
 }
@@ -84,7 +84,6 @@ pub async fn mail_credentials(
         context,
         not_before: mail.not_before,
         about: About::new("key", key.id.as_str()),
-        language: Language::default(),
     };
     Ok(mail::enqueue(conn, app, mail, now).await?)
 }
@@ -131,7 +130,6 @@ pub async fn mail_change(
         context,
         not_before: mail.not_before,
         about: About::new("key", key.id.as_str()),
-        language: Language::default(),
     };
     Ok(mail::enqueue(conn, app, mail, now).await?)
 }

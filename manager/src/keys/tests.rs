@@ -324,7 +324,7 @@ async fn mails_about_a_key_say_what_its_holder_needs() {
             headline: "Issued.".into(),
             notes: vec![],
             application: Some("KA-20260115-0001".into()),
-            recipients: vec!["ops@acme.example".into()],
+            recipients: vec!["ops@acme.example".to_owned().into()],
             not_before: now,
         };
         let mut tx = world.app.db.write("test.mail").await.expect("a transaction");
@@ -333,7 +333,7 @@ async fn mails_about_a_key_say_what_its_holder_needs() {
         let told = Changed {
             change: "revoked",
             application: None,
-            recipients: vec!["ops@acme.example".into()],
+            recipients: vec!["ops@acme.example".to_owned().into()],
             not_before: now,
         };
         mail_change(&mut tx, &world.app, &ended, told, now).await.expect("written");

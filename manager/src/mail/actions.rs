@@ -7,9 +7,12 @@ use zeroize::Zeroizing;
 
 use super::contexts::MailContext;
 use super::health::without_addresses;
-use super::model::{About, AfterFailure, CLAIM_MS, MAX_ATTEMPTS, Mail, SendError, Via, after_failure};
-use super::render::{Language, Template, render};
+use super::model::{
+    About, AfterFailure, CLAIM_MS, MAX_ATTEMPTS, Mail, Recipient, SendError, Via, after_failure,
+};
+use super::render::render;
 use super::store::{self, Claimed, NewRow};
+use super::template::Template;
 use super::transport::{Letter, Transport};
 use crate::app::App;
 use crate::audit;
@@ -23,16 +26,14 @@ const MAILS_PER_LANE: usize = 64;
 /// A mail to be written, one row per recipient.
 #[derive(Clone, Debug)]
 pub struct NewMail<C> {
-    /// Addresses. Each gets a mail of its own; a repeated one gets a single mail.
-    pub recipients: Vec<String>,
+    /// Each gets a mail of its own; an address that is named twice gets a single one.
+    pub recipients: Vec<Recipient>,
     /// What is printed; its type names the template.
     pub context: C,
     /// Not sent before.
     pub not_before: UnixMillis,
     /// What it is about, for the log.
     pub about: About,
-    /// In which language.
-    pub language: Language,
 }
 
 /// Why a mail could not be written or sent again.
@@ -90,27 +91,30 @@ pub async fn enqueue<C: MailContext>(
 ) -> Result<Vec<String>, MailError> {
     let unprintable = |reason: String| MailError::Template { template: C::TEMPLATE.name(), reason };
     let json = |context: &C| serde_json::to_string(context).map_err(|error| unprintable(error.to_string()));
-    // The mail itself is printed when it is sent; printing it here too would only find out sooner
-    // what a test has found out already. The log's copy is needed now, while masking is possible.
     let masked = mail.context.masked();
-    let log_copy =
-        render(C::TEMPLATE, mail.language, &masked).map_err(|error| unprintable(error.to_string()))?;
     let context = Zeroizing::new(json(&mail.context)?);
     let context_masked = json(&masked)?;
 
     let mut recipients = mail.recipients;
-    recipients.sort();
-    recipients.dedup();
+    // One who asked for a language before the same one who did not.
+    recipients.sort_by(|a, b| a.address.cmp(&b.address).then(b.language.cmp(&a.language)));
+    recipients.dedup_by(|a, b| a.address == b.address);
     let mut ids = Vec::with_capacity(recipients.len());
     for recipient in &recipients {
+        let language = recipient.language.unwrap_or(app.config.mail_language);
+        // The mail itself is printed when it is sent; printing it here too would only find out
+        // sooner what a test has found out already. The log's copy is needed now, while masking is
+        // possible.
+        let log_copy = render(&app.config, C::TEMPLATE, language, &masked)
+            .map_err(|error| unprintable(error.to_string()))?;
         let id = app.random.id("ml");
         store::insert(
             conn,
             &NewRow {
                 id: &id,
                 template: C::TEMPLATE,
-                language: mail.language,
-                recipient,
+                language,
+                recipient: &recipient.address,
                 about: &mail.about,
                 subject: &log_copy.subject,
                 body_masked: &log_copy.text,
@@ -252,7 +256,7 @@ fn letter_of(app: &App, claimed: &Claimed) -> Result<super::render::Rendered, Se
         .map_err(|error| SendError::Retry(format!("the sealed context does not open: {error}")))?;
     let context: Value = serde_json::from_slice(&context)
         .map_err(|_| SendError::Refused("the context is not the JSON that was sealed".into()))?;
-    render(mail.template, mail.language, &context)
+    render(&app.config, mail.template, mail.language, &context)
         .map_err(|error| SendError::Refused(format!("template {}: {error}", mail.template.name())))
 }
 

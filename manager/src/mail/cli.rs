@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::contexts::TestMail;
 use super::model::About;
-use super::{Language, MailContext as _, NewMail, Transport, enqueue, render, transport::Letter};
+use super::{MailContext as _, NewMail, Transport, enqueue, render, transport::Letter};
 use crate::app::App;
 use crate::validity::print_instant;
 
@@ -35,11 +35,10 @@ pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
             let id = app.random.id("ml");
             if queue {
                 let mail = NewMail {
-                    recipients: vec![to],
+                    recipients: vec![to.into()],
                     context,
                     not_before: now,
                     about: About::new("test", &id),
-                    language: Language::default(),
                 };
                 let mut tx = app.db.write("mail.test").await?;
                 let ids = enqueue(&mut tx, app, mail, now).await?;
@@ -48,7 +47,7 @@ pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
                 return Ok(());
             }
             let transport = Transport::open(&app.config)?;
-            let rendered = render(TestMail::TEMPLATE, Language::default(), &context)?;
+            let rendered = render(&app.config, TestMail::TEMPLATE, app.config.mail_language, &context)?;
             let letter = Letter { id: &id, recipient: &to, rendered: &rendered, written_at: now };
             let via = transport.send(&letter).await?;
             println!("sent: {id} ({})", via.name());

@@ -8,8 +8,8 @@ use utoipa_axum::routes;
 
 use super::actions::{self, MailError};
 use super::model::{About, Mail, MailState, Via};
-use super::render::Template;
 use super::store::{self, Filter};
+use super::template::Template;
 use crate::app::App;
 use crate::http::{
     Actor, Created, Json, Page, Path, Permission, Query, Routes, foreign_cursor, page_cursor, page_limit,

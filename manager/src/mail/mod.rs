@@ -14,6 +14,7 @@ mod model;
 mod render;
 mod settings;
 mod store;
+mod template;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -24,9 +25,10 @@ pub use actions::{Delivered, MailError, NewMail, deliver_due, enqueue, resend, w
 pub use contexts::MailContext;
 pub use health::{Health, Warning, health, warnings};
 pub use http::routes;
-pub use model::{About, Mail, MailState, SendError, Via};
-pub use render::{Language, Rendered, Template, render};
+pub use model::{About, Mail, MailState, Recipient, SendError, Via};
+pub use render::{Rendered, render};
 pub use settings::{MailSettings, SmtpSettings};
+pub use template::{Language, Template};
 pub use transport::Transport;
 
 use crate::app::App;

@@ -3,7 +3,7 @@
 use gate::time::UnixMillis;
 use serde::Serialize;
 
-use super::render::{Language, Template};
+use super::template::{Language, Template};
 use crate::openapi::schema::schema_of;
 
 /// Attempts at one mail before it is given up. With [`retry_after_ms`]: about four hours.
@@ -32,6 +32,21 @@ impl About {
     /// The `id` of that `kind`.
     pub fn new(kind: &str, id: impl Into<String>) -> Self {
         Self { kind: kind.into(), id: id.into() }
+    }
+}
+
+/// To whom a mail goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// One mail address.
+    pub address: String,
+    /// The language they asked for; absent: the setting `mail_language`.
+    pub language: Option<Language>,
+}
+
+impl From<String> for Recipient {
+    fn from(address: String) -> Self {
+        Self { address, language: None }
     }
 }
 
@@ -92,7 +107,6 @@ pub enum MailState {
 }
 
 schema_of! { MailState: one_of(MailState::NAMES) }
-schema_of! { Template as MailTemplate: one_of(Template::ALL.map(Template::name)) }
 
 impl MailState {
     /// Every [`MailState::name`].

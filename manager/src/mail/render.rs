@@ -1,5 +1,5 @@
-//! Templates, compiled in: `templates/mail/<name>.{subject,txt,html}`. The HTML part escapes
-//! what it prints; a name that the context lacks is an error, never an empty place.
+//! Prints mails. The HTML part escapes what it prints; a name that the context lacks is an error,
+//! never an empty place.
 
 use std::sync::LazyLock;
 
@@ -8,92 +8,8 @@ use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
 
-/// Every mail there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Template {
-    /// [`super::contexts::ApplicationStep`].
-    ApplicationStep,
-    /// [`super::contexts::ApplicationResult`].
-    ApplicationResult,
-    /// [`super::contexts::KeyCredentials`].
-    KeyCredentials,
-    /// [`super::contexts::KeyChanged`].
-    KeyChanged,
-    /// [`super::contexts::XApiKeyIssued`].
-    XApiKeyIssued,
-    /// [`super::contexts::ClientCreated`].
-    ClientCreated,
-    /// [`super::contexts::ClientPasswordReset`].
-    ClientPasswordReset,
-    /// [`super::contexts::TestMail`].
-    Test,
-}
-
-impl Template {
-    /// In the order of the enum.
-    pub const ALL: [Self; 8] = [
-        Self::ApplicationStep,
-        Self::ApplicationResult,
-        Self::KeyCredentials,
-        Self::KeyChanged,
-        Self::XApiKeyIssued,
-        Self::ClientCreated,
-        Self::ClientPasswordReset,
-        Self::Test,
-    ];
-
-    /// As it stands in the outbox, the mail log and the names of the files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ApplicationStep => "application_step",
-            Self::ApplicationResult => "application_result",
-            Self::KeyCredentials => "key_credentials",
-            Self::KeyChanged => "key_changed",
-            Self::XApiKeyIssued => "x_api_key_issued",
-            Self::ClientCreated => "client_created",
-            Self::ClientPasswordReset => "client_password_reset",
-            Self::Test => "test",
-        }
-    }
-
-    /// The template of that name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|template| template.name() == name)
-    }
-
-    /// A mail of this template holds a secret: its copy in the log is masked and it cannot be
-    /// sent again from there.
-    pub fn carries_secret(self) -> bool {
-        match self {
-            Self::KeyCredentials | Self::XApiKeyIssued | Self::ClientCreated | Self::ClientPasswordReset => {
-                true
-            }
-            Self::ApplicationStep | Self::ApplicationResult | Self::KeyChanged | Self::Test => false,
-        }
-    }
-}
-
-/// Languages that templates exist in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Language {
-    /// English.
-    #[default]
-    En,
-}
-
-impl Language {
-    /// Tag of the language as in BCP 47.
-    pub fn tag(self) -> &'static str {
-        match self {
-            Self::En => "en",
-        }
-    }
-
-    /// The language of that tag.
-    pub fn parse(tag: &str) -> Option<Self> {
-        (tag == Self::En.tag()).then_some(Self::En)
-    }
-}
+use super::template::{Language, Part, SOURCES, Template};
+use crate::config::Config;
 
 /// A mail ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,36 +24,21 @@ pub struct Rendered {
 
 /// Prints `context` (an object with exactly the fields of the template's context).
 pub fn render(
+    _config: &Config,
     template: Template,
     language: Language,
     context: &impl Serialize,
 ) -> Result<Rendered, minijinja::Error> {
     let context = Value::from(Serde(context));
-    let part = |part: &str| {
+    let part = |part: Part| {
         ENVIRONMENT
-            .get_template(&format!("{}/{}.{part}", language.tag(), template.name()))
+            .get_template(&format!("{}/{}.{}", language.tag(), template.name(), part.extension()))
             .and_then(|compiled| compiled.render(context.clone()))
     };
     // A line break in a subject would begin another header.
-    let subject = part("subject")?.split_whitespace().collect::<Vec<_>>().join(" ");
-    Ok(Rendered { subject, text: part("txt")?, html: part("html")? })
+    let subject = part(Part::Subject)?.split_whitespace().collect::<Vec<_>>().join(" ");
+    Ok(Rendered { subject, text: part(Part::Text)?, html: part(Part::Html)? })
 }
-
-macro_rules! template_files {
-    ($language:literal, $folder:literal: $($name:literal)*) => {
-        [$(
-            (concat!($language, "/", $name, ".subject"), include_str!(concat!($folder, $name, ".subject"))),
-            (concat!($language, "/", $name, ".txt"), include_str!(concat!($folder, $name, ".txt"))),
-            (concat!($language, "/", $name, ".html"), include_str!(concat!($folder, $name, ".html"))),
-        )*]
-    };
-}
-
-/// Name of each part and its source. Another language is another list with its own folder.
-const ENGLISH: [(&str, &str); 3 * Template::ALL.len()] = template_files!("en", "../../templates/mail/":
-    "application_step" "application_result" "key_credentials" "key_changed" "x_api_key_issued" "client_created"
-    "client_password_reset" "test"
-);
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
@@ -148,7 +49,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
         if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
     });
     environment.add_filter("shell_quoted", shell_quoted);
-    for (name, source) in ENGLISH {
+    for (name, source) in SOURCES.iter().copied().flatten() {
         environment.add_template(name, source).expect("a test renders every template");
     }
     environment
@@ -165,14 +66,14 @@ mod tests {
 
     use super::super::contexts::{
         ApplicationResult, ApplicationStep, ClientCreated, ClientPasswordReset, KeyChanged, KeyCredentials,
-        MailContext, TestMail, XApiKeyIssued,
+        KeyExpiring, MailContext, TestMail, XApiKeyIssued,
     };
     use super::*;
 
     /// Renders a sample and compares it with the golden file `tests/mail/<name>.golden`;
     /// `BLESS=1` writes the file anew.
     fn check<C: MailContext>(name: &str, sample: &C) -> Rendered {
-        let mail = render(C::TEMPLATE, Language::En, sample).expect("renders");
+        let mail = render(&Config::default(), C::TEMPLATE, Language::En, sample).expect("renders");
         let printed =
             format!("Subject: {}\n\n=== text ===\n{}\n=== html ===\n{}", mail.subject, mail.text, mail.html);
         let file =
@@ -199,6 +100,7 @@ mod tests {
                 ..KeyChanged::sample()
             },
         );
+        check("key_expiring", &KeyExpiring::sample());
         check("x_api_key_issued", &XApiKeyIssued::sample());
         check("client_created", &ClientCreated::sample());
         check("client_password_reset", &ClientPasswordReset::sample());
@@ -208,7 +110,8 @@ mod tests {
     #[test]
     fn credentials_stand_on_lines_of_their_own_and_never_in_the_masked_copy() {
         let sample = KeyCredentials::sample();
-        let mail = render(Template::KeyCredentials, Language::En, &sample).expect("renders");
+        let mail =
+            render(&Config::default(), Template::KeyCredentials, Language::En, &sample).expect("renders");
         let value_of =
             |label: &str| mail.text.lines().find_map(|line| line.strip_prefix(label)).map(str::to_owned);
         assert_eq!(value_of("API Key: "), Some(sample.api_key.clone()));
@@ -223,11 +126,12 @@ mod tests {
 
     fn assert_no_secret<C: MailContext>(sample: &C, secret: &str) {
         assert!(C::TEMPLATE.carries_secret());
-        let masked = render(C::TEMPLATE, Language::En, &sample.masked()).expect("renders");
+        let masked =
+            render(&Config::default(), C::TEMPLATE, Language::En, &sample.masked()).expect("renders");
         for part in [&masked.subject, &masked.text, &masked.html] {
             assert!(!part.contains(secret), "{} shows its secret", C::TEMPLATE.name());
         }
-        let clear = render(C::TEMPLATE, Language::En, sample).expect("renders");
+        let clear = render(&Config::default(), C::TEMPLATE, Language::En, sample).expect("renders");
         assert!(clear.text.contains(secret) && clear.html.contains(secret));
     }
 
@@ -238,7 +142,8 @@ mod tests {
             comment: Some("<script>alert(1)</script>".into()),
             ..ApplicationStep::sample()
         };
-        let mail = render(Template::ApplicationStep, Language::En, &context).expect("renders");
+        let mail =
+            render(&Config::default(), Template::ApplicationStep, Language::En, &context).expect("renders");
         assert!(!mail.subject.contains(['\r', '\n']));
         assert!(!mail.html.contains("<script>"));
         assert!(mail.text.contains("<script>alert(1)</script>"));
@@ -248,14 +153,6 @@ mod tests {
     #[test]
     fn a_context_without_a_field_is_an_error() {
         let incomplete = serde_json::json!({ "product_name": "Keygate" });
-        assert!(render(Template::Test, Language::En, &incomplete).is_err());
-    }
-
-    #[test]
-    fn names_of_templates_are_read_back() {
-        for template in Template::ALL {
-            assert_eq!(Template::parse(template.name()), Some(template));
-        }
-        assert_eq!(Template::parse("unknown"), None);
+        assert!(render(&Config::default(), Template::TestMail, Language::En, &incomplete).is_err());
     }
 }

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::contexts::{KeyCredentials, MASK, TestMail};
 use super::model::MAX_ATTEMPTS;
-use super::{About, Delivered, Language, MailContext, NewMail, Transport, deliver_due, enqueue};
+use super::{About, Delivered, MailContext, NewMail, Transport, deliver_due, enqueue};
 use crate::app::App;
 use crate::config::Config;
 use crate::testing::World;
@@ -132,11 +132,10 @@ pub(super) fn transport(config: &Config) -> Transport {
 pub(super) async fn write<C: MailContext>(app: &App, context: C, delay_ms: i64) -> String {
     let now = app.now();
     let mail = NewMail {
-        recipients: vec!["anna@example.com".into(), "anna@example.com".into()],
+        recipients: vec!["anna@example.com".to_owned().into(), "anna@example.com".to_owned().into()],
         context,
         not_before: gate::time::UnixMillis(now.0 + delay_ms),
         about: About::new("key", "key_1"),
-        language: Language::En,
     };
     let mut tx = app.db.write("test.write").await.expect("a transaction");
     let ids = enqueue(&mut tx, app, mail, now).await.expect("enqueued");

@@ -10,6 +10,7 @@ mod actor;
 pub mod cli;
 mod error;
 mod http;
+mod mails;
 mod model;
 mod permission;
 mod roles;
@@ -23,6 +24,7 @@ pub use actions::{NewOperator, create, ensure_first, find, id_of, names, with_ro
 pub use actor::{Actor, By, Presented};
 pub use error::OperatorError;
 pub use http::routes;
+pub use mails::recipient;
 pub use model::{Email, Operator, OperatorName, OperatorStatus, RoleName};
 pub use permission::Permission;
 pub use roles::{delete_role, role_names};

@@ -18,7 +18,7 @@ use crate::clients::{self, Client, ClientError};
 use crate::db::{Conn, DbError};
 use crate::http::Actor;
 use crate::mail::contexts::XApiKeyIssued;
-use crate::mail::{self, About, Language, MailError, NewMail, Template};
+use crate::mail::{self, About, MailError, NewMail, Template};
 use crate::validity::Validity;
 use crate::{audit, changes};
 
@@ -287,11 +287,10 @@ async fn mail_to_client(
     let delay_ms =
         i64::try_from(app.config.credential_mail_delay_s.saturating_mul(1_000)).unwrap_or(i64::MAX);
     let mail = NewMail {
-        recipients: client.emails.iter().map(|email| email.as_str().to_owned()).collect(),
+        recipients: clients::recipients(client),
         context,
         not_before: UnixMillis(now.0.saturating_add(delay_ms)),
         about: About::new("x_api_key", key.id.as_str()),
-        language: Language::default(),
     };
     mail::enqueue(conn, app, mail, now).await?;
     Ok(())

@@ -42,14 +42,7 @@ pub struct ApplicationStep {
 impl MailContext for ApplicationStep {
     const TEMPLATE: Template = Template::ApplicationStep;
 
-    fn masked(&self) -> Self {
-        self.clone()
-    }
-}
-
-impl ApplicationStep {
-    /// An example of everything that can stand in it.
-    pub fn sample() -> Self {
+    fn sample() -> Self {
         Self {
             product_name: "Keygate".into(),
             number: "KA-20260714-0001".into(),
@@ -66,6 +59,10 @@ impl ApplicationStep {
             link: Some("https://keygate.example/applications/KA-20260714-0001".into()),
             waiting_for_you: true,
         }
+    }
+
+    fn masked(&self) -> Self {
+        self.clone()
     }
 }
 
@@ -106,14 +103,7 @@ pub struct ApplicationResult {
 impl MailContext for ApplicationResult {
     const TEMPLATE: Template = Template::ApplicationResult;
 
-    fn masked(&self) -> Self {
-        self.clone()
-    }
-}
-
-impl ApplicationResult {
-    /// An example of everything that can stand in it.
-    pub fn sample() -> Self {
+    fn sample() -> Self {
         Self {
             product_name: "Keygate".into(),
             number: "KA-20260714-0001".into(),
@@ -130,5 +120,9 @@ impl ApplicationResult {
             notes: vec!["The key pair is sent to the client's addresses in about 10 minutes.".into()],
             link: Some("https://keygate.example/applications/KA-20260714-0001".into()),
         }
+    }
+
+    fn masked(&self) -> Self {
+        self.clone()
     }
 }

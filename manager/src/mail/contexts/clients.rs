@@ -31,20 +31,7 @@ pub struct ClientCreated {
 impl MailContext for ClientCreated {
     const TEMPLATE: Template = Template::ClientCreated;
 
-    fn masked(&self) -> Self {
-        Self { password: self.password.as_ref().map(|_| MASK.into()), ..self.clone() }
-    }
-}
-
-impl std::fmt::Debug for ClientCreated {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ClientCreated({}, [redacted])", self.client_id)
-    }
-}
-
-impl ClientCreated {
-    /// An example of everything that can stand in it.
-    pub fn sample() -> Self {
+    fn sample() -> Self {
         Self {
             product_name: "Keygate".into(),
             client_id: "partner-1".into(),
@@ -56,6 +43,16 @@ impl ClientCreated {
             tps: "10".into(),
             hosts: vec!["192.0.2.0/24 (office)".into()],
         }
+    }
+
+    fn masked(&self) -> Self {
+        Self { password: self.password.as_ref().map(|_| MASK.into()), ..self.clone() }
+    }
+}
+
+impl std::fmt::Debug for ClientCreated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ClientCreated({}, [redacted])", self.client_id)
     }
 }
 
@@ -79,20 +76,7 @@ pub struct ClientPasswordReset {
 impl MailContext for ClientPasswordReset {
     const TEMPLATE: Template = Template::ClientPasswordReset;
 
-    fn masked(&self) -> Self {
-        Self { password: MASK.into(), ..self.clone() }
-    }
-}
-
-impl std::fmt::Debug for ClientPasswordReset {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ClientPasswordReset({}, [redacted])", self.client_id)
-    }
-}
-
-impl ClientPasswordReset {
-    /// An example of everything that can stand in it.
-    pub fn sample() -> Self {
+    fn sample() -> Self {
         Self {
             product_name: "Keygate".into(),
             client_id: "partner-1".into(),
@@ -101,5 +85,15 @@ impl ClientPasswordReset {
             expires_at: "2026-07-15 09:30:00 Asia/Taipei".into(),
             url: "https://keygate.example/client/v1/password".into(),
         }
+    }
+
+    fn masked(&self) -> Self {
+        Self { password: MASK.into(), ..self.clone() }
+    }
+}
+
+impl std::fmt::Debug for ClientPasswordReset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ClientPasswordReset({}, [redacted])", self.client_id)
     }
 }

@@ -54,20 +54,7 @@ pub struct CallableApi {
 impl MailContext for KeyCredentials {
     const TEMPLATE: Template = Template::KeyCredentials;
 
-    fn masked(&self) -> Self {
-        Self { secret_key: MASK.into(), ..self.clone() }
-    }
-}
-
-impl std::fmt::Debug for KeyCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "KeyCredentials({}, [redacted])", self.api_key)
-    }
-}
-
-impl KeyCredentials {
-    /// An example of everything that can stand in it.
-    pub fn sample() -> Self {
+    fn sample() -> Self {
         Self {
             product_name: "Keygate".into(),
             headline: "Your application was approved and this API key was issued.".into(),
@@ -99,6 +86,16 @@ impl KeyCredentials {
                 },
             ],
         }
+    }
+
+    fn masked(&self) -> Self {
+        Self { secret_key: MASK.into(), ..self.clone() }
+    }
+}
+
+impl std::fmt::Debug for KeyCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeyCredentials({}, [redacted])", self.api_key)
     }
 }
 
@@ -134,14 +131,7 @@ pub struct KeyChanged {
 impl MailContext for KeyChanged {
     const TEMPLATE: Template = Template::KeyChanged;
 
-    fn masked(&self) -> Self {
-        self.clone()
-    }
-}
-
-impl KeyChanged {
-    /// An example of everything that can stand in it.
-    pub fn sample() -> Self {
+    fn sample() -> Self {
         Self {
             product_name: "Keygate".into(),
             change: "changed".into(),
@@ -156,6 +146,63 @@ impl KeyChanged {
             revoked_at: None,
             apis: vec!["orders".into(), "invoices".into()],
         }
+    }
+
+    fn masked(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// A DGRK key ends soon. No secret is repeated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyExpiring {
+    /// Setting `product_name`.
+    pub product_name: String,
+    /// The public half.
+    pub api_key: String,
+    /// Alias of the key.
+    pub key_name: String,
+    /// Client id.
+    pub client_id: String,
+    /// Client name.
+    pub client_name: String,
+    /// Days from today to the last day: 1 = the last day is tomorrow, 0 = it is today.
+    pub days_left: u32,
+    /// Last day.
+    pub expires_on: String,
+    /// Zone of the days.
+    pub time_zone: String,
+    /// Names of the APIs that it calls.
+    pub apis: Vec<String>,
+    /// Where a later expiry date can be applied for.
+    pub link: Option<String>,
+}
+
+impl MailContext for KeyExpiring {
+    const TEMPLATE: Template = Template::KeyExpiring;
+
+    fn sample() -> Self {
+        Self {
+            product_name: "Keygate".into(),
+            api_key: "YjQxNzJlMjFiMzAzM2Q5NWM2ZDYzNTVjYzhmMTRjNGQxMTA3YzllYw==".into(),
+            key_name: "orders key".into(),
+            client_id: "partner-1".into(),
+            client_name: "Partner_One".into(),
+            days_left: 30,
+            expires_on: "2026-12-31".into(),
+            time_zone: "Asia/Taipei".into(),
+            apis: vec!["orders".into(), "invoices".into()],
+            link: Some("https://keygate.example/applications".into()),
+        }
+    }
+
+    fn variants() -> Vec<(&'static str, Self)> {
+        let least = |days_left| Self { days_left, apis: Vec::new(), link: None, ..Self::sample() };
+        vec![("tomorrow", least(1)), ("today", least(0))]
+    }
+
+    fn masked(&self) -> Self {
+        self.clone()
     }
 }
 
@@ -191,20 +238,7 @@ pub struct XApiKeyIssued {
 impl MailContext for XApiKeyIssued {
     const TEMPLATE: Template = Template::XApiKeyIssued;
 
-    fn masked(&self) -> Self {
-        Self { x_api_key: self.mask.clone(), ..self.clone() }
-    }
-}
-
-impl std::fmt::Debug for XApiKeyIssued {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "XApiKeyIssued({}, [redacted])", self.mask)
-    }
-}
-
-impl XApiKeyIssued {
-    /// An example of everything that can stand in it.
-    pub fn sample() -> Self {
+    fn sample() -> Self {
         Self {
             product_name: "Keygate".into(),
             x_api_key: "YjNmNzYzNzEtMTQwNC00OTM5LTliODEtZWY3MjM4NmRkNGJm".into(),
@@ -219,5 +253,15 @@ impl XApiKeyIssued {
             groups: vec!["reporting".into()],
             gateway_url: "https://api.example/<path of an API>".into(),
         }
+    }
+
+    fn masked(&self) -> Self {
+        Self { x_api_key: self.mask.clone(), ..self.clone() }
+    }
+}
+
+impl std::fmt::Debug for XApiKeyIssued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "XApiKeyIssued({}, [redacted])", self.mask)
     }
 }

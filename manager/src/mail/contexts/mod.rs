@@ -13,14 +13,22 @@ use serde::{Deserialize, Serialize};
 
 pub use applications::{ApplicationResult, ApplicationStep};
 pub use clients::{ClientCreated, ClientPasswordReset};
-pub use keys::{CallableApi, KeyChanged, KeyCredentials, XApiKeyIssued};
+pub use keys::{CallableApi, KeyChanged, KeyCredentials, KeyExpiring, XApiKeyIssued};
 
-use super::render::Template;
+use super::template::Template;
 
 /// The context of one template.
-pub trait MailContext: Serialize {
+pub trait MailContext: Serialize + Sized {
     /// The template that prints it.
     const TEMPLATE: Template;
+
+    /// An example of everything that can stand in it.
+    fn sample() -> Self;
+
+    /// Further examples, by name: the least that can stand in it, and whatever is worded otherwise.
+    fn variants() -> Vec<(&'static str, Self)> {
+        Vec::new()
+    }
 
     /// A copy that may be kept in clear: every secret replaced by [`MASK`] or a mask of its own.
     /// Equal to `self` where nothing is secret.
@@ -42,20 +50,17 @@ pub struct TestMail {
 }
 
 impl MailContext for TestMail {
-    const TEMPLATE: Template = Template::Test;
+    const TEMPLATE: Template = Template::TestMail;
 
-    fn masked(&self) -> Self {
-        self.clone()
-    }
-}
-
-impl TestMail {
-    /// An example of everything that can stand in it.
-    pub fn sample() -> Self {
+    fn sample() -> Self {
         Self {
             product_name: "Keygate".into(),
             asked_at: "2026-07-14 09:30:00 UTC".into(),
             asked_by: "the command line".into(),
         }
+    }
+
+    fn masked(&self) -> Self {
+        self.clone()
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::contexts::TestMail;
+use super::super::contexts::{MailContext as _, TestMail};
 use super::super::tests::{Manner, Server, run, smtp, transport, write};
 use super::{Warning, warnings};
 use crate::app::App;

@@ -1,0 +1,154 @@
+//! Every mail there is, and the languages they exist in. The texts are compiled in from
+//! `templates/mail/<language>/<name>.{subject,txt,html}`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::contexts::{self, MailContext};
+use crate::openapi::schema::schema_of;
+
+/// Languages that every template exists in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Language {
+    /// English.
+    #[default]
+    #[serde(rename = "en")]
+    En,
+}
+
+impl Language {
+    /// All of them.
+    pub const ALL: [Self; 1] = [Self::En];
+
+    /// Tag of the language as in BCP 47; also the name of its folder.
+    pub const fn tag(self) -> &'static str {
+        match self {
+            Self::En => "en",
+        }
+    }
+
+    /// The language of that tag.
+    pub fn parse(tag: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|language| language.tag() == tag)
+    }
+}
+
+/// The three texts that a mail is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// One line.
+    Subject,
+    /// Plain text.
+    Text,
+    /// The same as HTML.
+    Html,
+}
+
+impl Part {
+    /// What its file's name ends with.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Subject => "subject",
+            Self::Text => "txt",
+            Self::Html => "html",
+        }
+    }
+}
+
+macro_rules! sources {
+    ($($language:literal)+, $names:tt) => { &[$(sources!(@ $language, $names)),+] };
+    (@ $language:literal, ($($name:literal)+)) => {
+        &[$(
+            (concat!($language, "/", $name, ".subject"),
+             include_str!(concat!("../../templates/mail/", $language, "/", $name, ".subject"))),
+            (concat!($language, "/", $name, ".txt"),
+             include_str!(concat!("../../templates/mail/", $language, "/", $name, ".txt"))),
+            (concat!($language, "/", $name, ".html"),
+             include_str!(concat!("../../templates/mail/", $language, "/", $name, ".html"))),
+        )+]
+    };
+}
+
+/// One line per mail: its name and whether it carries a secret. Its context is the type of the
+/// same name in [`contexts`].
+macro_rules! templates {
+    ($($variant:ident $name:literal $secret:ident;)+) => {
+        /// Every mail there is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Template {
+            $(#[doc = concat!("Prints [`contexts::", stringify!($variant), "`].")] $variant,)+
+        }
+
+        impl Template {
+            /// In the order of the enum.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+
+            /// As it stands in the outbox, the mail log and the names of the files.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// A mail of this template holds a secret: its copy in the log is masked and it cannot
+            /// be sent again from there.
+            pub fn carries_secret(self) -> bool {
+                match self { $(Self::$variant => templates!(@ $secret),)+ }
+            }
+
+            /// Contexts that show what the template can print, by name; the first one, `full`, is
+            /// [`MailContext::sample`].
+            pub fn samples(self) -> Vec<(&'static str, Value)> {
+                match self { $(Self::$variant => as_json::<contexts::$variant>(),)+ }
+            }
+        }
+
+        /// Name (`<language>/<name>.<part>`) and text of every part, language by language.
+        pub(super) const SOURCES: &[&[(&str, &str)]] = sources!("en", ($($name)+));
+    };
+    (@ secret) => { true };
+    (@ open) => { false };
+}
+
+templates! {
+    ApplicationStep "application_step" open;
+    ApplicationResult "application_result" open;
+    KeyCredentials "key_credentials" secret;
+    KeyChanged "key_changed" open;
+    KeyExpiring "key_expiring" open;
+    XApiKeyIssued "x_api_key_issued" secret;
+    ClientCreated "client_created" secret;
+    ClientPasswordReset "client_password_reset" secret;
+    TestMail "test" open;
+}
+
+schema_of! { Template as MailTemplate: one_of(Template::ALL.map(Template::name)) }
+schema_of! { Language as MailLanguage: one_of(Language::ALL.map(Language::tag)) }
+
+impl Template {
+    /// The template of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|template| template.name() == name)
+    }
+}
+
+fn as_json<C: MailContext>() -> Vec<(&'static str, Value)> {
+    let samples = std::iter::once(("full", C::sample())).chain(C::variants());
+    let json = |context| serde_json::to_value(context).expect("fields with names that are texts");
+    samples.map(|(name, context)| (name, json(context))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for template in Template::ALL {
+            assert_eq!(Template::parse(template.name()), Some(template));
+        }
+        assert_eq!(Template::parse("unknown"), None);
+        for language in Language::ALL {
+            assert_eq!(Language::parse(language.tag()), Some(language));
+            assert_eq!(serde_json::json!(language), language.tag());
+        }
+    }
+}
