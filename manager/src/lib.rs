@@ -8,6 +8,7 @@
 
 // What all capabilities stand on.
 pub mod app;
+pub mod bearer;
 pub mod clock;
 pub mod config;
 pub mod db;

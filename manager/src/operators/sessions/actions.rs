@@ -7,6 +7,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::app::App;
 use crate::audit;
+use crate::bearer;
 use crate::db::{Conn, DbError};
 use crate::operators::actions::load;
 use crate::operators::actor::{Actor, By, Presented};
@@ -177,7 +178,7 @@ pub(super) async fn end(
 pub(super) async fn authenticate(app: &App, unverified_token: &str) -> Result<Option<Actor>, OperatorError> {
     let now = app.now();
     let mut conn = app.db.snapshot().await?;
-    let Some(token) = store::by_hash(&mut conn, &tokens::sha256_hex(unverified_token)).await? else {
+    let Some(token) = store::by_hash(&mut conn, &bearer::sha256_hex(unverified_token)).await? else {
         return Ok(None);
     };
     if !token.is_live(now) {

@@ -2,13 +2,14 @@
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::actions;
 use crate::app::App;
+use crate::bearer;
 use crate::http::{Added, Json, NoContent, Page, Path, Permission, Routes};
 use crate::operators::actor::Actor;
 use crate::operators::error::OperatorError;
@@ -31,13 +32,7 @@ pub(in crate::operators) fn routes() -> Routes {
 pub async fn identify(app: &App, headers: &HeaderMap) -> Result<Actor, Problem> {
     const HOW: &str =
         "present `Authorization: Bearer <token>`, from POST /api/v1/session or an API token of yours";
-    let presented = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim());
-    let Some(token) = presented else { return Err(Problem::unauthenticated(HOW)) };
+    let Some(token) = bearer::presented(headers) else { return Err(Problem::unauthenticated(HOW)) };
     actions::authenticate(app, token)
         .await?
         .ok_or_else(|| Problem::unauthenticated(format!("the token is unknown, expired or revoked: {HOW}")))

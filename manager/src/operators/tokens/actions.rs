@@ -2,17 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gate::time::UnixMillis;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::model::{MAX_API_TOKENS, Token, TokenKind};
 use super::store;
 use crate::app::App;
 use crate::audit;
+use crate::bearer;
 use crate::db::{Conn, DbError};
 use crate::operators::actions::load;
 use crate::operators::actor::By;
@@ -145,14 +143,9 @@ pub(in crate::operators) async fn issue(
     conn: &mut Conn,
     token: &Token,
 ) -> Result<IssuedToken, DbError> {
-    let secret = Zeroizing::new(app.random.bytes::<32>());
-    let text = Zeroizing::new(format!("{}_{}", token.kind.prefix(), URL_SAFE_NO_PAD.encode(*secret)));
-    store::insert(conn, token, &sha256_hex(&text)).await?;
+    let text = bearer::draw(&app.random, token.kind.prefix());
+    store::insert(conn, token, &bearer::sha256_hex(&text)).await?;
     Ok(IssuedToken { id: token.id.clone(), text, expires_at: token.expires_at })
-}
-
-pub(in crate::operators) fn sha256_hex(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// When a new token ends: as asked, within what the settings and the token of the one who asks allow.

@@ -10,7 +10,7 @@ pub(super) mod store;
 mod tests;
 
 pub use actions::{IssuedToken, NewToken, issue_api_token};
-pub(super) use actions::{forget_ended, issue, list_of, sha256_hex};
+pub(super) use actions::{forget_ended, issue, list_of};
 pub(super) use http::routes;
 pub use last_use::Uses;
 pub(super) use last_use::remember_use;
