@@ -54,9 +54,6 @@ mod tests {
         let random = Random::seeded(1);
         let (one, other) = (draw(&random, "kx"), draw(&random, "kx"));
         assert!(one.starts_with("kx_") && one.len() == 3 + 43 && one != other, "{} {}", *one, *other);
-        assert_eq!(
-            sha256_hex("abc"),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 }

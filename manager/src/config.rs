@@ -124,12 +124,17 @@ settings! {
     // Operators and clients.
     /// Seconds for which a sign-in lasts.
     session_ttl_s: u64 = 28_800;
+    /// Seconds for which a client's sign-in below `/client/v1` lasts.
+    client_session_ttl_s: u64 = 3_600;
+    /// Each use of a client's session begins its seconds anew, for a day at most; false: they begin at
+    /// the sign-in alone.
+    client_session_sliding: bool = true;
     /// Seconds that an API token lasts at most, and when no end is asked for; 0 = no end.
     api_token_ttl_s: u64 = 31_536_000;
     /// Wrong passwords in a row after which an operator's account is locked; 0 = never. Clients have
     /// `allowed_attempts` each.
     lockout_attempts: u32 = 3;
-    /// What a client's lock after wrong passwords closes: `password` (Basic, setting a new password) or
+    /// What a client's lock after wrong passwords closes: `password` (Basic, sign-in, setting a new password) or
     /// `all` of its credentials.
     lockout_scope: LockoutScope = LockoutScope::Password;
 
@@ -445,6 +450,7 @@ impl Config {
         for (setting, value, low, high) in [
             ("database_connections", u64::from(self.database_connections), 1, 1_000),
             ("session_ttl_s", self.session_ttl_s, 60, 31_536_000),
+            ("client_session_ttl_s", self.client_session_ttl_s, 60, 31_536_000),
             ("api_token_ttl_s", self.api_token_ttl_s, 0, 315_360_000),
             ("max_staleness_s", u64::from(self.max_staleness_s), 1, 86_400),
             ("quota_wait_ms", u64::from(self.quota_wait_ms), 0, 10_000),

@@ -31,6 +31,7 @@ pub mod approvals;
 pub mod audit;
 pub mod catalog;
 pub mod changes;
+pub mod client_portal;
 pub mod clients;
 pub mod definitions;
 pub mod feed;
@@ -57,6 +58,7 @@ fn management() -> Routes {
         .merge(approvals::routes())
         .merge(audit::routes())
         .merge(catalog::routes())
+        .merge(client_portal::routes())
         .merge(clients::routes())
         .merge(clients::scopes::routes())
         .merge(clients::token_settings::routes())
@@ -104,6 +106,7 @@ fn finish(routes: Router<App>, app: App) -> Router {
 pub fn start_jobs(jobs: &mut jobs::Jobs) {
     applications::start_jobs(jobs);
     catalog::start_jobs(jobs);
+    client_portal::start_jobs(jobs);
     clients::start_jobs(jobs);
     mail::start_jobs(jobs);
     operators::start_jobs(jobs);

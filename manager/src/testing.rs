@@ -21,10 +21,12 @@ use tower::ServiceExt as _;
 
 use crate::app::App;
 use crate::audit;
+use crate::clients;
 use crate::clock::{Clock, Random};
-use crate::config::Config;
+use crate::config::{Config, MailTransport};
 use crate::db::{Conn, DatabaseSettings, Db, DbError};
 use crate::feed;
+use crate::mail;
 use crate::operators::{self, By, Email, NewOperator, NewToken, OperatorName, RoleName};
 use crate::password;
 use crate::telemetry::Metrics;
@@ -57,6 +59,8 @@ struct OwnDatabase {
 impl World {
     /// 2026-01-15T00:00:00Z, a Thursday: where every test's clock stands at first.
     pub const START: UnixMillis = UnixMillis(1_768_435_200_000);
+    /// Of every client that a test makes by [`World::client`].
+    pub const CLIENT_PASSWORD: &str = "secret-of-the-client";
     /// Seed of ids, secrets and the key-encryption key.
     pub const SEED: u64 = 7;
 
@@ -137,6 +141,33 @@ impl World {
         self.caller(Some(&token.text), &operator.id)
     }
 
+    /// A new client of this id and name, with the password [`World::CLIENT_PASSWORD`] and the
+    /// address `it@<id>.example`, signed in below `/client/v1`.
+    pub async fn client(&self, id: &str) -> Caller {
+        let password = password::Password::parse(Self::CLIENT_PASSWORD).expect("long enough");
+        let fields = clients::Fields {
+            name: Some(id.into()),
+            display_name: Some(format!("{id} Ltd.")),
+            note: Some("Ann".into()),
+            emails: Some(Some(format!("it@{id}.example"))),
+            ..clients::Fields::default()
+        };
+        let new = clients::NewClient {
+            id: Some(clients::ClientName::parse_id(id).expect("an id")),
+            fields,
+            password: Some(clients::NewPassword::new(&self.app, password).await),
+        };
+        clients::create(&self.app, "test", new).await.expect("a new client");
+        self.client_session(id).await
+    }
+
+    /// Another session of a client that [`World::client`] made.
+    pub async fn client_session(&self, id: &str) -> Caller {
+        let body = serde_json::json!({ "client": id, "password": Self::CLIENT_PASSWORD });
+        let opened = self.anon().post("/client/v1/session", body).await.expect(201);
+        self.caller(opened["token"].as_str(), id)
+    }
+
     /// Somebody without any token.
     pub fn anon(&self) -> Caller {
         self.caller(None, "")
@@ -150,6 +181,30 @@ impl World {
     /// A second process on the same database: it shares nothing else with the first.
     pub async fn another_process(&self) -> Db {
         Db::connect(&self.settings).await.expect("the database")
+    }
+
+    /// Sends the mails that are due, as they would be through a transport.
+    pub async fn mailed(&self) -> Vec<Mailed> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = Config {
+            mail_transport: MailTransport::File,
+            mail_from: "Keygate <keygate@example.com>".into(),
+            mail_file_dir: folder.path().to_path_buf(),
+            ..Config::default()
+        };
+        let transport = mail::Transport::open(&config).expect("valid settings");
+        mail::deliver_due(&self.app, &transport).await.expect("delivered");
+        let read = |entry: std::io::Result<std::fs::DirEntry>| {
+            let bytes = std::fs::read(entry.expect("an entry").path()).expect("a mail");
+            let mail = mail_parser::MessageParser::default().parse(&bytes).expect("a mail").into_owned();
+            let to = mail.to().and_then(|to| to.first()).and_then(|to| to.address());
+            Mailed {
+                to: to.expect("a recipient").to_owned(),
+                subject: mail.subject().expect("a subject").to_owned(),
+                text: mail.body_text(0).expect("a text").into_owned(),
+            }
+        };
+        std::fs::read_dir(folder.path()).expect("a folder").map(read).collect()
     }
 
     /// Moves the clock on.
@@ -201,12 +256,23 @@ async fn on_server(server: &str, sql: String) {
     let _ = conn.close().await;
 }
 
+/// A mail as it was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mailed {
+    /// The first address that it went to.
+    pub to: String,
+    /// What it is about.
+    pub subject: String,
+    /// The part in plain text.
+    pub text: String,
+}
+
 /// Somebody who calls.
 #[derive(Clone)]
 pub struct Caller {
     router: Router,
     token: Option<String>,
-    /// The operator's id, where it is one.
+    /// The operator's or the client's id, where it is one.
     pub id: String,
 }
 

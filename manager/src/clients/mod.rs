@@ -24,7 +24,10 @@ pub use form::Fields;
 pub use http::routes;
 pub use mails::recipients;
 pub use model::{Binding, Client, ClientName, Fault};
-pub use password::{NewPassword, PasswordCheck, Verified, check_password, still_right};
+pub use password::{
+    NewPassword, PasswordCheck, PasswordMark, SignIn, Verified, check_password, sign_in, still_right,
+    with_mark,
+};
 pub use store::{Filter, by_id, groups_of, list};
 pub use view::ClientView;
 

@@ -258,7 +258,7 @@ pub(super) async fn with_password_hash(
     let hash = match purpose {
         Purpose::Calls => Some(own),
         // A reset has ended the client's own.
-        Purpose::Replacement => mailed.or(Some(own)),
+        Purpose::Replacement | Purpose::SignIn => mailed.or(Some(own)),
     };
     let hash = hash.filter(|hash| !hash.is_empty()).map(PasswordHash::from);
     Ok(by_id(conn, id).await?.map(|client| (client, hash)))

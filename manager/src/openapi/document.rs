@@ -53,7 +53,7 @@ pub fn of(routes: &Routes) -> Value {
         "info": {
             "title": "Keygate management API",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Clients, APIs, keys, forms and operators of Keygate. \
+            "description": "Clients, APIs, keys, forms and operators of Keygate, and what clients do themselves. \
                 Refusals are problem documents (RFC 9457) whose `code` programs compare.",
             "license": { "name": env!("CARGO_PKG_LICENSE"), "identifier": env!("CARGO_PKG_LICENSE") },
         },
@@ -78,6 +78,11 @@ pub fn of(routes: &Routes) -> Value {
                     "scheme": "bearer",
                     "description": "The token of a session or an API token. What stands beside an operation \
                         are the permissions of which the operator needs one.",
+                },
+                "client": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The token of a client's session, from `POST /client/v1/session`.",
                 },
             },
         },
@@ -121,7 +126,7 @@ fn complete(operation: &mut Value, path: &str, registered: &Operations, schemas:
     let mut refused = vec!["503"];
     match registered.access {
         Access::Open => {}
-        Access::OwnSession => refused.push("401"),
+        Access::OwnSession | Access::Client => refused.push("401"),
         Access::SignedIn | Access::Permitted(_) | Access::Decided(_) => refused.extend(["401", "403"]),
     }
     if path.contains('{') {
@@ -175,6 +180,7 @@ fn complete(operation: &mut Value, path: &str, registered: &Operations, schemas:
 fn security(access: Access) -> Value {
     match access {
         Access::Open => json!([]),
+        Access::Client => json!([{ "client": [] }]),
         Access::OwnSession | Access::SignedIn | Access::Decided(_) => json!([{ "bearer": [] }]),
         Access::Permitted(permissions) => {
             permissions.iter().map(|permission| json!({ "bearer": [permission.as_str()] })).collect()

@@ -9,14 +9,16 @@ use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::app::App;
 use crate::http::Permission;
-use crate::operators::{self, Actor};
 use crate::problem::Problem;
+use crate::{client_portal, operators};
 
 /// Who may call an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Everybody, without a token.
     Open,
+    /// Clients that have signed in.
+    Client,
     /// Every operator, even one who must set an own password before anything else.
     OwnSession,
     /// Every operator.
@@ -28,14 +30,26 @@ pub enum Access {
 }
 
 impl Access {
-    fn check(self, actor: &Actor) -> Result<(), Problem> {
+    /// Finds out who calls and whether they may, and leaves them where the handler takes them from.
+    async fn admit(self, app: &App, request: &mut Request) -> Result<(), Problem> {
+        match self {
+            Self::Open => return Ok(()),
+            Self::Client => {
+                let caller = client_portal::sessions::identify(app, request.headers()).await?;
+                request.extensions_mut().insert(caller);
+                return Ok(());
+            }
+            Self::OwnSession | Self::SignedIn | Self::Permitted(_) | Self::Decided(_) => {}
+        }
+        let actor = operators::identify(app, request.headers()).await?;
         if self != Self::OwnSession {
             actor.require_own_password()?;
         }
-        match self {
-            Self::Open | Self::OwnSession | Self::SignedIn | Self::Decided(_) => Ok(()),
-            Self::Permitted(permissions) => actor.require_one_of(permissions),
+        if let Self::Permitted(permissions) = self {
+            actor.require_one_of(permissions)?;
         }
+        request.extensions_mut().insert(actor);
+        Ok(())
     }
 }
 
@@ -64,6 +78,13 @@ impl Routes {
     #[must_use]
     pub fn open(self, routes: UtoipaMethodRouter<App>) -> Self {
         self.with(Access::Open, routes)
+    }
+
+    /// Operations for clients that have signed in. The handler takes the client as an argument,
+    /// `caller: SignedIn`.
+    #[must_use]
+    pub fn client(self, routes: UtoipaMethodRouter<App>) -> Self {
+        self.with(Access::Client, routes)
     }
 
     /// Operations for every operator, also one who must set an own password before anything else.
@@ -117,16 +138,12 @@ impl Routes {
 }
 
 /// Finds out who calls and whether they may, before anything else of the call is read. The
-/// handler takes the [`Actor`] as an argument where it matters who it is.
+/// handler takes the [`Actor`](crate::http::Actor) as an argument where it matters who it is.
 async fn admit(
     State((app, access)): State<(App, Access)>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    if access != Access::Open {
-        let actor = operators::identify(&app, request.headers()).await?;
-        access.check(&actor)?;
-        request.extensions_mut().insert(actor);
-    }
+    access.admit(&app, &mut request).await?;
     Ok(next.run(request).await)
 }

@@ -51,11 +51,29 @@ impl Operation {
         self.described.get("x-access").is_some()
     }
 
-    /// None: everybody may. Empty: every operator, or it depends on the object.
-    fn permissions(&self) -> Option<BTreeSet<&'static str>> {
-        let ways = self.described["security"].as_array().expect("security");
-        let named = |way: &'static Value| way["bearer"].as_array().expect("permissions").iter();
-        (!ways.is_empty()).then(|| ways.iter().flat_map(named).filter_map(Value::as_str).collect())
+    fn ways(&self) -> &'static [Value] {
+        self.described["security"].as_array().expect("security")
+    }
+
+    /// Whether it asks who calls.
+    fn is_closed(&self) -> bool {
+        !self.ways().is_empty()
+    }
+
+    /// Whether it is one of the operators', of whom some may call it.
+    fn is_for_operators(&self) -> bool {
+        self.ways().iter().any(|way| way.get("bearer").is_some())
+    }
+
+    /// Whether a client calls it with its session.
+    fn is_for_clients(&self) -> bool {
+        self.ways().iter().any(|way| way.get("client").is_some())
+    }
+
+    /// Of which the operator needs one. Empty: every operator, or it depends on the object.
+    fn permissions(&self) -> BTreeSet<&'static str> {
+        let named = |way: &'static Value| way["bearer"].as_array().into_iter().flatten();
+        self.ways().iter().flat_map(named).filter_map(Value::as_str).collect()
     }
 
     async fn call(&self, caller: &Caller) -> Answer {
@@ -84,14 +102,17 @@ fn operations() -> Vec<Operation> {
 #[test]
 fn every_operation_is_named_summed_up_and_says_who_may() {
     let mut ids = BTreeSet::new();
-    for Operation { id, method, path, described } in operations() {
+    for operation in operations() {
+        let Operation { id, method, path, described } = &operation;
         assert!(ids.insert(id.clone()), "{method} {path}: a second {id}");
         assert!(described["summary"].as_str().is_some_and(|text| text.ends_with(['.', '?'])), "{id}");
-        for permission in described["security"].as_array().expect("security") {
-            for name in permission["bearer"].as_array().expect("permissions") {
-                assert!(name.as_str().is_some_and(|name| Permission::parse(name).is_some()), "{id}");
-            }
+        for name in operation.permissions() {
+            assert!(Permission::parse(name).is_some(), "{id}");
         }
+        // Operators and clients have paths of their own: none is for both.
+        let for_clients = operation.is_for_clients();
+        assert!(!(for_clients && operation.is_for_operators()), "{id}");
+        assert!(!operation.is_closed() || for_clients == path.starts_with("/client/"), "{id}");
     }
     assert!(ids.contains("operators_sign_in") && ids.contains("openapi_show"), "{ids:?}");
 }
@@ -181,10 +202,13 @@ async fn each_role_may_call_what_its_permissions_say_and_nothing_else() {
 async fn calls_what_it_may(world: &World, role: &str, caller: &Caller, has: &BTreeSet<&str>) {
     for (number, operation) in operations().iter().enumerate() {
         let id = &operation.id;
-        let Some(permissions) = operation.permissions() else { continue };
-        if operation.is_decided() {
+        if operation.is_for_clients() {
+            operation.call(caller).await.problem(401, "unauthenticated");
+        }
+        if !operation.is_for_operators() || operation.is_decided() {
             continue;
         }
+        let permissions = operation.permissions();
         if permissions.is_empty() {
             // One of these ends the caller's own token.
             let leaver = world.operator(&format!("leaver_{}_{number}", role.replace(' ', "_")), &[]).await;
@@ -211,14 +235,14 @@ async fn without_a_token_nothing_but_the_open_operations_answers() {
     for world in World::both().await {
         for operation in operations() {
             let answer = operation.call(&world.anon()).await;
-            if operation.permissions().is_some() {
+            if operation.is_closed() {
                 answer.problem(401, "unauthenticated");
             } else {
                 open.insert(operation.id);
             }
         }
     }
-    let names = ["clients_replace_password", "openapi_show", "operators_sign_in"];
+    let names = ["client_portal_sign_in", "clients_replace_password", "openapi_show", "operators_sign_in"];
     assert_eq!(open, BTreeSet::from(names.map(String::from)));
 }
 
@@ -229,19 +253,22 @@ async fn queries_versions_and_bodies_are_read_where_the_document_says_so_and_now
     let world = World::sqlite().await;
     for (number, operation) in operations().iter().enumerate() {
         let Operation { id, method, path, .. } = operation;
-        let admin = world.operator(&format!("root_{number}"), &["admin"]).await;
+        let caller = match operation.is_for_clients() {
+            true => world.client(&format!("client_{number}")).await,
+            false => world.operator(&format!("root_{number}"), &["admin"]).await,
+        };
         let refused = |answer: Answer| {
             let code = answer.body["code"].as_str().unwrap_or_default().to_string();
             (answer.status, code)
         };
-        let queried = admin.raw(method.clone(), &format!("{path}?nonsense=1"), &[], Body::empty()).await;
+        let queried = caller.raw(method.clone(), &format!("{path}?nonsense=1"), &[], Body::empty()).await;
         let expected = (400, "invalid_query".to_string());
         assert_eq!(refused(queried) == expected, operation.takes("query"), "{id}: params(ListQuery)?");
         let versioned = [("if-match", "nonsense"), ("content-type", "application/json")];
-        let versioned = admin.raw(method.clone(), path, &versioned, Body::from("{}")).await;
+        let versioned = caller.raw(method.clone(), path, &versioned, Body::from("{}")).await;
         let expected = (400, "invalid_header".to_string());
         assert_eq!(refused(versioned) == expected, operation.takes("header"), "{id}: params(IfMatch)?");
-        let untyped = admin.raw(method.clone(), path, &[], Body::empty()).await;
+        let untyped = caller.raw(method.clone(), path, &[], Body::empty()).await;
         let expected = (415, "unsupported_media_type".to_string());
         assert_eq!(refused(untyped) == expected, operation.takes_body(), "{id}: request_body?");
     }

@@ -21,7 +21,7 @@ const CAPABILITIES: [&[&str]; 14] = [
     &["applications"],
     &["definitions"],
     &["gateways", "usage"],
-    &["offboarding"],
+    &["offboarding", "client_portal"],
     &["feed"],
 ];
 

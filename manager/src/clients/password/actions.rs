@@ -6,10 +6,10 @@ use gate::wire::changes::Subject;
 use gate::wire::exchange::ClientStatus;
 use serde_json::json;
 
-use super::model::{PasswordHash, Purpose, Verified};
+use super::model::{PasswordHash, PasswordMark, Purpose, Verified};
 use crate::app::App;
 use crate::clients::actions::{ClientError, load, record, require_version};
-use crate::clients::model::{Client, Fault};
+use crate::clients::model::{Client, Fault, PasswordState};
 use crate::clients::{mails, store};
 use crate::db::{Conn, DbError};
 use crate::password::{self, Lane, Password};
@@ -144,6 +144,43 @@ pub async fn check_password(app: &App, id: &str, unverified: &str) -> Result<Pas
     })
 }
 
+/// Result of a sign-in's password check.
+#[derive(Debug)]
+pub enum SignIn {
+    /// It is the client's own.
+    Right {
+        /// As it was.
+        client: Box<Client>,
+        /// Of the password that was right.
+        mark: PasswordMark,
+    },
+    /// It was mailed, and serves only to set a new one.
+    Mailed,
+    /// It is not, or there is no such client, or its password credentials are closed after too
+    /// many wrong ones: the caller is told the same.
+    Wrong,
+}
+
+/// Checks the password of somebody who signs in, counting what is wrong as everywhere.
+pub async fn sign_in(app: &App, id: &str, unverified: &str) -> Result<SignIn, DbError> {
+    Ok(match check(app, id, unverified, Purpose::SignIn).await? {
+        Some((client, hash)) => match client.password {
+            PasswordState::Reset { .. } => SignIn::Mailed,
+            PasswordState::Set | PasswordState::None => {
+                SignIn::Right { mark: hash.mark(), client: Box::new(client) }
+            }
+        },
+        None => SignIn::Wrong,
+    })
+}
+
+/// A client and the mark of its own password; none: it has none in force.
+pub async fn with_mark(conn: &mut Conn, id: &str) -> Result<Option<(Client, Option<PasswordMark>)>, DbError> {
+    // A mailed password, whose end depends on the time, opens nothing.
+    let known = store::with_password_hash(conn, id, Purpose::Calls, UnixMillis(0)).await?;
+    Ok(known.map(|(client, hash)| (client, hash.map(|hash| hash.mark()))))
+}
+
 /// The client whose password was right, unless that has ended since, or the client's password
 /// credentials were closed.
 pub async fn still_right(conn: &mut Conn, verified: &Verified) -> Result<Option<Client>, DbError> {
@@ -167,7 +204,7 @@ async fn check(
     let hash = known.as_ref().and_then(|(_, hash)| hash.as_ref());
     let lane = match purpose {
         Purpose::Calls => Lane::Gateways,
-        Purpose::Replacement => Lane::People,
+        Purpose::Replacement | Purpose::SignIn => Lane::People,
     };
     let right = password::verify(lane, unverified, hash.map(PasswordHash::as_str)).await;
     let Some((client, Some(hash))) = known else { return Ok(None) };

@@ -8,7 +8,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{NewPassword, PasswordCheck, check_password, still_right};
+pub use actions::{NewPassword, PasswordCheck, SignIn, check_password, sign_in, still_right, with_mark};
 pub(super) use http::routes;
 pub(super) use model::Purpose;
-pub use model::{PasswordHash, Verified};
+pub use model::{PasswordHash, PasswordMark, Verified};

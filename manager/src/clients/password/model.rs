@@ -1,5 +1,7 @@
 //! What is kept of a password, and what one is checked for.
 
+use crate::bearer;
+
 /// What is stored of a password. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
@@ -12,6 +14,31 @@ impl PasswordHash {
 }
 
 impl From<String> for PasswordHash {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl PasswordHash {
+    /// By which it is known whether a password is still the one that was checked: what was opened
+    /// with a password that is in force no more is closed.
+    pub fn mark(&self) -> PasswordMark {
+        PasswordMark(bearer::sha256_hex(&self.0))
+    }
+}
+
+/// Tells one password of a client from the next, and nothing else about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PasswordMark(String);
+
+impl PasswordMark {
+    /// As it is stored.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for PasswordMark {
     fn from(text: String) -> Self {
         Self(text)
     }
@@ -31,6 +58,9 @@ pub(in crate::clients) enum Purpose {
     Calls,
     /// To set another one: the client's own, or the one that was mailed.
     Replacement,
+    /// To sign in: the client's own. One that was mailed is looked at too, so that whoever has it
+    /// is told what it serves for, and whoever guesses at it is counted.
+    SignIn,
 }
 
 /// A password that was right for calls when it was checked. Grants are given later: whether it is

@@ -5,8 +5,6 @@ use serde_json::{Value, json};
 use super::actions::count_wrong;
 use super::{NewPassword, PasswordCheck, Purpose, check_password};
 use crate::clients::{self, Fields, NewClient, store};
-use crate::config::{Config, MailTransport};
-use crate::mail::{Transport, deliver_due};
 use crate::password::Password;
 use crate::testing::{Answer, Caller, World};
 
@@ -43,23 +41,7 @@ async fn replaced(world: &World, old: &str, new: &str) -> Answer {
 
 /// Sends what is due, and returns subject and text of each mail.
 async fn mailed(world: &World) -> Vec<(String, String)> {
-    let folder = tempfile::tempdir().expect("a folder");
-    let config = Config {
-        mail_transport: MailTransport::File,
-        mail_from: "Keygate <keygate@example.com>".into(),
-        mail_file_dir: folder.path().to_path_buf(),
-        ..Config::default()
-    };
-    let transport = Transport::open(&config).expect("valid settings");
-    deliver_due(&world.app, &transport).await.expect("delivered");
-    let mut mails = Vec::new();
-    for entry in std::fs::read_dir(folder.path()).expect("a folder") {
-        let bytes = std::fs::read(entry.expect("an entry").path()).expect("a mail");
-        let mail = mail_parser::MessageParser::default().parse(&bytes).expect("a mail").into_owned();
-        let text = mail.body_text(0).expect("a text").into_owned();
-        mails.push((mail.subject().expect("a subject").to_owned(), text));
-    }
-    mails
+    world.mailed().await.into_iter().map(|mail| (mail.subject, mail.text)).collect()
 }
 
 /// What stands after `label` in a mail.

@@ -1,8 +1,8 @@
 //! `/api/v1/session`, `/api/v1/operators/{id}/sessions`, and the [`Actor`] of every call.
 
 use axum::extract::{FromRequestParts, State};
-use axum::http::request::Parts;
 use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
