@@ -2,12 +2,13 @@
 //! state, its history, what the last signature brings about, the mails and the audit entry commit
 //! together or not at all.
 
-use gate::id::CredentialId;
+use gate::id::{ClientId, CredentialId};
 use gate::time::UnixMillis;
 use jiff::civil::Date;
 
+use super::applicant::{Applicant, Caller};
 use super::error::ApplicationError;
-use super::form::{Fields, Form, Moment};
+use super::form::{FieldFault, Fields, Form, Moment};
 use super::history::{self, record, step_of};
 use super::model::{Action, Application, MAX_COMMENT_CHARS, State};
 use super::turn::{Turn, overtaken};
@@ -15,26 +16,26 @@ use super::{number, store, world};
 use crate::app::App;
 use crate::approvals::FormKind;
 use crate::db::Conn;
-use crate::operators::Actor;
 use crate::validity::day_of;
 
 /// Saves a new draft.
 pub async fn save(
     app: &App,
-    caller: &Actor,
+    caller: Caller<'_>,
     kind: FormKind,
     fields: Fields,
 ) -> Result<Application, ApplicationError> {
     let now = app.now();
     let mut tx = app.db.write("applications.save").await?;
-    let form = parsed(&mut tx, kind, fields).await?;
+    let applicant = caller.applicant();
+    let form = parsed(&mut tx, caller, kind, fields).await?;
     world::hold_client(&mut tx, &form).await?;
-    checked(&mut tx, app, &form, &caller.operator, None, Moment::Filing).await?;
+    checked(&mut tx, app, &form, &applicant, None, Moment::Filing).await?;
     let application = Application {
         id: app.random.id("ap"),
         number: None,
         form,
-        applicant: caller.operator.clone(),
+        applicant,
         state: State::Draft,
         version: 1,
         created_at: now,
@@ -42,7 +43,7 @@ pub async fn save(
         updated_at: now,
     };
     store::insert(&mut tx, &application).await?;
-    let step = step_of(&application, &caller.operator, "save", None, String::new());
+    let step = step_of(&application, &application.applicant, "save", None, String::new());
     history::add(&mut tx, &application.id, &step).await?;
     record(&mut tx, &application, &step).await?;
     tx.commit().await?;
@@ -52,14 +53,14 @@ pub async fn save(
 /// Replaces the fields of a draft or of a returned form.
 pub async fn edit(
     app: &App,
-    caller: &Actor,
+    caller: Caller<'_>,
     id: &str,
     seen: Option<i64>,
     fields: Fields,
 ) -> Result<Application, ApplicationError> {
     let mut tx = app.db.write("applications.edit").await?;
     let turn = Turn::begin(&mut tx, app, caller, id, seen, Action::Edit).await?;
-    let form = parsed(&mut tx, turn.before.form.kind(), fields).await?;
+    let form = parsed(&mut tx, caller, turn.before.form.kind(), fields).await?;
     world::hold_client(&mut tx, &form).await?;
     checked(&mut tx, app, &form, &turn.before.applicant, Some(id), Moment::Filing).await?;
     let application = Application { form, ..turn.before.clone() };
@@ -68,7 +69,12 @@ pub async fn edit(
 }
 
 /// Throws a draft away. It never had a number, so that no number is missed.
-pub async fn delete(app: &App, caller: &Actor, id: &str, seen: Option<i64>) -> Result<(), ApplicationError> {
+pub async fn delete(
+    app: &App,
+    caller: Caller<'_>,
+    id: &str,
+    seen: Option<i64>,
+) -> Result<(), ApplicationError> {
     let mut tx = app.db.write("applications.delete").await?;
     let turn = Turn::begin(&mut tx, app, caller, id, seen, Action::Delete).await?;
     if !store::delete_draft(&mut tx, id, turn.before.version).await? {
@@ -76,7 +82,7 @@ pub async fn delete(app: &App, caller: &Actor, id: &str, seen: Option<i64>) -> R
     }
     history::forget(&mut tx, id).await?;
     let gone = Application { updated_at: turn.now, ..turn.before };
-    let step = step_of(&gone, &caller.operator, Action::Delete.name(), None, String::new());
+    let step = step_of(&gone, &gone.applicant, Action::Delete.name(), None, String::new());
     record(&mut tx, &gone, &step).await?;
     tx.commit().await?;
     Ok(())
@@ -86,7 +92,7 @@ pub async fn delete(app: &App, caller: &Actor, id: &str, seen: Option<i64>) -> R
 /// time draws its number.
 pub async fn submit(
     app: &App,
-    caller: &Actor,
+    caller: Caller<'_>,
     id: &str,
     seen: Option<i64>,
     action: Action,
@@ -106,7 +112,7 @@ pub async fn submit(
 /// brings about what the form asks for.
 pub async fn review(
     app: &App,
-    caller: &Actor,
+    caller: Caller<'_>,
     id: &str,
     seen: Option<i64>,
     action: Action,
@@ -128,7 +134,7 @@ pub async fn review(
 /// Takes a form back for good, as long as no reviewer has signed it.
 pub async fn withdraw(
     app: &App,
-    caller: &Actor,
+    caller: Caller<'_>,
     id: &str,
     seen: Option<i64>,
     comment: &str,
@@ -139,7 +145,7 @@ pub async fn withdraw(
 /// Stops an approved change or revocation before it is due.
 pub async fn stop(
     app: &App,
-    caller: &Actor,
+    caller: Caller<'_>,
     id: &str,
     seen: Option<i64>,
     comment: &str,
@@ -150,7 +156,7 @@ pub async fn stop(
 /// An action that changes nothing but the state.
 async fn plain(
     app: &App,
-    caller: &Actor,
+    caller: Caller<'_>,
     id: &str,
     seen: Option<i64>,
     action: Action,
@@ -164,11 +170,31 @@ async fn plain(
     turn.finish(tx, app, application, comment).await
 }
 
-async fn parsed(conn: &mut Conn, kind: FormKind, fields: Fields) -> Result<Form, ApplicationError> {
-    let owner = match fields.key.as_deref().map(str::trim) {
+/// What the caller wrote, as far as it may file that at all. To a client the keys of others are
+/// as unknown as keys that do not exist.
+async fn parsed(
+    conn: &mut Conn,
+    caller: Caller<'_>,
+    kind: FormKind,
+    mut fields: Fields,
+) -> Result<Form, ApplicationError> {
+    let applicant = caller.applicant();
+    if !applicant.files(kind) {
+        return Err(ApplicationError::NotFiledBy { kind, applicant: applicant.kind() });
+    }
+    let mut owner = match fields.key.as_deref().map(str::trim) {
         Some(key) => world::owner_of_key(conn, &CredentialId::from(key)).await?,
         None => None,
     };
+    if let Caller::Client(own) = caller {
+        owner = owner.filter(|owner| owner == own);
+        if kind == FormKind::Apply {
+            let named = fields.client.get_or_insert_with(|| own.0.clone()).trim();
+            if named != own.as_str() && !named.is_empty() {
+                return Err(FieldFault::UnknownClient(ClientId::from(named)).into());
+            }
+        }
+    }
     Ok(Form::parse(kind, fields, owner)?)
 }
 
@@ -177,7 +203,7 @@ pub(super) async fn checked(
     conn: &mut Conn,
     app: &App,
     form: &Form,
-    applicant: &str,
+    applicant: &Applicant,
     id: Option<&str>,
     moment: Moment,
 ) -> Result<(), ApplicationError> {

@@ -103,7 +103,7 @@ async fn apply_one(app: &App, id: &str) -> Result<bool, ApplicationError> {
     if !store::update(&mut tx, &application, &before.state).await? {
         return Ok(false);
     }
-    let step = step_of(&application, Step::BY_ITSELF, action, None, comment);
+    let step = step_of(&application, &Step::BY_ITSELF, action, None, comment);
     history::add(&mut tx, id, &step).await?;
     mails::announce(&mut tx, app, &application, &step, None).await?;
     record(&mut tx, &application, &step).await?;

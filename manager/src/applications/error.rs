@@ -56,6 +56,17 @@ pub enum ApplicationError {
         /// The kind of the form.
         kind: FormKind,
     },
+    /// Such forms are for others.
+    #[error(
+        "`type` is {kind} ({}), which a {applicant} cannot file: {}",
+        kind.label(), filed_instead(applicant)
+    )]
+    NotFiledBy {
+        /// The kind of the form.
+        kind: FormKind,
+        /// The kind of who filed it.
+        applicant: &'static str,
+    },
     /// The comment is too long.
     #[error("`comment` has {chars} characters; at most {MAX_COMMENT_CHARS} are allowed")]
     CommentTooLong {
@@ -76,6 +87,13 @@ pub enum ApplicationError {
 impl From<TermsError> for ApplicationError {
     fn from(error: TermsError) -> Self {
         Self::Key(error.into())
+    }
+}
+
+fn filed_instead(applicant: &str) -> &'static str {
+    match applicant {
+        "client" => "a client applies for, changes and revokes keys of its own (KA, KU, KR)",
+        _ => "ask an operator to file it",
     }
 }
 

@@ -2,23 +2,23 @@
 
 use axum::extract::State as AppState;
 use axum::http::StatusCode;
-use gate::id::ApiUid;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::actions;
+use super::body::{EditedForm, NewForm};
 use super::error::ApplicationError;
-use super::form::{self, Fields, Form};
-use super::model::{Action, Application, Effect, MAX_COMMENT_CHARS, Refusal, State, Step};
-use super::worklist::{self, Detail, Filter, Place, View};
+use super::model::{Action, Application, MAX_COMMENT_CHARS, Refusal, State};
+use super::view::{ApplicationView, DetailView};
+use super::worklist::{self, Filter, Place, View};
 use crate::app::App;
 use crate::approvals::FormKind;
 use crate::http::{
     Actor, Created, IfMatch, Json, NoContent, Page, Path, Permission, Query, Routes, Versioned,
     foreign_cursor, page_cursor, page_limit,
 };
-use crate::openapi::schema::{Day, schema_of};
+use crate::openapi::schema::schema_of;
 use crate::problem::Problem;
 
 /// Characters of a keyword at most: no field that is searched is longer.
@@ -41,155 +41,6 @@ pub fn routes() -> Routes {
         .decided("Its applicant, or with keys.write everybody.", routes!(stop))
 }
 
-/// A form. Instants are UTC ms.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Application)]
-struct ApplicationView {
-    id: String,
-    /// `KA-20260714-0001`; null until first submitted.
-    number: Option<String>,
-    #[schema(value_type = FormKind)]
-    r#type: &'static str,
-    #[schema(value_type = State)]
-    state: &'static str,
-    /// The state in words.
-    status: String,
-    /// The level that waits, returned or rejected; else null.
-    level: Option<u32>,
-    /// Levels as submitted, while it is under review or returned; else null.
-    levels: Option<u32>,
-    /// What became of an approved form; else null.
-    effect: Option<EffectView>,
-    /// Operator.
-    applicant: String,
-    client: String,
-    /// The key to change or revoke, or that was issued; else null.
-    key: Option<String>,
-    name: Option<String>,
-    #[schema(value_type = Day)]
-    effective_date: String,
-    #[schema(value_type = Option<Day>)]
-    expiry_date: Option<String>,
-    /// -1 = unlimited; null on KR.
-    quota: Option<i64>,
-    description: String,
-    #[schema(value_type = Vec<String>)]
-    apis: Vec<ApiUid>,
-    /// KU alone; else null.
-    reset_usage: Option<bool>,
-    created_at: i64,
-    submitted_at: Option<i64>,
-    updated_at: i64,
-    /// For `If-Match`.
-    version: i64,
-}
-
-#[derive(Serialize, ToSchema)]
-#[schema(as = ApplicationEffect)]
-struct EffectView {
-    #[schema(value_type = EffectState)]
-    state: &'static str,
-    /// When it was done, stopped or failed, or is due; UTC ms.
-    at: i64,
-    /// Why it failed; else null.
-    reason: Option<String>,
-}
-
-#[derive(Serialize, ToSchema)]
-#[schema(as = ApplicationDetail)]
-struct DetailView {
-    #[serde(flatten)]
-    application: ApplicationView,
-    /// What happened, oldest first.
-    history: Vec<StepView>,
-    /// What the caller may do now.
-    #[schema(value_type = Vec<Action>)]
-    actions: Vec<&'static str>,
-}
-
-enum EffectState {}
-
-schema_of! { EffectState: one_of(["done", "scheduled", "stopped", "failed"]) }
-
-#[derive(Serialize, ToSchema)]
-#[schema(as = ApplicationStep)]
-struct StepView {
-    version: i64,
-    at: i64,
-    /// Operator, or `keygate`.
-    actor: String,
-    action: String,
-    level: Option<u32>,
-    comment: String,
-    /// The state afterwards.
-    state: String,
-}
-
-impl From<Application> for ApplicationView {
-    fn from(application: Application) -> Self {
-        let Application { id, number, form, applicant, state, version, created_at, submitted_at, updated_at } =
-            application;
-        let (level, levels) = match state {
-            State::PendingOrder { level, levels } | State::Returned { level, levels } => {
-                (Some(level), Some(levels))
-            }
-            State::Rejected { level, .. } => (Some(level), None),
-            State::Draft | State::Approved { .. } | State::Cancelled { .. } => (None, None),
-        };
-        let issued = match &state {
-            State::Approved { effect: Effect::Done { key, .. }, .. } => Some(key.0.clone()),
-            _ => None,
-        };
-        let terms = form.terms();
-        Self {
-            id,
-            number: number.map(|number| number.to_string()),
-            r#type: form.kind().code(),
-            state: state.name(),
-            status: state.label(),
-            level,
-            levels,
-            effect: effect_view(&state),
-            applicant,
-            client: form.client().0.clone(),
-            key: form.key().map(|key| key.0.clone()).or(issued),
-            name: terms.map(|terms| terms.name.clone()),
-            effective_date: form.effective_date().to_string(),
-            expiry_date: terms.map(|terms| terms.expiry_date.to_string()),
-            quota: terms.map(|terms| terms.quota.map_or(-1, i64::from)),
-            description: form.description().to_owned(),
-            apis: terms.map(|terms| terms.apis.iter().cloned().collect()).unwrap_or_default(),
-            reset_usage: match &form {
-                Form::Change { reset_usage, .. } => Some(*reset_usage),
-                Form::Apply { .. } | Form::Revoke { .. } => None,
-            },
-            created_at: created_at.0,
-            submitted_at: submitted_at.map(|at| at.0),
-            updated_at: updated_at.0,
-            version,
-        }
-    }
-}
-
-fn effect_view(state: &State) -> Option<EffectView> {
-    let State::Approved { effect, .. } = state else { return None };
-    Some(match effect {
-        Effect::Done { at, .. } => EffectView { state: "done", at: at.0, reason: None },
-        Effect::Scheduled { due } => EffectView { state: "scheduled", at: due.0, reason: None },
-        Effect::Stopped { at } => EffectView { state: "stopped", at: at.0, reason: None },
-        Effect::Failed { at, reason } => {
-            EffectView { state: "failed", at: at.0, reason: Some(reason.clone()) }
-        }
-    })
-}
-
-impl From<Step> for StepView {
-    fn from(step: Step) -> Self {
-        let Step { version, at, actor, action, level, comment, state } = step;
-        Self { version, at: at.0, actor, action, level, comment, state }
-    }
-}
-
 enum ViewName {}
 enum Keyword {}
 enum CommentText {}
@@ -197,82 +48,6 @@ enum CommentText {}
 schema_of! { ViewName: one_of(["all", "mine", "waiting-for-me", "reviewed"]) }
 schema_of! { Keyword: text(0, MAX_KEYWORD_CHARS) }
 schema_of! { CommentText: text(0, MAX_COMMENT_CHARS) }
-
-/// A new form. What it asks for stands beside its type.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NewForm {
-    #[schema(value_type = FormKind)]
-    r#type: String,
-    /// Of a KA.
-    client: Option<String>,
-    /// Of a KU or KR.
-    key: Option<String>,
-    #[schema(value_type = Option<form::Name>)]
-    name: Option<String>,
-    #[schema(value_type = Option<Day>)]
-    effective_date: Option<String>,
-    #[schema(value_type = Option<Day>)]
-    expiry_date: Option<String>,
-    #[schema(value_type = Option<form::Quota>)]
-    quota: Option<i64>,
-    #[schema(value_type = Option<form::Description>)]
-    description: Option<String>,
-    #[schema(value_type = Option<form::Apis>)]
-    apis: Option<Vec<String>>,
-    /// Of a KU.
-    reset_usage: Option<bool>,
-}
-
-/// All fields of a form in place of those it had; its type stays.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct EditedForm {
-    /// Of a KA.
-    client: Option<String>,
-    /// Of a KU or KR.
-    key: Option<String>,
-    #[schema(value_type = Option<form::Name>)]
-    name: Option<String>,
-    #[schema(value_type = Option<Day>)]
-    effective_date: Option<String>,
-    #[schema(value_type = Option<Day>)]
-    expiry_date: Option<String>,
-    #[schema(value_type = Option<form::Quota>)]
-    quota: Option<i64>,
-    #[schema(value_type = Option<form::Description>)]
-    description: Option<String>,
-    #[schema(value_type = Option<form::Apis>)]
-    apis: Option<Vec<String>>,
-    /// Of a KU.
-    reset_usage: Option<bool>,
-}
-
-impl EditedForm {
-    fn fields(self) -> Fields {
-        let Self { client, key, name, effective_date, expiry_date, quota, description, apis, reset_usage } =
-            self;
-        Fields { client, key, name, effective_date, expiry_date, quota, description, apis, reset_usage }
-    }
-}
-
-impl NewForm {
-    fn fields(self) -> Fields {
-        let Self {
-            r#type: _,
-            client,
-            key,
-            name,
-            effective_date,
-            expiry_date,
-            quota,
-            description,
-            apis,
-            reset_usage,
-        } = self;
-        Fields { client, key, name, effective_date, expiry_date, quota, description, apis, reset_usage }
-    }
-}
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -306,8 +81,8 @@ async fn save(
     actor: Actor,
     Json(body): Json<NewForm>,
 ) -> Result<Created<Versioned<ApplicationView>>, Problem> {
-    let kind = FormKind::parse(&body.r#type).ok_or_else(|| unknown_type(&body.r#type))?;
-    let application = actions::save(&app, &actor, kind, body.fields()).await?;
+    let kind = body.kind()?;
+    let application = actions::save(&app, (&actor).into(), kind, body.fields()).await?;
     let location = format!("/api/v1/applications/{}", application.id);
     Ok(Created(location, Versioned(application.version, application.into())))
 }
@@ -323,7 +98,7 @@ async fn edit(
     IfMatch(seen): IfMatch,
     Json(body): Json<EditedForm>,
 ) -> Result<Versioned<ApplicationView>, Problem> {
-    answer(actions::edit(&app, &actor, &id, seen, body.fields()).await)
+    answer(actions::edit(&app, (&actor).into(), &id, seen, body.fields()).await)
 }
 
 /// Throw a draft away.
@@ -336,7 +111,7 @@ async fn remove(
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
 ) -> Result<NoContent, Problem> {
-    actions::delete(&app, &actor, &id, seen).await?;
+    actions::delete(&app, (&actor).into(), &id, seen).await?;
     Ok(NoContent)
 }
 
@@ -351,7 +126,7 @@ async fn submit(
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
 ) -> Result<Versioned<ApplicationView>, Problem> {
-    answer(actions::submit(&app, &actor, &id, seen, Action::Submit).await)
+    answer(actions::submit(&app, (&actor).into(), &id, seen, Action::Submit).await)
 }
 
 /// Hand a returned form in again.
@@ -365,7 +140,7 @@ async fn resubmit(
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
 ) -> Result<Versioned<ApplicationView>, Problem> {
-    answer(actions::submit(&app, &actor, &id, seen, Action::Resubmit).await)
+    answer(actions::submit(&app, (&actor).into(), &id, seen, Action::Resubmit).await)
 }
 
 /// Sign the level that waits.
@@ -381,7 +156,7 @@ async fn approve(
     IfMatch(seen): IfMatch,
     Json(body): Json<Comment>,
 ) -> Result<Versioned<ApplicationView>, Problem> {
-    answer(actions::review(&app, &actor, &id, seen, Action::Approve, &body.comment).await)
+    answer(actions::review(&app, (&actor).into(), &id, seen, Action::Approve, &body.comment).await)
 }
 
 /// Send a form back to its applicant.
@@ -397,7 +172,7 @@ async fn send_back(
     IfMatch(seen): IfMatch,
     Json(body): Json<Comment>,
 ) -> Result<Versioned<ApplicationView>, Problem> {
-    answer(actions::review(&app, &actor, &id, seen, Action::Return, &body.comment).await)
+    answer(actions::review(&app, (&actor).into(), &id, seen, Action::Return, &body.comment).await)
 }
 
 /// Refuse a form for good.
@@ -413,7 +188,7 @@ async fn reject(
     IfMatch(seen): IfMatch,
     Json(body): Json<Comment>,
 ) -> Result<Versioned<ApplicationView>, Problem> {
-    answer(actions::review(&app, &actor, &id, seen, Action::Reject, &body.comment).await)
+    answer(actions::review(&app, (&actor).into(), &id, seen, Action::Reject, &body.comment).await)
 }
 
 /// Take one's form back for good.
@@ -427,7 +202,7 @@ async fn withdraw(
     IfMatch(seen): IfMatch,
     Json(body): Json<Comment>,
 ) -> Result<Versioned<ApplicationView>, Problem> {
-    answer(actions::withdraw(&app, &actor, &id, seen, &body.comment).await)
+    answer(actions::withdraw(&app, (&actor).into(), &id, seen, &body.comment).await)
 }
 
 /// Stop an approved change or revocation that is not yet due.
@@ -441,7 +216,7 @@ async fn stop(
     IfMatch(seen): IfMatch,
     Json(body): Json<Comment>,
 ) -> Result<Versioned<ApplicationView>, Problem> {
-    answer(actions::stop(&app, &actor, &id, seen, &body.comment).await)
+    answer(actions::stop(&app, (&actor).into(), &id, seen, &body.comment).await)
 }
 
 /// Show a form, its history, and what the caller may do now.
@@ -451,14 +226,8 @@ async fn show(
     actor: Actor,
     Path(id): Path<String>,
 ) -> Result<Versioned<DetailView>, Problem> {
-    let Detail { application, history, actions } = worklist::detail(&app, &actor, &id).await?;
-    let version = application.version;
-    let view = DetailView {
-        application: application.into(),
-        history: history.into_iter().map(StepView::from).collect(),
-        actions: actions.into_iter().map(Action::name).collect(),
-    };
-    Ok(Versioned(version, view))
+    let detail = worklist::detail(&app, (&actor).into(), &id).await?;
+    Ok(Versioned(detail.application.version, detail.into()))
 }
 
 /// List forms, newest first.
@@ -477,7 +246,7 @@ async fn list(
         text => Place::parse(text).ok_or_else(foreign_cursor)?,
     };
     let (view, filter) = conditions(query)?;
-    let found = worklist::list(&app, &actor, view, filter, &place, limit + 1).await?;
+    let found = worklist::list(&app, (&actor).into(), view, filter, &place, limit + 1).await?;
     let page = Page::new(found, limit, |application| Place::of(application).to_string());
     Ok(Json(page.map(ApplicationView::from)))
 }
@@ -517,13 +286,6 @@ fn answer(result: Result<Application, ApplicationError>) -> Result<Versioned<App
     Ok(Versioned(application.version, application.into()))
 }
 
-fn unknown_type(given: &str) -> Problem {
-    Problem::invalid(
-        "type",
-        format!("`type` is `{given}`: it must be KA (apply for a key), KU (change one) or KR (revoke one)"),
-    )
-}
-
 impl From<ApplicationError> for Problem {
     fn from(error: ApplicationError) -> Self {
         let detail = error.to_string();
@@ -552,6 +314,7 @@ impl From<ApplicationError> for Problem {
             )
             .field("If-Match"),
             ApplicationError::NoFlow { .. } => Self::conflict("no_approval_flow", detail),
+            ApplicationError::NotFiledBy { .. } => Self::invalid("type", detail),
             ApplicationError::CommentTooLong { .. } => Self::invalid("comment", detail),
             ApplicationError::Db(error) => error.into(),
             ApplicationError::Mail(error) => error.into(),

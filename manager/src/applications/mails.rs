@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 
+use super::applicant::Applicant;
 use super::form::Form;
 use super::model::{Application, Effect, State, Step};
 use super::world;
@@ -27,12 +28,19 @@ pub(super) async fn announce(
     flow: Option<&Flow>,
 ) -> Result<(), MailError> {
     let facts = Facts::gather(conn, app, application, step).await?;
-    let applicant = operators::find(conn, &application.applicant).await?;
-    let to_applicant = applicant.as_ref().and_then(operators::recipient);
+    let to_applicant = world::applicant_addresses(conn, &application.applicant).await?;
+    // The address of a page for operators is of no use to others.
+    let link = match application.applicant {
+        Applicant::Operator(_) => facts.link.clone(),
+        Applicant::Client(_) | Applicant::Visitor { .. } => None,
+    };
     match facts.result(app, application, step) {
-        Some(result) => send(conn, app, application, to_applicant.clone(), result).await?,
+        Some(result) => {
+            let result = ApplicationResult { link, ..result };
+            send(conn, app, application, to_applicant, result).await?;
+        }
         None => {
-            let told = facts.step(app, application, step, applicant.as_ref(), false);
+            let told = ApplicationStep { link, ..facts.step(app, application, step, false) };
             send(conn, app, application, to_applicant, told).await?;
         }
     }
@@ -40,10 +48,13 @@ pub(super) async fn announce(
         let reviewers = reviewers(conn, flow, level).await?;
         let addresses: Vec<Recipient> = reviewers
             .values()
-            .filter(|reviewer| app.config.allow_self_approval || reviewer.id != application.applicant)
+            .filter(|reviewer| {
+                app.config.allow_self_approval
+                    || Applicant::Operator(reviewer.id.clone()) != application.applicant
+            })
             .filter_map(operators::recipient)
             .collect();
-        let told = facts.step(app, application, step, applicant.as_ref(), true);
+        let told = facts.step(app, application, step, true);
         send(conn, app, application, addresses, told).await?;
     }
     Ok(())
@@ -53,6 +64,7 @@ pub(super) async fn announce(
 struct Facts {
     number: String,
     kind: FormKind,
+    applicant: String,
     by: Option<String>,
     comment: Option<String>,
     client_id: String,
@@ -73,7 +85,8 @@ impl Facts {
         Ok(Self {
             number: application.number.map_or_else(|| "draft".to_owned(), |number| number.to_string()),
             kind: application.form.kind(),
-            by: Some(world::operator_name(conn, &step.actor).await?),
+            applicant: world::applicant_name(conn, &application.applicant).await?,
+            by: Some(world::actor_name(conn, &step.actor).await?),
             comment: Some(step.comment.clone()).filter(|comment| !comment.is_empty()),
             client_id: client.0.clone(),
             client_name: world::client_name(conn, client).await?,
@@ -91,7 +104,6 @@ impl Facts {
         app: &App,
         application: &Application,
         step: &Step,
-        applicant: Option<&Operator>,
         waiting_for_you: bool,
     ) -> ApplicationStep {
         let applied_at = application.submitted_at.unwrap_or(application.created_at);
@@ -104,7 +116,7 @@ impl Facts {
             comment: self.comment.clone(),
             status: application.state.label(),
             applied_on: day_of(applied_at, &app.config.zone()).to_string(),
-            applicant: applicant.map_or_else(|| application.applicant.clone(), |a| a.display_name.clone()),
+            applicant: self.applicant.clone(),
             client_id: self.client_id.clone(),
             client_name: self.client_name.clone(),
             apis: self.apis.clone(),

@@ -2,6 +2,8 @@
 //! through the levels of approval. The last signature issues the key, or changes or revokes it.
 
 mod actions;
+mod applicant;
+mod body;
 mod due;
 mod effects;
 mod error;
@@ -16,14 +18,21 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod view;
 mod worklist;
 mod world;
 
+pub use actions::{delete, edit, save, stop, submit, withdraw};
+pub use applicant::{Applicant, Caller};
+pub use body::{EditedForm, NewForm};
 pub use due::{apply_due, cancel_all_of};
 pub use error::ApplicationError;
+pub use form::{FieldFault, Fields};
 pub use http::routes;
 pub use model::{Action, Application, State};
 pub use store::{count_open_of, lock_all_of, open_of};
+pub use view::{ApplicationView, DetailView};
+pub use worklist::{Detail, Filter, Place, View, detail, list};
 
 /// Scheduled changes are made within seconds of 00:00 of their day.
 pub fn start_jobs(jobs: &mut crate::jobs::Jobs) {

@@ -7,6 +7,7 @@ use gate::id::CredentialId;
 use gate::time::UnixMillis;
 use thiserror::Error;
 
+use super::applicant::Applicant;
 use super::form::Form;
 use super::number::FormNumber;
 use crate::openapi::schema::schema_of;
@@ -23,8 +24,8 @@ pub struct Application {
     pub number: Option<FormNumber>,
     /// What it asks for.
     pub form: Form,
-    /// The operator who filed it.
-    pub applicant: String,
+    /// Who filed it.
+    pub applicant: Applicant,
     /// Where it stands.
     pub state: State,
     /// Goes up with every action: what `If-Match` compares.
@@ -149,7 +150,7 @@ pub struct Step {
     pub version: i64,
     /// When.
     pub at: UnixMillis,
-    /// The operator who did it, or [`Step::BY_ITSELF`].
+    /// Who did it, as an [`Applicant`] is written, or [`Step::BY_ITSELF`].
     pub actor: String,
     /// `save`, the name of an [`Action`], `apply` and `fail` for a scheduled change, or `cancel`:
     /// the client was deleted.

@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::applicant::Applicant;
 use super::form::{Form, Terms};
 use super::model::{Application, Effect, State};
 use super::number::FormNumber;
@@ -108,7 +109,7 @@ pub(super) fn application(row: &AnyRow, apis: BTreeSet<ApiUid>) -> Result<Applic
     Ok(Application {
         number,
         form: form(row, apis, &id)?,
-        applicant: row.try_get("applicant")?,
+        applicant: applicant(row, &id)?,
         state: state(row, &id)?,
         version: row.try_get("version")?,
         created_at: UnixMillis(row.try_get("created_at")?),
@@ -116,6 +117,11 @@ pub(super) fn application(row: &AnyRow, apis: BTreeSet<ApiUid>) -> Result<Applic
         updated_at: UnixMillis(row.try_get("updated_at")?),
         id,
     })
+}
+
+fn applicant(row: &AnyRow, id: &str) -> Result<Applicant, DbError> {
+    let (kind, who): (String, String) = (row.try_get("applicant_kind")?, row.try_get("applicant")?);
+    Applicant::of(&kind, &who).ok_or_else(|| senseless("applicant", id))
 }
 
 fn form(row: &AnyRow, apis: BTreeSet<ApiUid>, id: &str) -> Result<Form, DbError> {

@@ -19,16 +19,17 @@ pub async fn insert(conn: &mut Conn, application: &Application) -> Result<(), Db
     sqlx::query(
         "-- applications.insert
          INSERT INTO applications
-            (id, kind, number, applicant, version, created_at, submitted_at, updated_at,
+            (id, kind, number, applicant_kind, applicant, version, created_at, submitted_at, updated_at,
              client, key_id, name, effective_date, expiry_date, quota, reset_usage, description, search,
              state, level, levels, ended_at, effect, effect_at, effect_key, effect_failure, open_key)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                 $18, $19, $20, $21, $22, $23, $24, $25, $26)",
+                 $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)",
     )
     .bind(&application.id)
     .bind(application.form.kind().code())
     .bind(columns.number)
-    .bind(&application.applicant)
+    .bind(application.applicant.kind())
+    .bind(application.applicant.id())
     .bind(application.version)
     .bind(application.created_at.0)
     .bind(application.submitted_at.map(|at| at.0))

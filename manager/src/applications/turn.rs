@@ -2,6 +2,7 @@
 
 use gate::time::UnixMillis;
 
+use super::applicant::{Applicant, Caller};
 use super::error::ApplicationError;
 use super::form::FieldFault;
 use super::history::{self, audit_actor, record, step_of};
@@ -10,14 +11,14 @@ use super::{effects, mails, store, world};
 use crate::app::App;
 use crate::approvals::{self, Flow, FormKind};
 use crate::db::{Conn, DbError, Write};
-use crate::operators::{Actor, Permission};
+use crate::operators::Permission;
 use crate::validity::print_instant;
 
 /// One action on one form, from the moment it is found allowed.
 pub(super) struct Turn {
     pub before: Application,
     action: Action,
-    operator: String,
+    by: Applicant,
     flow: Option<Flow>,
     next: Next,
     pub now: UnixMillis,
@@ -29,7 +30,7 @@ impl Turn {
     pub async fn begin(
         tx: &mut Write,
         app: &App,
-        caller: &Actor,
+        caller: Caller<'_>,
         id: &str,
         seen: Option<i64>,
         action: Action,
@@ -60,7 +61,7 @@ impl Turn {
         if flow.is_none() && matches!(next, Next::Stands(State::PendingOrder { .. })) {
             return Err(ApplicationError::NoFlow { kind });
         }
-        Ok(Self { before, action, operator: caller.operator.clone(), flow, next, now })
+        Ok(Self { before, action, by: caller.applicant(), flow, next, now })
     }
 
     /// Keeps `application` where the action leads to, with what it brings about, and commits.
@@ -71,12 +72,13 @@ impl Turn {
         application: Application,
         comment: String,
     ) -> Result<Application, ApplicationError> {
-        let Self { before, action, operator, flow, next, now } = self;
+        let Self { before, action, by, flow, next, now } = self;
         let state = match next {
             Next::Stands(state) => state,
             Next::Effect(signature) => {
                 let effect =
-                    effects::begin(&mut tx, app, &application, &signature, &audit_actor(&operator)).await?;
+                    effects::begin(&mut tx, app, &application, &signature, &audit_actor(&by.to_string()))
+                        .await?;
                 signature.approved(effect)
             }
             Next::Gone => unreachable!("only `delete` takes an action that leaves no form"),
@@ -85,7 +87,7 @@ impl Turn {
         if !store::update(&mut tx, &application, &before.state).await.map_err(|e| taken(e, &application))? {
             return Err(overtaken(&mut tx, app, &before).await?);
         }
-        let step = step_of(&application, &operator, action.name(), signed_level(&before, action), comment);
+        let step = step_of(&application, &by, action.name(), signed_level(&before, action), comment);
         history::add(&mut tx, &application.id, &step).await?;
         if action != Action::Edit {
             mails::announce(&mut tx, app, &application, &step, flow.as_ref()).await?;
@@ -102,16 +104,18 @@ pub(super) async fn flow_of(conn: &mut Conn, kind: FormKind) -> Result<Option<Fl
 
 pub(super) fn standing(
     app: &App,
-    caller: &Actor,
+    caller: Caller<'_>,
     application: &Application,
     flow: Option<&Flow>,
 ) -> Standing {
+    let reviewer = caller.operator().filter(|actor| actor.may(Permission::ApplicationsReview));
     let signs = |level| {
-        caller.may(Permission::ApplicationsReview)
-            && flow.is_some_and(|flow| flow.may_sign(level, caller.roles.iter().map(String::as_str)))
+        reviewer
+            .zip(flow)
+            .is_some_and(|(actor, flow)| flow.may_sign(level, actor.roles.iter().map(String::as_str)))
     };
     Standing {
-        applicant: application.applicant == caller.operator,
+        applicant: application.applicant == caller.applicant(),
         reviewer: match application.state {
             State::PendingOrder { level, .. } => signs(level),
             State::Draft
@@ -128,14 +132,14 @@ pub(super) fn standing(
 /// Who may see a form: its applicant, those who may sign it now or have, and who sees all.
 pub(super) async fn must_see(
     conn: &mut Conn,
-    caller: &Actor,
+    caller: Caller<'_>,
     application: &Application,
     standing: Standing,
 ) -> Result<(), ApplicationError> {
     let sees = standing.applicant
         || standing.reviewer
         || caller.may(Permission::ApplicationsRead)
-        || history::has_reviewed(conn, &application.id, &caller.operator).await?;
+        || history::has_reviewed(conn, &application.id, &caller.applicant()).await?;
     if sees { Ok(()) } else { Err(ApplicationError::NotFound(application.id.clone())) }
 }
 
@@ -155,7 +159,7 @@ pub(super) async fn overtaken(
 async fn happened(conn: &mut Conn, app: &App, application: &Application) -> Result<String, DbError> {
     let history = history::of(conn, &application.id).await?;
     let Some(step) = history.last() else { return Ok(String::new()) };
-    let actor = world::operator_name(conn, &step.actor).await?;
+    let actor = world::actor_name(conn, &step.actor).await?;
     let level = step.level.map(|level| format!(" at level {level}")).unwrap_or_default();
     let when = print_instant(step.at, &app.config.zone());
     let now = application.state.label();

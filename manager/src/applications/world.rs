@@ -6,6 +6,7 @@ use gate::id::{ApiUid, ClientId, CredentialId};
 use gate::wire::exchange::ClientStatus;
 use jiff::civil::Date;
 
+use super::applicant::Applicant;
 use super::form::{ClientFacts, Form, KeyFacts, World};
 use super::model::Step;
 use super::store;
@@ -30,7 +31,7 @@ pub(super) async fn around(
     conn: &mut Conn,
     config: &Config,
     form: &Form,
-    applicant: &str,
+    applicant: &Applicant,
     id: Option<&str>,
     today: Date,
 ) -> Result<World, DbError> {
@@ -67,7 +68,7 @@ pub(super) async fn around(
         known_apis,
         client_gets_credentials: client_gets_credentials(config),
         applicant_out_of_reach: applicant_gets_credentials(config)
-            && operator_address(conn, applicant).await?.is_none(),
+            && applicant_addresses(conn, applicant).await?.is_empty(),
     })
 }
 
@@ -76,15 +77,18 @@ pub(super) async fn credential_addresses(
     conn: &mut Conn,
     config: &Config,
     client: &ClientId,
-    applicant: &str,
+    applicant: &Applicant,
 ) -> Result<Vec<Recipient>, DbError> {
     let mut addresses = Vec::new();
     if client_gets_credentials(config) {
         addresses.extend(client_addresses(conn, client).await?);
     }
     if applicant_gets_credentials(config) {
-        addresses.extend(operator_address(conn, applicant).await?);
+        addresses.extend(applicant_addresses(conn, applicant).await?);
     }
+    // A client that applied for itself is told once.
+    let mut told = BTreeSet::new();
+    addresses.retain(|recipient| told.insert(recipient.address.clone()));
     Ok(addresses)
 }
 
@@ -94,9 +98,19 @@ pub(super) async fn client_addresses(conn: &mut Conn, client: &ClientId) -> Resu
     Ok(client.iter().flat_map(clients::recipients).collect())
 }
 
-async fn operator_address(conn: &mut Conn, id: &str) -> Result<Option<Recipient>, DbError> {
-    let operator = operators::find(conn, id).await?;
-    Ok(operator.as_ref().and_then(operators::recipient))
+/// Where mails to the applicant go.
+pub(super) async fn applicant_addresses(
+    conn: &mut Conn,
+    applicant: &Applicant,
+) -> Result<Vec<Recipient>, DbError> {
+    match applicant {
+        Applicant::Operator(id) => {
+            let operator = operators::find(conn, id).await?;
+            Ok(operator.as_ref().and_then(operators::recipient).into_iter().collect())
+        }
+        Applicant::Client(client) => client_addresses(conn, client).await,
+        Applicant::Visitor { email } => Ok(vec![email.as_str().to_owned().into()]),
+    }
 }
 
 fn client_gets_credentials(config: &Config) -> bool {
@@ -138,9 +152,24 @@ pub(super) async fn api_names(conn: &mut Conn, uids: &BTreeSet<ApiUid>) -> Resul
 }
 
 /// What whoever did something is called.
-pub(super) async fn operator_name(conn: &mut Conn, id: &str) -> Result<String, DbError> {
-    if id == Step::BY_ITSELF {
+pub(super) async fn actor_name(conn: &mut Conn, actor: &str) -> Result<String, DbError> {
+    if actor == Step::BY_ITSELF {
         return Ok("Keygate".to_owned());
     }
-    Ok(operators::find(conn, id).await?.map_or_else(|| id.to_owned(), |operator| operator.display_name))
+    match Applicant::parse(actor) {
+        Some(who) => applicant_name(conn, &who).await,
+        None => Ok(actor.to_owned()),
+    }
+}
+
+/// What the applicant is called; one that is gone by its id.
+pub(super) async fn applicant_name(conn: &mut Conn, applicant: &Applicant) -> Result<String, DbError> {
+    match applicant {
+        Applicant::Operator(id) => {
+            let operator = operators::find(conn, id).await?;
+            Ok(operator.map_or_else(|| id.clone(), |operator| operator.display_name))
+        }
+        Applicant::Client(client) => client_name(conn, client).await,
+        Applicant::Visitor { email } => Ok(email.as_str().to_owned()),
+    }
 }

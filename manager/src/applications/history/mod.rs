@@ -4,6 +4,7 @@ mod store;
 
 use serde_json::json;
 
+use super::applicant::Applicant;
 use super::model::{Application, Step};
 use crate::audit;
 use crate::db::{Conn, DbError};
@@ -12,7 +13,7 @@ pub use store::{add, forget, has_reviewed, of};
 
 pub(super) fn step_of(
     application: &Application,
-    actor: &str,
+    actor: &impl std::fmt::Display,
     action: &str,
     level: Option<u32>,
     comment: String,
@@ -20,7 +21,7 @@ pub(super) fn step_of(
     Step {
         version: application.version,
         at: application.updated_at,
-        actor: actor.to_owned(),
+        actor: actor.to_string(),
         action: action.to_owned(),
         level,
         comment,
@@ -50,7 +51,10 @@ pub(super) async fn record(conn: &mut Conn, application: &Application, step: &St
 pub(super) fn audit_actor(actor: &str) -> String {
     match actor {
         Step::BY_ITSELF => "system".to_owned(),
-        operator => format!("operator:{operator}"),
+        who => match Applicant::parse(who) {
+            Some(who) => format!("{}:{}", who.kind(), who.id()),
+            None => who.to_owned(),
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 use gate::time::UnixMillis;
 use sqlx::Row;
 
+use super::super::applicant::Applicant;
 use super::super::model::Step;
 use super::super::row::optional_level;
 use crate::db::{Conn, DbError};
@@ -55,7 +56,7 @@ pub async fn of(conn: &mut Conn, application_id: &str) -> Result<Vec<Step>, DbEr
 }
 
 /// Whether somebody has signed, returned or refused a form.
-pub async fn has_reviewed(conn: &mut Conn, application_id: &str, operator: &str) -> Result<bool, DbError> {
+pub async fn has_reviewed(conn: &mut Conn, application_id: &str, who: &Applicant) -> Result<bool, DbError> {
     let row = sqlx::query(
         "-- applications.has_reviewed
          SELECT version FROM application_history
@@ -63,7 +64,7 @@ pub async fn has_reviewed(conn: &mut Conn, application_id: &str, operator: &str)
           LIMIT 1",
     )
     .bind(application_id)
-    .bind(operator)
+    .bind(who.to_string())
     .fetch_optional(&mut *conn)
     .await?;
     Ok(row.is_some())

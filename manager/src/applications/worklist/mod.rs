@@ -2,6 +2,7 @@
 
 mod store;
 
+use super::applicant::Caller;
 use super::error::ApplicationError;
 use super::history;
 use super::model::{Action, Application, Step};
@@ -9,7 +10,7 @@ use super::turn::{flow_of, must_see, standing};
 use crate::app::App;
 use crate::approvals::{self, FormKind};
 use crate::db::{Conn, DbError};
-use crate::operators::{Actor, Permission};
+use crate::operators::Permission;
 
 use store::Scope;
 pub use store::{Filter, Place};
@@ -40,7 +41,7 @@ pub enum View {
 }
 
 /// The form of that id with its history, if the caller may see it.
-pub async fn detail(app: &App, caller: &Actor, id: &str) -> Result<Detail, ApplicationError> {
+pub async fn detail(app: &App, caller: Caller<'_>, id: &str) -> Result<Detail, ApplicationError> {
     let mut read = app.db.snapshot().await?;
     let application =
         super::store::find(&mut read, id).await?.ok_or_else(|| ApplicationError::NotFound(id.to_owned()))?;
@@ -55,7 +56,7 @@ pub async fn detail(app: &App, caller: &Actor, id: &str) -> Result<Detail, Appli
 /// Up to `limit` forms that the caller may see and wants to, the newest first.
 pub async fn list(
     app: &App,
-    caller: &Actor,
+    caller: Caller<'_>,
     view: View,
     filter: Filter,
     place: &Place,
@@ -63,28 +64,28 @@ pub async fn list(
 ) -> Result<Vec<Application>, ApplicationError> {
     let mut read = app.db.snapshot().await?;
     let signable = signable(&mut read, caller).await?;
-    let operator = caller.operator.clone();
+    let who = caller.applicant();
     let scope = match view {
         View::Everything if caller.may(Permission::ApplicationsRead) => Scope::All,
-        View::Everything => Scope::Visible { operator, signable },
-        View::Mine => Scope::Mine { operator },
-        View::WaitingForMe => Scope::WaitingFor { operator, signable, own: app.config.allow_self_approval },
-        View::Reviewed => Scope::ReviewedBy { operator },
+        View::Everything => Scope::Visible { who, signable },
+        View::Mine => Scope::Mine { who },
+        View::WaitingForMe => Scope::WaitingFor { who, signable, own: app.config.allow_self_approval },
+        View::Reviewed => Scope::ReviewedBy { who },
     };
     Ok(store::list(&mut read, &Filter { scope, ..filter }, place, limit).await?)
 }
 
 /// `,KA:1,KU:2,`: what the caller signs now, as [`store::Scope`] wants it.
-async fn signable(conn: &mut Conn, caller: &Actor) -> Result<String, DbError> {
+async fn signable(conn: &mut Conn, caller: Caller<'_>) -> Result<String, DbError> {
     let mut signable = String::from(",");
-    if !caller.may(Permission::ApplicationsReview) {
+    let Some(actor) = caller.operator().filter(|actor| actor.may(Permission::ApplicationsReview)) else {
         return Ok(signable);
-    }
+    };
     for kind in FormKind::ALL {
         let Some(flow) = flow_of(conn, kind).await? else { continue };
         // Levels beyond the flow's last are signed by the last, see `Flow::roles_at`.
         for level in 1..=u32::try_from(approvals::MAX_LEVELS).unwrap_or(u32::MAX) {
-            if flow.may_sign(level, caller.roles.iter().map(String::as_str)) {
+            if flow.may_sign(level, actor.roles.iter().map(String::as_str)) {
                 signable.push_str(&format!("{kind}:{level},"));
             }
         }

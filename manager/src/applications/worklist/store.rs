@@ -5,6 +5,7 @@ use std::fmt;
 use gate::time::UnixMillis;
 use sqlx::Row;
 
+use super::super::applicant::Applicant;
 use super::super::model::Application;
 use super::super::row::application;
 use super::super::store::apis_of;
@@ -14,7 +15,7 @@ use crate::db::{Conn, DbError};
 /// Which forms a list shows. Empty or none: no such condition.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// What one operator may see and wants to see.
+    /// What somebody may see and wants to see.
     pub scope: Scope,
     /// State's name.
     pub state: Option<String>,
@@ -27,37 +28,37 @@ pub struct Filter {
 }
 
 /// Whose forms a list shows. The texts of `signable` are `,KA:1,KA:2,`: the kinds and levels that
-/// the operator signs now.
+/// somebody signs now.
 #[derive(Clone, Debug, Default)]
 pub enum Scope {
     /// Everybody's.
     #[default]
     All,
-    /// Those that the operator filed, may sign now or has reviewed.
+    /// Those that somebody filed, may sign now or has reviewed.
     Visible {
-        /// Which operator.
-        operator: String,
-        /// What the operator signs.
+        /// Who.
+        who: Applicant,
+        /// What they sign.
         signable: String,
     },
-    /// Those that the operator filed.
+    /// Those that somebody filed.
     Mine {
-        /// Which operator.
-        operator: String,
+        /// Who.
+        who: Applicant,
     },
-    /// Those that wait for the operator's signature.
+    /// Those that wait for somebody's signature.
     WaitingFor {
-        /// Which operator.
-        operator: String,
-        /// What the operator signs.
+        /// Who.
+        who: Applicant,
+        /// What they sign.
         signable: String,
         /// Own forms count too.
         own: bool,
     },
-    /// Those that the operator has approved, returned or rejected.
+    /// Those that somebody has approved, returned or rejected.
     ReviewedBy {
-        /// Which operator.
-        operator: String,
+        /// Who.
+        who: Applicant,
     },
 }
 
@@ -99,26 +100,22 @@ pub async fn list(
     place: &Place,
     limit: i64,
 ) -> Result<Vec<Application>, DbError> {
-    let (which, operator, signable) = match &filter.scope {
-        Scope::All => ("all", "", ""),
-        Scope::Visible { operator, signable } => ("visible", operator.as_str(), signable.as_str()),
-        Scope::Mine { operator } => ("mine", operator.as_str(), ""),
-        Scope::WaitingFor { operator, signable, own: true } => {
-            ("waiting", operator.as_str(), signable.as_str())
-        }
-        Scope::WaitingFor { operator, signable, own: false } => {
-            ("waiting_others", operator.as_str(), signable.as_str())
-        }
-        Scope::ReviewedBy { operator } => ("reviewed", operator.as_str(), ""),
+    let (which, who, signable) = match &filter.scope {
+        Scope::All => ("all", None, ""),
+        Scope::Visible { who, signable } => ("visible", Some(who), signable.as_str()),
+        Scope::Mine { who } => ("mine", Some(who), ""),
+        Scope::WaitingFor { who, signable, own: true } => ("waiting", Some(who), signable.as_str()),
+        Scope::WaitingFor { who, signable, own: false } => ("waiting_others", Some(who), signable.as_str()),
+        Scope::ReviewedBy { who } => ("reviewed", Some(who), ""),
     };
     let rows = sqlx::query(
         "-- applications.list
          SELECT * FROM applications a
           WHERE ($1 = 'all'
-                 OR ($1 IN ('mine', 'visible') AND a.applicant = $2)
+                 OR ($1 IN ('mine', 'visible') AND a.applicant_kind = $11 AND a.applicant = $12)
                  OR ($1 IN ('waiting', 'waiting_others', 'visible')
                      AND a.state = 'pending_order'
-                     AND ($1 <> 'waiting_others' OR a.applicant <> $2)
+                     AND ($1 <> 'waiting_others' OR a.applicant_kind <> $11 OR a.applicant <> $12)
                      AND $3 LIKE '%,' || a.kind || ':' || CAST(a.level AS TEXT) || ',%')
                  OR ($1 IN ('reviewed', 'visible')
                      AND EXISTS (SELECT 1 FROM application_history h
@@ -134,7 +131,7 @@ pub async fn list(
           LIMIT $10",
     )
     .bind(which)
-    .bind(operator)
+    .bind(who.map(Applicant::to_string).unwrap_or_default())
     .bind(signable)
     .bind(filter.state.clone().unwrap_or_default())
     .bind(filter.kind.map(FormKind::code).unwrap_or_default())
@@ -143,6 +140,8 @@ pub async fn list(
     .bind(place.created_at.0)
     .bind(&place.id)
     .bind(limit)
+    .bind(who.map(Applicant::kind).unwrap_or_default())
+    .bind(who.map(Applicant::id).unwrap_or_default())
     .fetch_all(&mut *conn)
     .await?;
     let mut found = Vec::with_capacity(rows.len());

@@ -1,0 +1,99 @@
+//! A form as the API takes it.
+
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::form::{self, Fields};
+use crate::approvals::FormKind;
+use crate::openapi::schema::Day;
+use crate::problem::Problem;
+
+/// A new form. What it asks for stands beside its type.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewForm {
+    #[schema(value_type = FormKind)]
+    r#type: String,
+    /// Of a KA.
+    client: Option<String>,
+    /// Of a KU or KR.
+    key: Option<String>,
+    #[schema(value_type = Option<form::Name>)]
+    name: Option<String>,
+    #[schema(value_type = Option<Day>)]
+    effective_date: Option<String>,
+    #[schema(value_type = Option<Day>)]
+    expiry_date: Option<String>,
+    #[schema(value_type = Option<form::Quota>)]
+    quota: Option<i64>,
+    #[schema(value_type = Option<form::Description>)]
+    description: Option<String>,
+    #[schema(value_type = Option<form::Apis>)]
+    apis: Option<Vec<String>>,
+    /// Of a KU.
+    reset_usage: Option<bool>,
+}
+
+/// All fields of a form in place of those it had; its type stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EditedForm {
+    /// Of a KA.
+    client: Option<String>,
+    /// Of a KU or KR.
+    key: Option<String>,
+    #[schema(value_type = Option<form::Name>)]
+    name: Option<String>,
+    #[schema(value_type = Option<Day>)]
+    effective_date: Option<String>,
+    #[schema(value_type = Option<Day>)]
+    expiry_date: Option<String>,
+    #[schema(value_type = Option<form::Quota>)]
+    quota: Option<i64>,
+    #[schema(value_type = Option<form::Description>)]
+    description: Option<String>,
+    #[schema(value_type = Option<form::Apis>)]
+    apis: Option<Vec<String>>,
+    /// Of a KU.
+    reset_usage: Option<bool>,
+}
+
+impl EditedForm {
+    /// The form's fields.
+    pub fn fields(self) -> Fields {
+        let Self { client, key, name, effective_date, expiry_date, quota, description, apis, reset_usage } =
+            self;
+        Fields { client, key, name, effective_date, expiry_date, quota, description, apis, reset_usage }
+    }
+}
+
+impl NewForm {
+    /// What it asks for.
+    pub fn kind(&self) -> Result<FormKind, Problem> {
+        FormKind::parse(&self.r#type).ok_or_else(|| unknown_type(&self.r#type))
+    }
+
+    /// The form's fields.
+    pub fn fields(self) -> Fields {
+        let Self {
+            r#type: _,
+            client,
+            key,
+            name,
+            effective_date,
+            expiry_date,
+            quota,
+            description,
+            apis,
+            reset_usage,
+        } = self;
+        Fields { client, key, name, effective_date, expiry_date, quota, description, apis, reset_usage }
+    }
+}
+
+fn unknown_type(given: &str) -> Problem {
+    Problem::invalid(
+        "type",
+        format!("`type` is `{given}`: it must be KA (apply for a key), KU (change one) or KR (revoke one)"),
+    )
+}

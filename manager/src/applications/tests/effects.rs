@@ -1,0 +1,160 @@
+//! What the last signature brings about, now or on its day.
+
+use super::*;
+
+#[tokio::test]
+async fn two_reviewers_at_the_same_moment_issue_one_key() {
+    for stage in Stage::both().await {
+        let other = stage.world.operator("roger", &["reviewer_2"]).await;
+        for round in 1..=5 {
+            let id = stage.submitted(stage.form()).await;
+            stage.act(&stage.rita, &id, "approve").await.expect(200);
+            let (one, two) = tokio::join!(
+                stage.act_on(&stage.ralph, &id, "approve", "\"3\"", "one"),
+                stage.act_on(&other, &id, "approve", "\"3\"", "two"),
+            );
+            let (won, lost) = if one.status == 200 { (one, two) } else { (two, one) };
+            won.expect(200);
+            let problem = lost.problem(409, "wrong_state");
+            let detail = problem["detail"].as_str().expect("a detail");
+            assert!(detail.contains("approve at level 2"), "{detail}");
+            let keys = stage.count("SELECT COUNT(*) FROM keys").await;
+            assert_eq!(keys, round, "one key per form");
+            let mails = stage.count("SELECT COUNT(*) FROM mails WHERE template = 'key_credentials'").await;
+            assert_eq!(mails, round, "one mail per key");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_crash_before_the_commit_leaves_nothing() {
+    for stage in Stage::both().await {
+        let id = stage.submitted(stage.form()).await;
+        stage.act(&stage.rita, &id, "approve").await.expect(200);
+        let before = (stage.read(&id).await, stage.mails().await);
+        let trail = stage.count("SELECT COUNT(*) FROM audit_entries").await;
+        // By the time the history is written, the key, its mail and the form's state are.
+        stage.world.sql("ALTER TABLE application_history RENAME TO away").await;
+        stage.act_on(&stage.ralph, &id, "approve", "\"3\"", "").await.problem(500, "internal");
+        stage.world.sql("ALTER TABLE away RENAME TO application_history").await;
+        assert_eq!(stage.count("SELECT COUNT(*) FROM audit_entries").await, trail);
+        assert_eq!(stage.count("SELECT COUNT(*) FROM key_secrets").await, 0);
+        assert_eq!((stage.read(&id).await, stage.mails().await), before);
+        assert_eq!(stage.count("SELECT COUNT(*) FROM keys").await, 0);
+        stage.act_on(&stage.ralph, &id, "approve", "\"3\"", "").await.expect(200);
+        assert_eq!(stage.count("SELECT COUNT(*) FROM keys").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn credentials_go_where_the_setting_says_and_nowhere_else() {
+    use CredentialRecipients::{Applicant, Both, Client};
+    let acme = "acme@example.com";
+    let anna = "anna@example.com";
+    for (setting, expected) in [(Client, vec![acme]), (Applicant, vec![anna]), (Both, vec![acme, anna])] {
+        for stage in Stage::both_with(|config| config.credential_recipients = setting).await {
+            stage.key().await;
+            let mails = stage.mails().await;
+            let credentials = mails.iter().filter(|mail| mail.1 == "key_credentials");
+            assert_eq!(credentials.map(|mail| mail.0.as_str()).collect::<Vec<_>>(), expected);
+            let mute = json!({ "emails": null });
+            stage.admin.patch(&format!("/api/v1/clients/{}", stage.client), mute).await.expect(200);
+            let answer = stage.anna.post(FORMS, stage.form()).await;
+            match setting {
+                Client | Both => drop(answer.refuses("client")),
+                Applicant => drop(answer.expect(201)),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_today_changes_the_key_at_once() {
+    for stage in Stage::both().await {
+        let key = stage.key().await;
+        let form = json!({
+            "type": "KU", "key": key, "name": "new name", "effective_date": "2026-01-15",
+            "expiry_date": "2027-01-31", "quota": -1, "description": "more", "apis": [stage.apis[1]],
+        });
+        let id = stage.submitted(form).await;
+        assert_eq!(stage.read(&id).await["number"], "KU-20260115-0001");
+        assert_eq!(stage.read(&id).await["client"], json!(stage.client));
+        let unchanged = stage.admin.get(&format!("/api/v1/keys/{key}")).await.expect(200);
+        assert_eq!(unchanged["name"], "orders key", "nothing changes before the last signature");
+        stage.act(&stage.rita, &id, "approve").await.expect(200);
+        let approved = stage.act(&stage.ralph, &id, "approve").await.expect(200);
+        assert_eq!(approved["effect"]["state"], "done");
+        let changed = stage.admin.get(&format!("/api/v1/keys/{key}")).await.expect(200);
+        assert_eq!(changed["name"], "new name");
+        assert_eq!(changed["apis"], json!([stage.apis[1]]));
+        assert_eq!(stage.count("SELECT COUNT(*) FROM keys").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_of_tomorrow_waits_is_made_once_and_can_be_stopped() {
+    for stage in Stage::both().await {
+        let form = |key: &str| json!({"type": "KR", "key": key, "effective_date": "2026-01-16", "description": "no longer used"});
+        let state = async |key: &str| {
+            stage.admin.get(&format!("/api/v1/keys/{key}")).await.expect(200)["state"].clone()
+        };
+        let approved = async |key: &str| {
+            let id = stage.submitted(form(key)).await;
+            stage.act(&stage.rita, &id, "approve").await.expect(200);
+            let approved = stage.act(&stage.ralph, &id, "approve").await.expect(200);
+            assert_eq!(
+                approved["effect"],
+                json!({
+                    "state": "scheduled", "at": World::START.0 + DAY_MS, "reason": null,
+                })
+            );
+            id
+        };
+        let (ends, stays) = (stage.key().await, stage.key().await);
+        let (made, stopped) = (approved(&ends).await, approved(&stays).await);
+
+        // It still holds its key.
+        let second = stage.anna.post(FORMS, form(&ends)).await.refuses("key");
+        assert!(second["detail"].as_str().expect("a detail").contains("KR-20260115-0001"));
+
+        let stranger = stage.world.operator("arthur", &["applicant"]).await;
+        stage.act(&stranger, &stopped, "stop").await.problem(404, "not_found");
+        stage.act(&stage.rita, &stopped, "stop").await.problem(403, "forbidden");
+        let after = stage.act(&stage.anna, &stopped, "stop").await.expect(200);
+        assert_eq!(after["effect"]["state"], "stopped");
+
+        stage.world.advance_ms(DAY_MS - 1);
+        assert_eq!(apply_due(&stage.world.app).await.expect("a run"), 0);
+        assert_eq!(state(&ends).await, "active");
+        stage.world.advance_ms(1);
+        let (one, two) = tokio::join!(apply_due(&stage.world.app), apply_due(&stage.world.app));
+        assert_eq!(one.expect("a run") + two.expect("a run"), 1, "exactly once");
+        assert_eq!(state(&ends).await, "revoked");
+        assert_eq!(state(&stays).await, "active");
+        assert_eq!(stage.read(&made).await["effect"]["state"], "done");
+        stage.act(&stage.anna, &made, "stop").await.problem(409, "wrong_state");
+        stage.anna.post(FORMS, form(&ends)).await.refuses("key");
+    }
+}
+
+#[tokio::test]
+async fn a_scheduled_change_of_a_key_that_was_revoked_meanwhile_says_so() {
+    for stage in Stage::both().await {
+        let key = stage.key().await;
+        let form = json!({
+            "type": "KU", "key": key, "name": "new name", "effective_date": "2026-01-16",
+            "expiry_date": "2027-01-31", "quota": -1, "description": "more", "apis": [stage.apis[1]],
+        });
+        let id = stage.submitted(form).await;
+        stage.act(&stage.rita, &id, "approve").await.expect(200);
+        stage.act(&stage.ralph, &id, "approve").await.expect(200);
+        stage.admin.post(&format!("/api/v1/keys/{key}/revoke"), json!({})).await.expect(200);
+        stage.world.advance_ms(DAY_MS);
+        assert_eq!(apply_due(&stage.world.app).await.expect("a run"), 1);
+        let form = stage.read(&id).await;
+        assert_eq!(form["effect"]["state"], "failed");
+        assert!(form["effect"]["reason"].as_str().expect("a reason").contains("has been revoked"));
+        let changed = stage.admin.get(&format!("/api/v1/keys/{key}")).await.expect(200);
+        assert_eq!(changed["name"], "orders key");
+    }
+}

@@ -1,0 +1,177 @@
+//! A form as the API shows it.
+
+use gate::id::ApiUid;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::applicant::ApplicantKind;
+use super::form::Form;
+use super::model::{Action, Application, Effect, State, Step};
+use super::worklist::Detail;
+use crate::approvals::FormKind;
+use crate::openapi::schema::{Day, schema_of};
+
+/// A form. Instants are UTC ms.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Application)]
+pub struct ApplicationView {
+    id: String,
+    /// `KA-20260714-0001`; null until first submitted.
+    number: Option<String>,
+    #[schema(value_type = FormKind)]
+    r#type: &'static str,
+    #[schema(value_type = State)]
+    state: &'static str,
+    /// The state in words.
+    status: String,
+    /// The level that waits, returned or rejected; else null.
+    level: Option<u32>,
+    /// Levels as submitted, while it is under review or returned; else null.
+    levels: Option<u32>,
+    /// What became of an approved form; else null.
+    effect: Option<EffectView>,
+    /// Who filed it.
+    #[schema(value_type = ApplicantKind)]
+    applicant_kind: &'static str,
+    /// Operator's or client's id, or visitor's address.
+    applicant: String,
+    client: String,
+    /// The key to change or revoke, or that was issued; else null.
+    key: Option<String>,
+    name: Option<String>,
+    #[schema(value_type = Day)]
+    effective_date: String,
+    #[schema(value_type = Option<Day>)]
+    expiry_date: Option<String>,
+    /// -1 = unlimited; null on KR.
+    quota: Option<i64>,
+    description: String,
+    #[schema(value_type = Vec<String>)]
+    apis: Vec<ApiUid>,
+    /// KU alone; else null.
+    reset_usage: Option<bool>,
+    created_at: i64,
+    submitted_at: Option<i64>,
+    updated_at: i64,
+    /// For `If-Match`.
+    version: i64,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApplicationEffect)]
+pub struct EffectView {
+    #[schema(value_type = EffectState)]
+    state: &'static str,
+    /// When it was done, stopped or failed, or is due; UTC ms.
+    at: i64,
+    /// Why it failed; else null.
+    reason: Option<String>,
+}
+
+/// A form with its history.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApplicationDetail)]
+pub struct DetailView {
+    #[serde(flatten)]
+    application: ApplicationView,
+    /// What happened, oldest first.
+    history: Vec<StepView>,
+    /// What the caller may do now.
+    #[schema(value_type = Vec<Action>)]
+    actions: Vec<&'static str>,
+}
+
+enum EffectState {}
+
+schema_of! { EffectState: one_of(["done", "scheduled", "stopped", "failed"]) }
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApplicationStep)]
+pub struct StepView {
+    version: i64,
+    at: i64,
+    /// Operator, `client:` or `visitor:` with who it is, or `keygate`.
+    actor: String,
+    action: String,
+    level: Option<u32>,
+    comment: String,
+    /// The state afterwards.
+    state: String,
+}
+
+impl From<Application> for ApplicationView {
+    fn from(application: Application) -> Self {
+        let Application { id, number, form, applicant, state, version, created_at, submitted_at, updated_at } =
+            application;
+        let (level, levels) = match state {
+            State::PendingOrder { level, levels } | State::Returned { level, levels } => {
+                (Some(level), Some(levels))
+            }
+            State::Rejected { level, .. } => (Some(level), None),
+            State::Draft | State::Approved { .. } | State::Cancelled { .. } => (None, None),
+        };
+        let issued = match &state {
+            State::Approved { effect: Effect::Done { key, .. }, .. } => Some(key.0.clone()),
+            _ => None,
+        };
+        let terms = form.terms();
+        Self {
+            id,
+            number: number.map(|number| number.to_string()),
+            r#type: form.kind().code(),
+            state: state.name(),
+            status: state.label(),
+            level,
+            levels,
+            effect: effect_view(&state),
+            applicant_kind: applicant.kind(),
+            applicant: applicant.id().to_owned(),
+            client: form.client().0.clone(),
+            key: form.key().map(|key| key.0.clone()).or(issued),
+            name: terms.map(|terms| terms.name.clone()),
+            effective_date: form.effective_date().to_string(),
+            expiry_date: terms.map(|terms| terms.expiry_date.to_string()),
+            quota: terms.map(|terms| terms.quota.map_or(-1, i64::from)),
+            description: form.description().to_owned(),
+            apis: terms.map(|terms| terms.apis.iter().cloned().collect()).unwrap_or_default(),
+            reset_usage: match &form {
+                Form::Change { reset_usage, .. } => Some(*reset_usage),
+                Form::Apply { .. } | Form::Revoke { .. } => None,
+            },
+            created_at: created_at.0,
+            submitted_at: submitted_at.map(|at| at.0),
+            updated_at: updated_at.0,
+            version,
+        }
+    }
+}
+
+fn effect_view(state: &State) -> Option<EffectView> {
+    let State::Approved { effect, .. } = state else { return None };
+    Some(match effect {
+        Effect::Done { at, .. } => EffectView { state: "done", at: at.0, reason: None },
+        Effect::Scheduled { due } => EffectView { state: "scheduled", at: due.0, reason: None },
+        Effect::Stopped { at } => EffectView { state: "stopped", at: at.0, reason: None },
+        Effect::Failed { at, reason } => {
+            EffectView { state: "failed", at: at.0, reason: Some(reason.clone()) }
+        }
+    })
+}
+
+impl From<Step> for StepView {
+    fn from(step: Step) -> Self {
+        let Step { version, at, actor, action, level, comment, state } = step;
+        Self { version, at: at.0, actor, action, level, comment, state }
+    }
+}
+
+impl From<Detail> for DetailView {
+    fn from(detail: Detail) -> Self {
+        let Detail { application, history, actions } = detail;
+        Self {
+            application: application.into(),
+            history: history.into_iter().map(StepView::from).collect(),
+            actions: actions.into_iter().map(Action::name).collect(),
+        }
+    }
+}
