@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::any::AnyPoolOptions;
+use sqlx::any::{AnyArguments, AnyPoolOptions};
 use sqlx::pool::PoolConnection;
+use sqlx::query::Query;
 use sqlx::{Any, AnyPool, AssertSqlSafe, Connection as _, Executor, Transaction};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -337,6 +338,73 @@ pub fn like_pattern(keyword: Option<&str>) -> String {
     let folded = keyword.unwrap_or_default().trim().to_lowercase();
     let escaped = folded.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{escaped}%")
+}
+
+/// The `WHERE` of a statement, and what is bound to it. Only what is asked for stands in it, so that
+/// the index for it is taken. `#` stands for the parameter, however often it occurs.
+#[derive(Default)]
+pub struct Conditions {
+    sql: Vec<String>,
+    values: Vec<Bound>,
+}
+
+enum Bound {
+    Text(String),
+    Number(i64),
+}
+
+impl Conditions {
+    /// One that nothing is bound to.
+    pub fn plain(&mut self, condition: &'static str) {
+        self.sql.push(condition.into());
+    }
+
+    /// One on a text.
+    pub fn text(&mut self, condition: &'static str, value: &str) {
+        self.values.push(Bound::Text(value.into()));
+        self.sql.push(condition.replace('#', &format!("${}", self.values.len())));
+    }
+
+    /// One on a number.
+    pub fn number(&mut self, condition: &'static str, value: i64) {
+        self.values.push(Bound::Number(value));
+        self.sql.push(condition.replace('#', &format!("${}", self.values.len())));
+    }
+
+    /// One on several texts, `column IN (#)`; at most [`MAX_IN`].
+    pub fn any_of<T: AsRef<str>>(&mut self, condition: &'static str, values: &[T]) {
+        let places = placeholders(self.values.len() + 1, values.len());
+        self.values.extend(values.iter().map(|value| Bound::Text(value.as_ref().into())));
+        self.sql.push(condition.replace('#', &places));
+    }
+
+    /// Rows after `(number, text)` in descending order: `(created_at, id) < (#)`.
+    pub fn after(&mut self, condition: &'static str, number: i64, text: &str) {
+        let places = placeholders(self.values.len() + 1, 2);
+        self.values.extend([Bound::Number(number), Bound::Text(text.into())]);
+        self.sql.push(condition.replace('#', &places));
+    }
+
+    /// All of them.
+    pub fn sql(&self) -> String {
+        if self.sql.is_empty() { "1 = 1".into() } else { self.sql.join("\n            AND ") }
+    }
+
+    /// The number of the parameter behind those of the conditions.
+    pub fn next(&self) -> usize {
+        self.values.len() + 1
+    }
+
+    /// `query` with everything bound to it.
+    pub fn bind<'q>(self, mut query: Query<'q, Any, AnyArguments>) -> Query<'q, Any, AnyArguments> {
+        for value in self.values {
+            query = match value {
+                Bound::Text(text) => query.bind(text),
+                Bound::Number(number) => query.bind(number),
+            };
+        }
+        query
+    }
 }
 
 fn scheme(url: &str) -> Result<Dialect, DbError> {

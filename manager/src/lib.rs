@@ -17,6 +17,7 @@ pub mod jobs;
 pub mod openapi;
 pub mod password;
 pub mod problem;
+pub mod search;
 pub mod serve;
 pub mod telemetry;
 pub mod validity;
@@ -41,6 +42,7 @@ pub mod mail;
 pub mod offboarding;
 pub mod operators;
 pub mod quotas;
+pub mod reports;
 pub mod usage;
 pub mod x_api_keys;
 
@@ -68,6 +70,7 @@ fn management() -> Routes {
         .merge(mail::routes())
         .merge(offboarding::routes())
         .merge(operators::routes())
+        .merge(reports::routes())
         .merge(usage::routes())
         .merge(x_api_keys::routes())
 }

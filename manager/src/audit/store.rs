@@ -1,14 +1,13 @@
 //! Tables `audit_entries` and `audit_head`.
 
 use gate::time::UnixMillis;
-use sqlx::any::{AnyArguments, AnyRow};
-use sqlx::query::Query;
-use sqlx::{Any, AssertSqlSafe, Row as _};
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::chain::{Link, chain_hash};
 use super::change::masked;
 use super::model::{Entry, Recorded, Search};
-use crate::db::{Conn, DbError, like_pattern};
+use crate::db::{Conditions, Conn, DbError, like_pattern};
 
 /// Entries that the verification reads at a time.
 const VERIFY_PAGE: i64 = 1_000;
@@ -58,7 +57,7 @@ pub async fn record(conn: &mut Conn, entry: Entry, now: UnixMillis) -> Result<()
 pub async fn search(conn: &mut Conn, search: &Search, limit: i64) -> Result<Vec<Recorded>, DbError> {
     let mut wanted = Conditions::default();
     if !search.actors.is_empty() {
-        wanted.any_of("actor", &search.actors);
+        wanted.any_of("actor IN (#)", &search.actors);
     }
     match search.action.as_deref() {
         Some(action) if action.ends_with('.') => {
@@ -88,7 +87,7 @@ pub async fn search(conn: &mut Conn, search: &Search, limit: i64) -> Result<Vec<
           ORDER BY seq DESC
           LIMIT ${}",
         wanted.sql(),
-        wanted.values.len() + 1
+        wanted.next()
     );
     let rows = wanted.bind(sqlx::query(AssertSqlSafe(sql))).bind(limit + 1).fetch_all(conn).await?;
     rows.iter()
@@ -164,48 +163,4 @@ fn read(row: &AnyRow) -> Result<Link, DbError> {
         detail: row.try_get("detail")?,
         hash: row.try_get("hash")?,
     })
-}
-
-/// The `WHERE` of a search, and what is bound to it; `#` stands for the next parameter.
-#[derive(Default)]
-struct Conditions {
-    sql: Vec<String>,
-    values: Vec<Bound>,
-}
-
-enum Bound {
-    Text(String),
-    Number(i64),
-}
-
-impl Conditions {
-    fn text(&mut self, condition: &'static str, value: &str) {
-        self.values.push(Bound::Text(value.into()));
-        self.sql.push(condition.replace('#', &format!("${}", self.values.len())));
-    }
-
-    fn number(&mut self, condition: &'static str, value: i64) {
-        self.values.push(Bound::Number(value));
-        self.sql.push(condition.replace('#', &format!("${}", self.values.len())));
-    }
-
-    fn any_of(&mut self, column: &'static str, values: &[String]) {
-        let places = crate::db::placeholders(self.values.len() + 1, values.len());
-        self.values.extend(values.iter().cloned().map(Bound::Text));
-        self.sql.push(format!("{column} IN ({places})"));
-    }
-
-    fn sql(&self) -> String {
-        if self.sql.is_empty() { "1 = 1".into() } else { self.sql.join("\n            AND ") }
-    }
-
-    fn bind<'q>(self, mut query: Query<'q, Any, AnyArguments>) -> Query<'q, Any, AnyArguments> {
-        for value in self.values {
-            query = match value {
-                Bound::Text(text) => query.bind(text),
-                Bound::Number(number) => query.bind(number),
-            };
-        }
-        query
-    }
 }

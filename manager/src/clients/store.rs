@@ -343,12 +343,13 @@ pub(super) async fn delete(
     }
     sqlx::query(
         "-- clients.delete
-         INSERT INTO deleted_clients (id, name, display_name, deleted_at, deleted_by)
-         VALUES ($1, $2, $3, $4, $5)",
+         INSERT INTO deleted_clients (id, name, display_name, search, deleted_at, deleted_by)
+         VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(client.id.as_str())
     .bind(client.name.as_str())
     .bind(&client.display_name)
+    .bind(Row::from(client).search)
     .bind(now.0)
     .bind(by)
     .execute(conn)

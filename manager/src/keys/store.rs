@@ -156,8 +156,8 @@ pub(super) async fn insert(conn: &mut Conn, key: &Key) -> Result<(), DbError> {
     sqlx::query(
         "-- keys.insert
          INSERT INTO keys (id, client_id, api_key, alias, effective_at, expires_at, use_quota, state, origin,
-                           version, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                           search, version, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(key.id.as_str())
     .bind(key.client.as_str())
@@ -168,6 +168,7 @@ pub(super) async fn insert(conn: &mut Conn, key: &Key) -> Result<(), DbError> {
     .bind(key.uses.as_number())
     .bind(key.state.name())
     .bind(key.origin.name())
+    .bind(key.name.as_str().to_lowercase())
     .bind(key.version)
     .bind(key.created_at.0)
     .bind(key.updated_at.0)
@@ -227,7 +228,8 @@ pub(super) async fn set_terms(
     let done = sqlx::query(
         "-- keys.change
          UPDATE keys
-            SET alias = $3, effective_at = $4, expires_at = $5, use_quota = $6, version = version + 1, updated_at = $7
+            SET alias = $3, effective_at = $4, expires_at = $5, use_quota = $6, search = $7, version = version + 1,
+                updated_at = $8
           WHERE id = $1 AND version = $2 AND state <> 'revoked'",
     )
     .bind(id.as_str())
@@ -236,6 +238,7 @@ pub(super) async fn set_terms(
     .bind(terms.validity.from.0)
     .bind(terms.validity.until.0)
     .bind(terms.uses.as_number())
+    .bind(terms.name.as_str().to_lowercase())
     .bind(now.0)
     .execute(&mut *conn)
     .await?;

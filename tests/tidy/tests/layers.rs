@@ -8,7 +8,7 @@ use tidy::{assert_none, read, sources};
 const GATE_DEPENDENCIES: [&str; 6] = ["base64", "hmac", "serde", "serde_json", "sha2", "subtle"];
 
 /// From the bottom up. A capability may import those of the rows before its own.
-const CAPABILITIES: [&[&str]; 14] = [
+const CAPABILITIES: [&[&str]; 15] = [
     &["vault"],
     &["audit", "changes"],
     &["mail"],
@@ -19,6 +19,7 @@ const CAPABILITIES: [&[&str]; 14] = [
     &["keys", "x_api_keys"],
     &["approvals"],
     &["applications"],
+    &["reports"],
     &["definitions"],
     &["gateways", "usage"],
     &["offboarding", "client_portal"],
