@@ -190,6 +190,10 @@ settings! {
     /// What is said in EHLO; absent: this machine's name.
     smtp_hello_name: Option<String> = None;
 
+    // Scheduled work.
+    /// Days for which tasks are kept after they ended.
+    task_retention_days: u32 = 90;
+
     // What every gate obeys (goes out with the directory).
     /// A request that matches no API: `refuse` or `pass`.
     unregistered: Unregistered = Unregistered::Refuse;
@@ -459,6 +463,7 @@ impl Config {
             ("lease_horizon_s", u64::from(self.lease_horizon_s), 1, 86_400),
             ("credential_mail_delay_s", self.credential_mail_delay_s, 0, 604_800),
             ("shutdown_grace_s", self.shutdown_grace_s, 0, 600),
+            ("task_retention_days", u64::from(self.task_retention_days), 1, 36_500),
             ("host_refresh_s", u64::from(self.host_refresh_s), 1, 86_400),
             ("host_keep_s", u64::from(self.host_keep_s), 1, 604_800),
         ] {

@@ -30,6 +30,11 @@ impl Jobs {
         Self { app, stop: watch::Sender::new(false), running: Vec::new() }
     }
 
+    /// What the jobs are given.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
     /// Runs `job` until it returns; it watches [`Stop`] itself.
     pub fn spawn<F, Fut>(&mut self, name: &'static str, job: F)
     where

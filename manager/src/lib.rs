@@ -43,6 +43,7 @@ pub mod offboarding;
 pub mod operators;
 pub mod quotas;
 pub mod reports;
+pub mod schedule;
 pub mod usage;
 pub mod x_api_keys;
 
@@ -71,6 +72,7 @@ fn management() -> Routes {
         .merge(offboarding::routes())
         .merge(operators::routes())
         .merge(reports::routes())
+        .merge(schedule::routes())
         .merge(usage::routes())
         .merge(x_api_keys::routes())
 }
@@ -112,5 +114,14 @@ pub fn start_jobs(jobs: &mut jobs::Jobs) {
     client_portal::start_jobs(jobs);
     clients::start_jobs(jobs);
     mail::start_jobs(jobs);
-    operators::start_jobs(jobs);
+    let executors = executors(&jobs.app().config);
+    schedule::start_jobs(jobs, executors);
+}
+
+/// Who does which kind of scheduled work.
+pub fn executors(_config: &config::Config) -> schedule::Executors {
+    let mut executors = schedule::Executors::default();
+    operators::executors(&mut executors);
+    schedule::executors(&mut executors);
+    executors
 }

@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 use manager::app::App;
 use manager::config::{self, Config};
 use manager::{
-    audit, catalog, definitions, gateways, keys, mail, openapi, operators, serve, telemetry, x_api_keys,
+    audit, catalog, definitions, gateways, keys, mail, openapi, operators, schedule, serve, telemetry,
+    x_api_keys,
 };
 
 /// Keygate's manager: clients, APIs, keys, forms and quotas.
@@ -55,6 +56,9 @@ enum Command {
     Serve,
     /// Print the Authorization header and a ready call for a DGRK pair and a body.
     Sign(keys::sign::Command),
+    /// Look at scheduled work, try it again, cancel it.
+    #[command(subcommand)]
+    Tasks(schedule::cli::Command),
     /// Bring X-Api-Keys in.
     #[command(subcommand)]
     XApiKeys(x_api_keys::cli::Command),
@@ -105,6 +109,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Operator(command) => operators::cli::run(&start(config).await?, command).await?,
         Command::Openapi | Command::Sign(_) => unreachable!("answered above"),
+        Command::Tasks(command) => schedule::cli::run(&start(config).await?, command).await?,
         Command::XApiKeys(command) => x_api_keys::cli::run(&start(config).await?, command).await?,
         Command::Serve => serve::serve(start(config).await?).await?,
     }

@@ -29,6 +29,7 @@ use crate::feed;
 use crate::mail;
 use crate::operators::{self, By, Email, NewOperator, NewToken, OperatorName, RoleName};
 use crate::password;
+use crate::schedule;
 use crate::telemetry::Metrics;
 use crate::vault::{Kek, Vault};
 
@@ -205,6 +206,11 @@ impl World {
             }
         };
         std::fs::read_dir(folder.path()).expect("a folder").map(read).collect()
+    }
+
+    /// Does the scheduled work that is due, as a replica does every second.
+    pub async fn run_due(&self) -> schedule::Ran {
+        schedule::run_due(&self.app, &crate::executors(&self.app.config)).await.expect("the database")
     }
 
     /// Moves the clock on.

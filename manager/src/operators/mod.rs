@@ -31,9 +31,11 @@ pub use roles::{delete_role, role_names};
 pub use sessions::identify;
 pub use tokens::{IssuedToken, NewToken, TokenKind, Uses, issue_api_token};
 
-/// Sessions and API tokens that ran out or were revoked are forgotten, looked for once an hour.
-pub fn start_jobs(jobs: &mut crate::jobs::Jobs) {
-    jobs.every("operators.forget_tokens", std::time::Duration::from_secs(3_600), |app| async move {
-        Ok(tokens::forget_ended(&app).await?)
+use crate::schedule::{Executors, NIGHTLY};
+
+/// Sessions and API tokens that ran out or were revoked are forgotten.
+pub fn executors(executors: &mut Executors) {
+    executors.recurring("operators.forget_tokens", NIGHTLY, |app, conn, task| {
+        Box::pin(tokens::forget_ended(conn, task, app.now()))
     });
 }

@@ -67,6 +67,10 @@ permissions! {
     GatewaysWrite = "gateways.write",
     /// See usage.
     UsageRead = "usage.read",
+    /// See scheduled work.
+    TasksRead = "tasks.read",
+    /// Have scheduled work tried again, cancel it.
+    TasksWrite = "tasks.write",
     /// Read the audit trail.
     AuditRead = "audit.read",
 }

@@ -11,6 +11,7 @@ const GATE_DEPENDENCIES: [&str; 6] = ["base64", "hmac", "serde", "serde_json", "
 const CAPABILITIES: [&[&str]; 15] = [
     &["vault"],
     &["audit", "changes"],
+    &["schedule"],
     &["mail"],
     &["quotas"],
     &["operators"],

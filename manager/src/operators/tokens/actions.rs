@@ -18,6 +18,7 @@ use crate::operators::error::OperatorError;
 use crate::operators::model::{MAX_DISPLAY_NAME, Operator};
 use crate::operators::permission::{Permission, names};
 use crate::operators::roles::permissions_of;
+use crate::schedule::{self, BATCH, Outcome, Task};
 
 /// What has ended is forgotten a day later: until then a list shows that it did.
 const KEPT_MS: i64 = 86_400_000;
@@ -130,11 +131,13 @@ pub(super) async fn revoke(app: &App, by: By<'_>, operator: &str, id: &str) -> R
 }
 
 /// Forgets what has ended.
-pub(in crate::operators) async fn forget_ended(app: &App) -> Result<(), OperatorError> {
-    let mut tx = app.db.write("operators.forget_tokens").await?;
-    store::delete_ended(&mut tx, UnixMillis(app.now().0 - KEPT_MS)).await?;
-    tx.commit().await?;
-    Ok(())
+pub(in crate::operators) async fn forget_ended(
+    conn: &mut Conn,
+    task: &Task,
+    now: UnixMillis,
+) -> anyhow::Result<Outcome> {
+    let deleted = store::delete_ended(conn, UnixMillis(now.0 - KEPT_MS), BATCH).await?;
+    Ok(schedule::forgotten(task, deleted, BATCH, "sessions and API tokens"))
 }
 
 /// Draws the text of a token and stores it by its hash.

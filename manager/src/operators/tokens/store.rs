@@ -197,15 +197,19 @@ pub(in crate::operators) async fn revoke_oldest_sessions(
     Ok(())
 }
 
-/// Deletes what ran out or was revoked before `before`.
-pub(in crate::operators) async fn delete_ended(conn: &mut Conn, before: UnixMillis) -> Result<u64, DbError> {
+/// Deletes up to `limit` that ran out or were revoked before `before`. How many there were.
+pub(in crate::operators) async fn delete_ended(
+    conn: &mut Conn,
+    before: UnixMillis,
+    limit: i64,
+) -> Result<u64, DbError> {
     let done = sqlx::query(
         "-- operator_tokens.delete_ended
          DELETE FROM operator_tokens
-          WHERE expires_at < $1
-             OR revoked_at < $1",
+          WHERE id IN (SELECT id FROM operator_tokens WHERE expires_at < $1 OR revoked_at < $1 LIMIT $2)",
     )
     .bind(before.0)
+    .bind(limit)
     .execute(conn)
     .await?;
     Ok(done.rows_affected())
