@@ -151,6 +151,8 @@ settings! {
     // Forms.
     /// An applicant may sign his own form.
     allow_self_approval: bool = false;
+    /// One person may sign two levels of a form.
+    allow_signing_two_levels: bool = false;
     /// Who gets issued credentials: `client`, `applicant` or `both`.
     credential_recipients: CredentialRecipients = CredentialRecipients::Client;
     /// Seconds between the approval and the mail with the credentials.

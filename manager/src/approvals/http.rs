@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::actions::{self, ApprovalError};
+use super::delegations;
 use super::model::{FlowFault, FormKind, Levels, Roles};
 use super::store::{self, KeptFlow};
 use crate::app::App;
@@ -27,6 +28,7 @@ pub fn routes() -> Routes {
         .permitted(CONCERNED, routes!(show))
         .permitted(&[Permission::ApprovalsConfigure], routes!(configure))
         .permitted(&[Permission::OperatorsManage], routes!(delete_role))
+        .merge(delegations::routes())
 }
 
 /// Who signs forms of a type.
@@ -90,7 +92,12 @@ async fn show(State(app): State<App>, Path(kind): Path<String>) -> Result<Versio
 }
 
 /// Configure who signs forms of a type.
-#[utoipa::path(put, path = "/api/v1/approval-flows/{type}", params(IfMatch))]
+///
+/// Every level needs an active signer, and so many of them that nobody must sign two levels, also for
+/// the forms that are under way.
+#[utoipa::path(put, path = "/api/v1/approval-flows/{type}", params(IfMatch), responses(
+    (status = 409, description = "`no_signer`: `detail` names the level, and the form if one would be left without"),
+))]
 async fn configure(
     State(app): State<App>,
     actor: Actor,
@@ -132,6 +139,9 @@ impl From<ApprovalError> for Problem {
         match error {
             ApprovalError::Fault(fault) => Self::invalid(field_of(&fault), detail),
             ApprovalError::Changed { seen, present, .. } => Self::version_mismatch(seen, present),
+            ApprovalError::NoSigner(_) | ApprovalError::FormLeft { .. } => {
+                Self::conflict("no_signer", detail)
+            }
             ApprovalError::RoleNamed { .. } => Self::conflict("role_in_use", detail),
             ApprovalError::Operator(error) => error.into(),
             ApprovalError::Db(error) => error.into(),

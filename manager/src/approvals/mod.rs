@@ -1,8 +1,13 @@
-//! Approval flows: for each kind of form, which levels sign it and which roles a level has.
+//! Approvals: which levels sign each kind of form and which roles a level has ([`Flow`]), who may
+//! sign a form now ([`signers`]), where each form stands among its signers ([`rounds`]), and who
+//! signs on behalf of whom ([`delegations`]).
 
 mod actions;
+mod delegations;
 mod http;
 mod model;
+pub mod rounds;
+pub mod signers;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Flows through the router, on both databases.
 
 use axum::http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::testing::World;
 
@@ -10,6 +10,8 @@ async fn a_flow_is_set_read_and_set_anew() {
     for world in World::both().await {
         let admin = world.operator("ann", &["admin"]).await;
         let applicant = world.operator("arthur", &["applicant"]).await;
+        world.operator("rita", &["reviewer_1"]).await;
+        world.operator("ralph", &["reviewer_2"]).await;
 
         let none = applicant.get("/api/v1/approval-flows/KA").await.expect(200);
         assert_eq!((&none["levels"], &none["version"]), (&json!([]), &json!(0)));
@@ -32,8 +34,21 @@ async fn a_flow_is_set_read_and_set_anew() {
         let levels: Vec<_> = all["items"].as_array().expect("a list").iter().map(|f| &f["levels"]).collect();
         assert_eq!(levels, [&json!([["reviewer_2"]]), &json!([]), &json!([])]);
 
-        let trail = admin.get("/api/v1/audit").await.expect(200);
-        assert_eq!(trail["items"][0]["action"], "approvals.configure");
+        let trail = admin.get("/api/v1/audit?action=approvals.configure").await.expect(200);
+        let changed: Vec<_> = trail["items"]
+            .as_array()
+            .expect("entries")
+            .iter()
+            .map(|entry| &entry["detail"]["changed"]["levels"])
+            .collect();
+        let (one, two) = (&json!([["reviewer_2"]]), &two["levels"]);
+        let told = [json!({ "before": two, "after": one }), json!({ "before": [], "after": two })];
+        assert_eq!(changed, told.each_ref());
+        // The same once more is no change.
+        let again = admin.put("/api/v1/approval-flows/KA", json!({ "levels": one })).await.expect(200);
+        assert_eq!(again["version"], json!(2));
+        let after = admin.get("/api/v1/audit?action=approvals.configure").await.expect(200);
+        assert_eq!(after, trail);
     }
 }
 
@@ -42,6 +57,7 @@ async fn unusable_flows_are_refused_and_leave_the_old_one() {
     for world in World::both().await {
         let admin = world.operator("ann", &["admin"]).await;
         let path = "/api/v1/approval-flows/KR";
+        world.operator("rita", &["reviewer_1"]).await;
         admin.put(path, json!({"levels": [["reviewer_1"]]})).await.expect(200);
         for (body, field) in [
             (json!({}), "levels"),
@@ -58,6 +74,36 @@ async fn unusable_flows_are_refused_and_leave_the_old_one() {
         }
         let present = admin.get(path).await.expect(200);
         assert_eq!((&present["levels"], &present["version"]), (&json!([["reviewer_1"]]), &json!(1)));
+    }
+}
+
+#[tokio::test]
+async fn a_flow_that_finds_no_signers_is_refused_naming_the_levels() {
+    for allowed in [false, true] {
+        for world in World::both_with(|config| config.allow_signing_two_levels = allowed).await {
+            let admin = world.operator("ann", &["admin"]).await;
+            let rita = world.operator("rita", &["reviewer_1", "reviewer_2"]).await;
+            let path = "/api/v1/approval-flows/KA";
+            admin.put("/api/v1/roles/idle", json!({ "permissions": ["catalog.read"] })).await.expect(200);
+            world.operator("ida", &["idle"]).await;
+            let refused = async |levels: Value, named: &str| {
+                let problem = admin.put(path, json!({ "levels": levels })).await.problem(409, "no_signer");
+                assert!(problem["detail"].as_str().is_some_and(|text| text.contains(named)), "{problem}");
+            };
+            let shared = json!([["admin"], ["reviewer_1"], ["reviewer_2"]]);
+            if allowed {
+                admin.put(path, json!({ "levels": shared })).await.expect(200);
+            } else {
+                refused(shared, "levels 2, 3 have only rita to sign them").await;
+            }
+            // A role that does not review signs nothing, and whoever is disabled neither.
+            refused(json!([["admin"], ["idle"]]), "level 2 has nobody").await;
+            let rita = format!("/api/v1/operators/{}", rita.id);
+            admin.patch(&rita, json!({ "status": "disabled" })).await.expect(200);
+            refused(json!([["reviewer_1"]]), "level 1 has nobody").await;
+            admin.patch(&rita, json!({ "status": "active" })).await.expect(200);
+            admin.put(path, json!({ "levels": [["reviewer_1"]] })).await.expect(200);
+        }
     }
 }
 
@@ -87,7 +133,7 @@ async fn a_role_that_somebody_has_or_a_flow_names_is_not_deleted() {
         };
         for kind in ["KA", "KR"] {
             let path = format!("/api/v1/approval-flows/{kind}");
-            admin.put(&path, json!({"levels": [["reviewer_1"], ["reviewer_2"]]})).await.expect(200);
+            admin.put(&path, json!({"levels": [["reviewer_1"], ["admin", "reviewer_2"]]})).await.expect(200);
         }
         refused("reviewer_1", "is held by bob").await;
         refused("reviewer_2", "flow for KA, KR forms").await;
@@ -125,7 +171,7 @@ async fn a_role_is_not_deleted_and_named_at_the_same_moment() {
             let path = format!("/api/v1/roles/{role}");
             admin.put(&path, json!({"permissions": []})).await.expect(200);
             let (named, deleted) = tokio::join!(
-                admin.put("/api/v1/approval-flows/KA", json!({"levels": [[role]]})),
+                admin.put("/api/v1/approval-flows/KA", json!({"levels": [["admin", role]]})),
                 admin.delete(&path),
             );
             match (named.status, deleted.status) {
@@ -144,6 +190,8 @@ async fn a_role_is_not_deleted_and_named_at_the_same_moment() {
 async fn whoever_manages_operators_and_reviews_stands_above_four_eyes() {
     for world in World::both().await {
         let admin = world.operator("root", &["admin"]).await;
+        world.operator("rita", &["reviewer_1"]).await;
+        world.operator("ralph", &["reviewer_2"]).await;
         let flow = json!({"levels": [["reviewer_1"], ["reviewer_2"]]});
         admin.put("/api/v1/approval-flows/KA", flow).await.expect(200);
         let roles = admin.get("/api/v1/roles").await.expect(200);

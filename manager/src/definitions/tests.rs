@@ -72,6 +72,7 @@ async fn entries(caller: &Caller) -> u64 {
 async fn what_is_defined_is_there_and_the_second_apply_changes_nothing() {
     for world in World::both().await {
         let admin = world.operator("ann", &["admin"]).await;
+        world.operator("rita", &["reviewer_1"]).await;
         let definitions = all(&[
             definition("ApprovalFlow", json!({ "type": "KA", "levels": [["reviewer_1"], ["admin"]] })),
             client(

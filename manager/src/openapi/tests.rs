@@ -11,11 +11,14 @@ use crate::operators::Permission;
 use crate::testing::{Answer, Caller, World};
 
 /// Operations whose right depends on the object, and where that is tested.
-const DECIDED: [(&str, &str); 11] = [
+const DECIDED: [(&str, &str); 14] = [
     ("applications_show", "forms_are_seen_by_those_concerned"),
     ("applications_stop", "a_revocation_of_tomorrow_waits_is_made_once_and_can_be_stopped"),
     ("definitions_apply", "each_kind_asks_for_its_permission"),
     ("definitions_export", "each_kind_asks_for_its_permission"),
+    ("delegations_create", "administrators_delegate_for_others_as_far_as_they_review_themselves"),
+    ("delegations_revoke", "a_reviewer_delegates_for_a_while_and_revokes_it"),
+    ("delegations_show", "a_reviewer_delegates_for_a_while_and_revokes_it"),
     ("operators_end_session", "oneself_is_not_refused_what_of_others_is"),
     ("operators_end_sessions", "oneself_is_not_refused_what_of_others_is"),
     ("operators_issue_token", "oneself_is_not_refused_what_of_others_is"),

@@ -8,7 +8,9 @@ use zeroize::Zeroizing;
 
 use super::actor::By;
 use super::error::OperatorError;
-use super::model::{Email, MAX_DISPLAY_NAME, MAX_ROLES, Operator, OperatorName, OperatorStatus, RoleName};
+use super::model::{
+    ActiveOperator, Email, MAX_DISPLAY_NAME, MAX_ROLES, Operator, OperatorName, OperatorStatus, RoleName,
+};
 use super::roles::{permissions_of, require_known, require_manager};
 use super::store;
 use super::tokens::store as tokens;
@@ -123,6 +125,11 @@ pub(super) async fn list(app: &App, after: &str, limit: i64) -> Result<Vec<Opera
 /// Active operators with `role`: those who may sign at a level, and get its mails.
 pub async fn with_role(conn: &mut Conn, role: &str) -> Result<Vec<Operator>, DbError> {
     store::active_with_role(conn, role).await
+}
+
+/// Every active operator with all that its roles are worth, in no order: whoever could sign a form.
+pub async fn active(conn: &mut Conn) -> Result<Vec<ActiveOperator>, DbError> {
+    store::active(conn).await
 }
 
 /// The operator of that id, whatever its status.

@@ -20,12 +20,12 @@ mod store;
 mod tests;
 mod tokens;
 
-pub use actions::{NewOperator, create, ensure_first, find, id_of, names, with_role};
+pub use actions::{NewOperator, active, create, ensure_first, find, id_of, names, with_role};
 pub use actor::{Actor, By, Presented};
 pub use error::OperatorError;
 pub use http::routes;
 pub use mails::recipient;
-pub use model::{Email, Operator, OperatorName, OperatorStatus, RoleName};
+pub use model::{ActiveOperator, Email, Operator, OperatorName, OperatorStatus, RoleName};
 pub use permission::Permission;
 pub use roles::{delete_role, role_names};
 pub use sessions::identify;

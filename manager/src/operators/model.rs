@@ -1,10 +1,13 @@
 //! Accounts, their names and states.
 
+use std::collections::BTreeSet;
+
 use gate::time::UnixMillis;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::permission::Permission;
 use crate::openapi::schema::schema_of;
 
 /// Characters of an operator's or a role's name at most.
@@ -41,6 +44,25 @@ pub struct Operator {
     pub updated_at: UnixMillis,
     /// For `If-Match`.
     pub version: i64,
+}
+
+/// An active operator with all that its roles are worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveOperator {
+    /// `op_…`
+    pub id: String,
+    /// What is typed to sign in.
+    pub name: String,
+    /// For people.
+    pub display_name: String,
+    /// Where mails go.
+    pub email: Option<String>,
+    /// Active without a break since then.
+    pub active_since: UnixMillis,
+    /// Names of roles.
+    pub roles: BTreeSet<String>,
+    /// What the roles permit together.
+    pub permissions: BTreeSet<Permission>,
 }
 
 impl Operator {

@@ -6,7 +6,8 @@ use gate::time::UnixMillis;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::model::{Email, Operator, OperatorName, OperatorStatus, RoleName};
+use super::model::{ActiveOperator, Email, Operator, OperatorName, OperatorStatus, RoleName};
+use super::permission::Permission;
 use crate::db::{Conn, DbError, placeholders};
 
 pub(super) async fn insert(
@@ -17,8 +18,8 @@ pub(super) async fn insert(
     sqlx::query(
         "-- operators.create
          INSERT INTO operators (id, name, display_name, email, password_hash, status, must_change_password,
-                                failed_attempts, created_at, updated_at, version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10)",
+                                failed_attempts, created_at, active_since, updated_at, version)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $8, $9, $10)",
     )
     .bind(&operator.id)
     .bind(operator.name.as_str())
@@ -41,8 +42,9 @@ pub(super) async fn update(conn: &mut Conn, operator: &Operator, read_version: i
     let done = sqlx::query(
         "-- operators.update
          UPDATE operators
-            SET display_name = $1, email = $2, status = $3, must_change_password = $4, updated_at = $5,
-                version = $6
+            SET display_name = $1, email = $2, must_change_password = $4, updated_at = $5, version = $6,
+                active_since = CASE WHEN status = $3 THEN active_since ELSE $5 END,
+                status = $3
           WHERE id = $7
             AND version = $8",
     )
@@ -260,6 +262,56 @@ pub(super) async fn count(conn: &mut Conn) -> Result<i64, DbError> {
     .fetch_one(conn)
     .await?;
     Ok(row.try_get("n")?)
+}
+
+/// Every active operator with all that its roles are worth, in no order.
+pub(super) async fn active(conn: &mut Conn) -> Result<Vec<ActiveOperator>, DbError> {
+    let mut roles: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    let held = sqlx::query(
+        "-- operators.active.roles
+         SELECT h.operator_id, r.name, r.permissions
+           FROM operator_roles h
+           JOIN operators o ON o.id = h.operator_id
+           JOIN roles r ON r.name = h.role
+          WHERE o.status = 'active'",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    for row in held {
+        let role = (row.try_get("name")?, row.try_get("permissions")?);
+        roles.entry(row.try_get("operator_id")?).or_default().push(role);
+    }
+    let rows = sqlx::query(
+        "-- operators.active
+         SELECT id, name, display_name, email, active_since
+           FROM operators
+          WHERE status = 'active'",
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut active = Vec::with_capacity(rows.len());
+    for row in rows {
+        let mut operator = ActiveOperator {
+            id: row.try_get("id")?,
+            name: row.try_get("name")?,
+            display_name: row.try_get("display_name")?,
+            email: row.try_get("email")?,
+            active_since: UnixMillis(row.try_get("active_since")?),
+            roles: BTreeSet::new(),
+            permissions: BTreeSet::new(),
+        };
+        for (role, permissions) in roles.remove(&operator.id).unwrap_or_default() {
+            let permitted = Permission::parse_set(&permissions).ok_or_else(|| DbError::Inconsistency {
+                table: "roles",
+                column: "permissions",
+                row: role.clone(),
+            })?;
+            operator.permissions.extend(permitted);
+            operator.roles.insert(role);
+        }
+        active.push(operator);
+    }
+    Ok(active)
 }
 
 /// Active operators with one of these roles, by name.

@@ -93,7 +93,8 @@ impl FlowSpec {
             ));
         };
         let levels = self.levels.clone().unwrap_or_default();
-        Ok(kept(approvals::configure_in(conn, work.by, kind, levels, Some(seen), work.now).await?))
+        let config = &work.app.config;
+        Ok(kept(approvals::configure_in(conn, config, work.by, kind, levels, Some(seen), work.now).await?))
     }
 }
 
@@ -109,7 +110,10 @@ impl From<ApprovalError> for Refusal {
         match error {
             ApprovalError::Fault(fault) => Self::Field("levels", fault.to_string()),
             ApprovalError::Changed { .. } => Self::changed_meanwhile(),
-            ApprovalError::RoleNamed { .. } | ApprovalError::Operator(_) => Self::Whole(error.to_string()),
+            ApprovalError::NoSigner(_)
+            | ApprovalError::FormLeft { .. }
+            | ApprovalError::RoleNamed { .. }
+            | ApprovalError::Operator(_) => Self::Whole(error.to_string()),
             ApprovalError::Db(error) => Self::Db(error),
         }
     }
