@@ -429,6 +429,9 @@ async fn an_export_of_any_world_changes_nothing_there_and_makes_the_same_elsewhe
     for seed in 0..6 {
         let [here, elsewhere] = World::both().await;
         let admin = here.operator("ann", &["admin"]).await;
+        for world in [&here, &elsewhere] {
+            world.operator("rita", &["reviewer_1"]).await;
+        }
         let definitions = random_world(&Random::seeded(seed), 2 + seed);
         let done = admin.post(APPLY, all(&definitions)).await.expect(200);
         assert_eq!(told(&done).len(), definitions.len(), "seed {seed}");
@@ -610,6 +613,9 @@ async fn an_apply_and_single_calls_never_wait_for_each_other() {
     const ROUNDS: u64 = 25;
     for world in World::both().await {
         let admin = world.operator("ann", &["admin"]).await;
+        for (name, role) in [("rita", "reviewer_1"), ("ralph", "reviewer_2")] {
+            world.operator(name, &[role]).await;
+        }
         let flow =
             |kind: &str, role: &str| definition("ApprovalFlow", json!({ "type": kind, "levels": [[role]] }));
         let settings = |minutes: u64| {
