@@ -5,8 +5,10 @@
 //! handler; each write begins IMMEDIATE, because a deferred one that has read first fails at once
 //! when another process has written meanwhile.
 
+use std::fmt::Debug;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,9 +72,28 @@ enum Reading {
 pub struct Write {
     transaction: Transaction<'static, Any>,
     name: &'static str,
+    rider: Option<Arc<dyn Rider>>,
     metrics: Metrics,
     commits: Arc<Notify>,
     began: Stopwatch,
+}
+
+/// What a method of a trait object promises.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Something that is written in the same transaction as what a call writes: see [`riding`].
+pub trait Rider: Debug + Send + Sync {
+    /// Writes, last in each transaction of the call. An error takes the transaction back.
+    fn ride<'a>(&'a self, conn: &'a mut Conn) -> Boxed<'a, Result<(), DbError>>;
+}
+
+tokio::task_local! {
+    static RIDER: Arc<dyn Rider>;
+}
+
+/// Does `work`, whose transactions take `rider` along.
+pub async fn riding<F: Future>(rider: Arc<dyn Rider>, work: F) -> F::Output {
+    RIDER.scope(rider, work).await
 }
 
 /// What can go wrong with the database.
@@ -94,6 +115,9 @@ pub enum DbError {
         /// The row's key.
         row: String,
     },
+    /// The call was carried out meanwhile, by a repeat of it: this transaction was taken back.
+    #[error("the same call was carried out meanwhile")]
+    Repeated,
     /// The setting cannot be used.
     #[error("database_url: {0}")]
     Url(String),
@@ -211,19 +235,26 @@ impl Db {
             Dialect::Sqlite => "BEGIN DEFERRED",
             Dialect::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         };
-        Ok(Read(Reading::Snapshot(self.readers.begin_with(begin).await?)))
+        Ok(Read(Reading::Snapshot(begun(&self.readers, begin).await?)))
     }
 
     /// Begins a write. `name` is `capability.action`: the metric label.
     pub async fn write(&self, name: &'static str) -> Result<Write, DbError> {
+        let rider = RIDER.try_with(Arc::clone).ok();
+        Ok(Write { rider, ..self.write_aside(name).await? })
+    }
+
+    /// Begins a write that stands beside the call's own action, such as the count of wrong
+    /// passwords: it takes no rider along.
+    pub async fn write_aside(&self, name: &'static str) -> Result<Write, DbError> {
         let began = Stopwatch::start();
         let begin = match self.dialect {
             Dialect::Sqlite => "BEGIN IMMEDIATE",
             Dialect::Postgres => "BEGIN",
         };
-        let transaction = self.writers.begin_with(begin).await?;
+        let transaction = begun(&self.writers, begin).await?;
         let (metrics, commits) = (self.metrics.clone(), self.commits.clone());
-        Ok(Write { transaction, name, metrics, commits, began })
+        Ok(Write { transaction, name, rider: None, metrics, commits, began })
     }
 
     /// The next commit of this process: another process's is not heard of here.
@@ -245,16 +276,31 @@ impl Db {
     }
 }
 
+/// Begins in a task of its own, which ends what it began also where the caller is given up halfway:
+/// sqlx would put the connection back into the pool with a transaction that it does not know of.
+async fn begun(pool: &AnyPool, begin: &'static str) -> Result<Transaction<'static, Any>, DbError> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin_with(begin).await }).await;
+    // An error means that the process is about to end.
+    Ok(begun.unwrap_or(Err(sqlx::Error::PoolClosed))?)
+}
+
 impl Write {
     /// Makes everything written since [`Db::write`] durable, or nothing.
     pub async fn commit(self) -> Result<(), DbError> {
-        let Self { transaction, name, metrics, commits, began } = self;
-        let result = transaction.commit().await;
+        let Self { mut transaction, name, rider, metrics, commits, began } = self;
+        let result = async {
+            if let Some(rider) = rider {
+                rider.ride(&mut transaction).await?;
+            }
+            Ok(transaction.commit().await?)
+        }
+        .await;
         commits.notify_waiters();
         let outcome = if result.is_ok() { "committed" } else { "failed" };
         metrics.add("keygate_transactions_total", &[("name", name), ("outcome", outcome)], 1);
         metrics.add("keygate_transaction_microseconds_total", &[("name", name)], began.elapsed_us());
-        Ok(result?)
+        result
     }
 }
 
@@ -457,6 +503,23 @@ fn sqlite_constraint(code: Option<&str>, message: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn a_transaction_given_up_while_it_begins_is_not_left_to_the_next_caller() {
+        for world in World::both().await {
+            let db = &world.app.db;
+            for yields in 0..60 {
+                tokio::select! {
+                    biased;
+                    read = db.snapshot() => drop(read),
+                    () = async { for _ in 0..yields { tokio::task::yield_now().await } } => {}
+                }
+                // Read-only, it would refuse this.
+                world.sql("UPDATE audit_head SET seq = seq").await;
+            }
+        }
+    }
 
     #[test]
     fn sqlite_messages_become_constraint_names() {
