@@ -9,6 +9,7 @@ use crate::clock::{Clock, Random};
 use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::feed;
+use crate::idempotency;
 use crate::operators;
 use crate::password;
 use crate::telemetry::Metrics;
@@ -37,6 +38,8 @@ pub struct App {
     pub token_uses: operators::Uses,
     /// What the calls of gateways share.
     pub feed: feed::Shared,
+    /// Calls with an `Idempotency-Key` that are being carried out.
+    pub idempotency: idempotency::Running,
 }
 
 /// Why the manager cannot start.
@@ -70,6 +73,7 @@ impl App {
             passwords: password::Queue::default(),
             token_uses: operators::Uses::default(),
             feed: feed::Shared::default(),
+            idempotency: idempotency::Running::default(),
         })
     }
 

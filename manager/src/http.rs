@@ -19,6 +19,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use crate::app::App;
 use crate::problem::Problem;
 
+pub use crate::idempotency::Confidential;
 pub use crate::openapi::{Added, Created, NoContent, Routes};
 // For the capabilities below operators, which show who did something.
 pub use crate::operators::{Actor, Permission, id_of as operator_id, names as operator_names};
@@ -283,6 +284,11 @@ where
 /// The id of the request that is being answered.
 pub fn request_id() -> Option<String> {
     CURRENT_REQUEST.try_with(Clone::clone).ok()
+}
+
+/// Does `work`, which a task of its own carries out, as part of answering the request of that id.
+pub async fn in_request<F: Future>(id: String, work: F) -> F::Output {
+    CURRENT_REQUEST.scope(id, work).await
 }
 
 /// Gives each request an id (the caller's own where it is short and plain), counts it and turns

@@ -37,6 +37,7 @@ pub mod clients;
 pub mod definitions;
 pub mod feed;
 pub mod gateways;
+pub mod idempotency;
 pub mod keys;
 pub mod mail;
 pub mod offboarding;
@@ -121,6 +122,7 @@ pub fn start_jobs(jobs: &mut jobs::Jobs) {
 /// Who does which kind of scheduled work.
 pub fn executors(_config: &config::Config) -> schedule::Executors {
     let mut executors = schedule::Executors::default();
+    idempotency::executors(&mut executors);
     operators::executors(&mut executors);
     schedule::executors(&mut executors);
     executors

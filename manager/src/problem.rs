@@ -128,6 +128,11 @@ impl Problem {
 
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
+        if matches!(error, DbError::Repeated) {
+            // Whoever serves keyed calls replaces it by the answer of the one that was first.
+            return Self::conflict("request_in_progress", format!("{error}: repeat it for its answer"))
+                .retry_after(1);
+        }
         if error.is_busy() {
             tracing::warn!(%error, "The database is busy");
             return Self::new(

@@ -26,6 +26,7 @@ use crate::clock::{Clock, Random};
 use crate::config::{Config, MailTransport};
 use crate::db::{Conn, DatabaseSettings, Db, DbError};
 use crate::feed;
+use crate::idempotency;
 use crate::mail;
 use crate::operators::{self, By, Email, NewOperator, NewToken, OperatorName, RoleName};
 use crate::password;
@@ -121,6 +122,7 @@ impl World {
             passwords: password::Queue::default(),
             token_uses: operators::Uses::default(),
             feed: feed::Shared::default(),
+            idempotency: idempotency::Running::default(),
         };
         Self { router: crate::router(app.clone()), app, settings, _database: database }
     }
@@ -211,6 +213,13 @@ impl World {
     /// Does the scheduled work that is due, as a replica does every second.
     pub async fn run_due(&self) -> schedule::Ran {
         schedule::run_due(&self.app, &crate::executors(&self.app.config)).await.expect("the database")
+    }
+
+    /// The same caller at another replica on the same database.
+    pub async fn replica(&self, caller: &Caller) -> Caller {
+        let db = self.another_process().await;
+        let app = App { db, idempotency: idempotency::Running::default(), ..self.app.clone() };
+        Caller { router: crate::router(app), ..caller.clone() }
     }
 
     /// Moves the clock on.

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::actions::{self, GatewayError, Issued, Overview, Stranger};
 use super::model::{Envoy, Gateway, GatewayName};
 use crate::app::App;
-use crate::http::{Actor, Added, Json, NoContent, Page, Path, Permission, Routes};
+use crate::http::{Actor, Added, Confidential, Json, NoContent, Page, Path, Permission, Routes};
 use crate::problem::Problem;
 
 /// `/api/v1/gateways`
@@ -104,9 +104,9 @@ async fn add(
     State(app): State<App>,
     actor: Actor,
     Json(new): Json<NewGateway>,
-) -> Result<Added<Json<ShownOnce>>, Problem> {
+) -> Result<Confidential<Added<Json<ShownOnce>>>, Problem> {
     let issued = actions::add(&app, &new.name, &actor.audit_name()).await?;
-    Ok(Added(Json(issued.into())))
+    Ok(Confidential(Added(Json(issued.into()))))
 }
 
 /// Issue a second token, shown this once.
@@ -117,9 +117,9 @@ async fn rotate(
     State(app): State<App>,
     actor: Actor,
     Path(gateway): Path<String>,
-) -> Result<Added<Json<ShownOnce>>, Problem> {
+) -> Result<Confidential<Added<Json<ShownOnce>>>, Problem> {
     let issued = actions::rotate(&app, &gateway, &actor.audit_name()).await?;
-    Ok(Added(Json(issued.into())))
+    Ok(Confidential(Added(Json(issued.into()))))
 }
 
 /// End a token; the next call that shows it is refused.

@@ -1,14 +1,17 @@
 //! The document, put together from the operations and what all of them have in common.
 
 use serde_json::{Map, Value, json};
+use utoipa::IntoParams as _;
+use utoipa::openapi::path::ParameterIn;
 
 use super::answers::SCHEMAS;
 use super::routes::{Access, Operations, Routes};
 use crate::http::{DEFAULT_PAGE, MAX_PAGE};
+use crate::idempotency::IdempotencyKey;
 use crate::problem::ProblemDocument;
 
 /// The refusals that operations share: status, name below `components/responses`, what it means.
-const REFUSALS: [(&str, &str, &str); 9] = [
+const REFUSALS: [(&str, &str, &str); 10] = [
     ("400", "Unreadable", "`malformed_json`, `invalid_query` or `invalid_header`: it cannot be read."),
     ("401", "Unauthenticated", "`unauthenticated`: no token, or one that is unknown, expired or revoked."),
     (
@@ -17,6 +20,7 @@ const REFUSALS: [(&str, &str, &str); 9] = [
         "`forbidden`: none of your roles has the permission that `detail` names; `password_change_required`.",
     ),
     ("404", "NotFound", "`not_found`: there is no such thing."),
+    ("409", "Repeated", REPEATED),
     (
         "412",
         "VersionMismatch",
@@ -24,9 +28,18 @@ const REFUSALS: [(&str, &str, &str); 9] = [
     ),
     ("413", "BodyTooLarge", "`body_too_large`."),
     ("415", "UnsupportedMediaType", "`unsupported_media_type`: send JSON as `application/json`."),
-    ("422", "Invalid", "`invalid_body` or `invalid_field`: `field` has a value that cannot be taken."),
+    (
+        "422",
+        "Invalid",
+        "`invalid_body` or `invalid_field`: `field` has a value that cannot be taken; \
+         `idempotency_key_reused`: another call had this key.",
+    ),
     ("503", "Busy", "`database_busy`, `busy`: nothing was changed; repeat after `Retry-After`."),
 ];
+
+/// What every writing operation may answer, whatever else it conflicts with.
+const REPEATED: &str = "`request_in_progress`, `already_carried_out`: of a call with `Idempotency-Key` that is \
+    repeated before it has ended, or when its answer is not kept any more.";
 
 /// The OpenAPI document of these operations.
 pub fn of(routes: &Routes) -> Value {
@@ -43,7 +56,7 @@ pub fn of(routes: &Routes) -> Value {
             let Value::Object(item) = item else { continue };
             let described = paths.entry(path.clone()).or_insert_with(|| json!({}));
             for (method, mut operation) in item {
-                complete(&mut operation, &path, operations, &mut schemas);
+                complete(&mut operation, &method, &path, operations, &mut schemas);
                 described[method] = operation;
             }
         }
@@ -114,7 +127,7 @@ impl Schemas {
 }
 
 /// Adds what the operation shares with all others.
-fn complete(operation: &mut Value, path: &str, registered: &Operations, schemas: &mut Schemas) {
+fn complete(operation: &mut Value, method: &str, path: &str, registered: &Operations, schemas: &mut Schemas) {
     let capability = registered.capability;
     let id = operation["operationId"].as_str().unwrap_or_default();
     operation["operationId"] = format!("{capability}_{id}").into();
@@ -135,6 +148,7 @@ fn complete(operation: &mut Value, path: &str, registered: &Operations, schemas:
     if operation.get("requestBody").is_some() {
         refused.extend(["400", "413", "415", "422"]);
     }
+    let writes = method != "get";
     if let Some(Value::Array(parameters)) = operation.get_mut("parameters") {
         for parameter in parameters {
             match parameter["in"].as_str() {
@@ -145,6 +159,14 @@ fn complete(operation: &mut Value, path: &str, registered: &Operations, schemas:
             complete_parameter(parameter);
         }
     }
+    if writes {
+        refused.extend(["400", "409", "422"]);
+        let key = IdempotencyKey::into_params(|| Some(ParameterIn::Header));
+        match operation.get_mut("parameters") {
+            Some(Value::Array(parameters)) => parameters.extend(key.iter().map(|key| json!(key))),
+            _ => operation["parameters"] = json!(key),
+        }
+    }
     let Value::Object(responses) = operation["responses"].take() else { return };
     let mut all = Map::new();
     for (status, mut response) in responses {
@@ -153,11 +175,14 @@ fn complete(operation: &mut Value, path: &str, registered: &Operations, schemas:
                 schemas.add(&name, whole(schema));
             }
         }
+        let own = response["description"].as_str().unwrap_or_default();
         let response = if status.starts_with('2') {
             response["headers"]["X-Request-Id"] = request_id();
             response
+        } else if writes && status == "409" {
+            refusal(&status, &format!("{own} {REPEATED}"))
         } else {
-            refusal(&status, response["description"].as_str().unwrap_or_default())
+            refusal(&status, own)
         };
         all.insert(status, response);
     }
@@ -282,7 +307,7 @@ fn refusal(status: &str, means: &str) -> Value {
     let mut headers = json!({ "X-Request-Id": request_id() });
     match status {
         "401" => headers["WWW-Authenticate"] = json!({ "schema": { "type": "string" } }),
-        "503" => {
+        "409" | "503" => {
             headers["Retry-After"] = json!({ "description": "Seconds.", "schema": { "type": "integer" } })
         }
         _ => {}

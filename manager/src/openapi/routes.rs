@@ -10,7 +10,7 @@ use utoipa_axum::router::UtoipaMethodRouter;
 use crate::app::App;
 use crate::http::Permission;
 use crate::problem::Problem;
-use crate::{client_portal, operators};
+use crate::{client_portal, idempotency, operators};
 
 /// Who may call an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +31,15 @@ pub enum Access {
 
 impl Access {
     /// Finds out who calls and whether they may, and leaves them where the handler takes them from.
-    async fn admit(self, app: &App, request: &mut Request) -> Result<(), Problem> {
+    /// Returns who it is, as the audit trail names it.
+    async fn admit(self, app: &App, request: &mut Request) -> Result<String, Problem> {
         match self {
-            Self::Open => return Ok(()),
+            Self::Open => return Ok(idempotency::STRANGERS.into()),
             Self::Client => {
                 let caller = client_portal::sessions::identify(app, request.headers()).await?;
+                let name = caller.audit_name();
                 request.extensions_mut().insert(caller);
-                return Ok(());
+                return Ok(name);
             }
             Self::OwnSession | Self::SignedIn | Self::Permitted(_) | Self::Decided(_) => {}
         }
@@ -48,8 +50,9 @@ impl Access {
         if let Self::Permitted(permissions) = self {
             actor.require_one_of(permissions)?;
         }
+        let name = actor.audit_name();
         request.extensions_mut().insert(actor);
-        Ok(())
+        Ok(name)
     }
 }
 
@@ -144,6 +147,6 @@ async fn admit(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    access.admit(&app, &mut request).await?;
-    Ok(next.run(request).await)
+    let caller = access.admit(&app, &mut request).await?;
+    idempotency::once(&app, &caller, request, next).await
 }

@@ -46,6 +46,11 @@ impl Operation {
         parameters.iter().any(|parameter| parameter["in"] == place)
     }
 
+    fn takes_header(&self, name: &str) -> bool {
+        let parameters = self.described["parameters"].as_array().map(Vec::as_slice).unwrap_or_default();
+        parameters.iter().any(|parameter| parameter["in"] == "header" && parameter["name"] == name)
+    }
+
     fn takes_body(&self) -> bool {
         self.described.get("requestBody").is_some()
     }
@@ -264,13 +269,23 @@ async fn queries_versions_and_bodies_are_read_where_the_document_says_so_and_now
             let code = answer.body["code"].as_str().unwrap_or_default().to_string();
             (answer.status, code)
         };
+        // First: one of these ends the caller's own token.
+        let keyed = [("idempotency-key", "no key"), ("content-type", "application/json")];
+        let keyed = refused(caller.raw(method.clone(), path, &keyed, Body::from("{}")).await);
+        let expected = (400, "invalid_header".to_string());
+        assert_eq!(keyed == expected, *method != Method::GET, "{id}: every write takes a key");
+        assert_eq!(operation.takes_header("Idempotency-Key"), *method != Method::GET, "{id}");
         let queried = caller.raw(method.clone(), &format!("{path}?nonsense=1"), &[], Body::empty()).await;
         let expected = (400, "invalid_query".to_string());
         assert_eq!(refused(queried) == expected, operation.takes("query"), "{id}: params(ListQuery)?");
         let versioned = [("if-match", "nonsense"), ("content-type", "application/json")];
         let versioned = caller.raw(method.clone(), path, &versioned, Body::from("{}")).await;
         let expected = (400, "invalid_header".to_string());
-        assert_eq!(refused(versioned) == expected, operation.takes("header"), "{id}: params(IfMatch)?");
+        assert_eq!(
+            refused(versioned) == expected,
+            operation.takes_header("If-Match"),
+            "{id}: params(IfMatch)?"
+        );
         let untyped = caller.raw(method.clone(), path, &[], Body::empty()).await;
         let expected = (415, "unsupported_media_type".to_string());
         assert_eq!(refused(untyped) == expected, operation.takes_body(), "{id}: request_body?");

@@ -15,7 +15,8 @@ use super::store::{self, Filter};
 use crate::app::App;
 use crate::catalog::{GroupSummary, SecurityLevel};
 use crate::http::{
-    Actor, Created, Json, NoContent, Page, Path, Permission, Query, Routes, page_cursor, page_limit,
+    Actor, Confidential, Created, Json, NoContent, Page, Path, Permission, Query, Routes, page_cursor,
+    page_limit,
 };
 use crate::openapi::wire;
 use crate::problem::Problem;
@@ -153,7 +154,7 @@ async fn create(
     State(app): State<App>,
     actor: Actor,
     Json(body): Json<Create>,
-) -> Result<Created<Json<CreatedView>>, Problem> {
+) -> Result<Confidential<Created<Json<CreatedView>>>, Problem> {
     let new = body.parse(&app)?;
     let (key, text) = actions::create(&app, &actor, new).await?;
     let answer = CreatedView {
@@ -161,7 +162,7 @@ async fn create(
         x_api_key: text.reveal().into(),
         warning: "An X-Api-Key travels in clear with every call. Keep it now: it cannot be shown again.",
     };
-    Ok(Created(location(&answer.key.id), Json(answer)))
+    Ok(Confidential(Created(location(&answer.key.id), Json(answer))))
 }
 
 impl Create {

@@ -12,7 +12,7 @@ const CAPABILITIES: [&[&str]; 16] = [
     &["vault"],
     &["audit", "changes"],
     &["schedule"],
-    &["mail"],
+    &["idempotency", "mail"],
     &["quotas"],
     &["operators"],
     &["catalog"],

@@ -117,7 +117,7 @@ pub(super) async fn authenticate(app: &App, unverified_token: &str) -> Result<Op
         return Ok(None);
     }
     if let Some(end) = lifetime(&app.config).prolonged(&session, now) {
-        let mut tx = app.db.write("client_portal.prolong_session").await?;
+        let mut tx = app.db.write_aside("client_portal.prolong_session").await?;
         store::prolong(&mut tx, &session.id, end).await?;
         tx.commit().await?;
         session.expires_at = end;

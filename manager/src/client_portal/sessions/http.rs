@@ -11,7 +11,7 @@ use super::actions::{self, SessionError};
 use super::model::SignedIn;
 use crate::app::App;
 use crate::bearer;
-use crate::http::{Added, Json, NoContent, Routes};
+use crate::http::{Added, Confidential, Json, NoContent, Routes};
 use crate::problem::Problem;
 
 /// Signing in and out.
@@ -121,11 +121,11 @@ impl From<SignedIn> for SessionView {
 async fn sign_in(
     State(app): State<App>,
     Json(body): Json<SignIn>,
-) -> Result<Added<Json<OpenedView>>, Problem> {
+) -> Result<Confidential<Added<Json<OpenedView>>>, Problem> {
     let _place = app.passwords.enter()?;
     let opened = actions::sign_in(&app, &body.client, &body.password).await?;
     let token = opened.token.as_str().to_owned();
-    Ok(Added(Json(OpenedView { token, session: opened.signed_in.into() })))
+    Ok(Confidential(Added(Json(OpenedView { token, session: opened.signed_in.into() }))))
 }
 
 /// Show the session that this call presents.

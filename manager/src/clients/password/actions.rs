@@ -223,7 +223,7 @@ async fn check(
         return Ok(None);
     }
     if client.failed_attempts > 0 {
-        let mut tx = app.db.write("clients.password_right").await?;
+        let mut tx = app.db.write_aside("clients.password_right").await?;
         store::reset_failures(&mut tx, id).await?;
         tx.commit().await?;
     }
@@ -233,7 +233,7 @@ async fn check(
 /// Counts a wrong one, if it was held against the password in force.
 pub(super) async fn count_wrong(app: &App, id: &str, hash: &PasswordHash) -> Result<(), DbError> {
     let now = app.now();
-    let mut tx = app.db.write("clients.password_wrong").await?;
+    let mut tx = app.db.write_aside("clients.password_wrong").await?;
     // Both numbers as they are now: an operator may allow fewer meanwhile.
     if let Some((failed, allowed)) = store::count_failure(&mut tx, id, hash).await?
         && failed == allowed

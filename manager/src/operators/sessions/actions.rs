@@ -224,7 +224,7 @@ async fn verify(app: &App, id: &str, unverified_password: &str) -> Result<Verifi
     let limit = i64::from(app.config.lockout_attempts);
     let lock = usize::from(Sha256::digest(id)[0]) % ONE_AT_A_TIME.len();
     let in_turn = ONE_AT_A_TIME[lock].lock().await;
-    let mut tx = app.db.write("operators.password_attempt").await?;
+    let mut tx = app.db.write_aside("operators.password_attempt").await?;
     let attempt = accounts::count_attempt(&mut tx, id, limit).await?;
     let hash = accounts::password_hash(&mut tx, id).await?;
     tx.commit().await?;
@@ -239,7 +239,7 @@ async fn verify(app: &App, id: &str, unverified_password: &str) -> Result<Verifi
         return Ok(Verified::Right { hash, in_turn });
     }
     if attempt == limit {
-        let mut tx = app.db.write("operators.lock").await?;
+        let mut tx = app.db.write_aside("operators.lock").await?;
         let detail = json!({ "failed_attempts": attempt });
         record(&mut tx, "system".into(), "operators.lock", id, detail, app.now()).await?;
         tx.commit().await?;

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::actions;
 use crate::app::App;
 use crate::bearer;
-use crate::http::{Added, Json, NoContent, Page, Path, Permission, Routes};
+use crate::http::{Added, Confidential, Json, NoContent, Page, Path, Permission, Routes};
 use crate::operators::actor::Actor;
 use crate::operators::error::OperatorError;
 use crate::operators::http::{OWN, OperatorView, require_own_or_manage};
@@ -79,14 +79,14 @@ struct OpenedView {
 async fn sign_in(
     State(app): State<App>,
     Json(body): Json<SignIn>,
-) -> Result<Added<Json<OpenedView>>, Problem> {
+) -> Result<Confidential<Added<Json<OpenedView>>>, Problem> {
     let _place = app.passwords.enter()?;
     let (operator, token) = actions::sign_in(&app, &body.operator, &body.password).await?;
-    Ok(Added(Json(OpenedView {
+    Ok(Confidential(Added(Json(OpenedView {
         token: token.text.as_str().to_string(),
         expires_at: token.expires_at.map(|at| at.0),
         operator: operator.into(),
-    })))
+    }))))
 }
 
 /// Who calls, and what roles and token permit.

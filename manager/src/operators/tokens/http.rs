@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use super::actions::{self, IssuedToken, NewToken};
 use super::model::Token;
 use crate::app::App;
-use crate::http::{Added, Json, NoContent, Page, Path, Permission, Routes};
+use crate::http::{Added, Confidential, Json, NoContent, Page, Path, Permission, Routes};
 use crate::operators::actor::{Actor, By};
 use crate::operators::http::{OWN, require_own_or_manage};
 use crate::problem::Problem;
@@ -58,17 +58,17 @@ async fn issue_token(
     actor: Actor,
     Path(id): Path<String>,
     Json(body): Json<Issue>,
-) -> Result<Added<Json<IssuedTokenView>>, Problem> {
+) -> Result<Confidential<Added<Json<IssuedTokenView>>>, Problem> {
     require_own_or_manage(&actor, &id)?;
     let new =
         NewToken { name: body.name, scope: body.permissions, expires_at: body.expires_at.map(UnixMillis) };
     let IssuedToken { id, text, expires_at } =
         actions::issue_api_token(&app, By::Operator(&actor), &id, new).await?;
-    Ok(Added(Json(IssuedTokenView {
+    Ok(Confidential(Added(Json(IssuedTokenView {
         id,
         token: text.as_str().to_string(),
         expires_at: expires_at.map(|at| at.0),
-    })))
+    }))))
 }
 
 /// An API token, without its text.

@@ -60,7 +60,7 @@ pub(in crate::operators) fn remember_use(app: &App, token: &Token, now: UnixMill
 }
 
 async fn write(app: &App, id: &str, before: UnixMillis, now: UnixMillis) -> Result<(), DbError> {
-    let mut tx = app.db.write("operators.token_used").await?;
+    let mut tx = app.db.write_aside("operators.token_used").await?;
     store::used(&mut tx, id, before, now).await?;
     tx.commit().await
 }
