@@ -18,5 +18,5 @@ mod tests;
 pub use actions::Turn;
 pub use change::changed;
 pub use http::routes;
-pub use model::Entry;
-pub use store::record;
+pub use model::{Entry, Recorded, Search};
+pub use store::{record, search};

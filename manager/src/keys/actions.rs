@@ -281,7 +281,7 @@ pub async fn revoke_all_of(
     now: UnixMillis,
 ) -> Result<Vec<Key>, KeyError> {
     let mut revoked = Vec::new();
-    for key in store::live_of(conn, client, i64::MAX).await? {
+    for key in store::live_of(conn, client, "", i64::MAX).await? {
         let recipients = addresses_of(conn, &key.id).await?;
         let key = revoke(conn, &key.id, by, now).await?;
         let told = mails::Changed { change: "revoked", application: None, recipients, not_before: now };

@@ -2,7 +2,6 @@
 
 use gate::id::{ApiUid, CredentialId};
 use gate::time::UnixMillis;
-use gate::wire::directory::PathRule;
 
 use super::actions::{IssuedKey, KeyError};
 use super::model::{Key, KeyState};
@@ -145,15 +144,6 @@ async fn client_name(conn: &mut Conn, key: &Key) -> Result<String, KeyError> {
 
 /// How an API is called: by its first host and method, else by what most calls use.
 fn callable(api: &Api, gateway_url: Option<&str>) -> CallableApi {
-    let base = match (gateway_url, api.hosts.first()) {
-        (Some(url), _) => url.trim_end_matches('/').to_owned(),
-        // A wildcard host is no address.
-        (None, Some(host)) if !host.contains('*') => format!("https://{host}"),
-        (None, _) => GATEWAY_PLACEHOLDER.into(),
-    };
-    let path = match &api.path {
-        PathRule::Exact(path) | PathRule::Prefix(path) | PathRule::Template(path) => path,
-    };
     let with_body = |method: &str| matches!(method, "POST" | "PUT" | "PATCH");
     let method = api
         .methods
@@ -164,7 +154,7 @@ fn callable(api: &Api, gateway_url: Option<&str>) -> CallableApi {
     CallableApi {
         name: api.name.clone(),
         method: method.into(),
-        url: format!("{base}{path}"),
+        url: api.url(gateway_url).unwrap_or_else(|| format!("{GATEWAY_PLACEHOLDER}{}", api.path_text())),
         sample_body: if with_body(method) { SAMPLE_BODY.into() } else { String::new() },
     }
 }

@@ -19,9 +19,9 @@ pub use actions::{IssuedKey, KeyChange, KeyError, NewKey, change, issue, revoke,
 pub use http::routes;
 pub use mails::{Changed, Credentials, mail_change, mail_credentials};
 pub use model::{
-    ApiKey, Key, KeyName, KeyState, MAX_APIS, MAX_NAME_CHARS, MAX_USES, Origin, SecretKey, Terms, TermsError,
-    UseQuota, parse_apis,
+    ApiKey, Key, KeyName, KeyState, MAX_APIS, MAX_NAME_CHARS, MAX_USES, Origin, SealedSecret, SecretKey,
+    Terms, TermsError, UseQuota, parse_apis,
 };
 pub use store::{
-    OpenedKey, by_id, count_live_of, find_by_api_key, list, live_of, lock_all_of, note_secret_used,
+    OpenedKey, by_id, count_live_of, find_by_api_key, list, live_of, lock_all_of, masks, note_secret_used,
 };

@@ -49,6 +49,12 @@ pub(super) fn open_secrets(vault: &Vault, key: &Key) -> Result<Vec<Secret>, DbEr
         .collect()
 }
 
+/// First and last characters of each live secret of a key, newest first.
+pub fn masks(vault: &Vault, key: &Key) -> Result<Vec<Option<String>>, DbError> {
+    let mask = |secret: &Secret| SecretKey::parse(&secret.text).ok().map(|secret| secret.mask());
+    Ok(open_secrets(vault, key)?.iter().map(mask).collect())
+}
+
 /// What a secret is sealed for.
 pub(super) fn purpose(secret_id: &str) -> String {
     format!("keys.secret:{secret_id}")
@@ -117,17 +123,24 @@ pub async fn count_live_of(conn: &mut Conn, client: &ClientId) -> Result<i64, Db
     Ok(row.try_get(0)?)
 }
 
-/// The keys of a client that are not revoked, by id: the first `limit`.
-pub async fn live_of(conn: &mut Conn, client: &ClientId, limit: i64) -> Result<Vec<Key>, DbError> {
+/// The keys of a client that are not revoked, by id: up to `limit` after the id `after`.
+pub async fn live_of(
+    conn: &mut Conn,
+    client: &ClientId,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Key>, DbError> {
     let rows = sqlx::query(AssertSqlSafe(format!(
         "-- keys.live_of
          SELECT {COLUMNS}
            FROM keys
           WHERE client_id = $1 AND state <> 'revoked'
+            AND id > $2
           ORDER BY id
-          LIMIT $2"
+          LIMIT $3"
     )))
     .bind(client.as_str())
+    .bind(after)
     .bind(limit)
     .fetch_all(&mut *conn)
     .await?;

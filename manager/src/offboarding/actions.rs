@@ -114,7 +114,7 @@ async fn count(conn: &mut Conn, client: &ClientId) -> Result<Counts, DbError> {
 async fn list(conn: &mut Conn, by: &Actor, client: &ClientId) -> Result<Listed, DbError> {
     let (keys, x_api_keys) = match by.may(Permission::KeysRead) {
         true => (
-            Some(keys::live_of(conn, client, MAX_LISTED).await?),
+            Some(keys::live_of(conn, client, "", MAX_LISTED).await?),
             Some(x_api_keys::of_client(conn, client, MAX_LISTED).await?),
         ),
         false => (None, None),

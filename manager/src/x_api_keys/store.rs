@@ -15,7 +15,7 @@ const COLUMNS: &str = "id, client_id, alias, sha256, mask, effective_at, expires
 
 /// What a list is narrowed by; absent = not.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Filter {
+pub struct Filter {
     /// Whose.
     pub client: Option<String>,
     /// Occurs in alias or mask, or in the id, names or application number of the client.
@@ -46,7 +46,7 @@ async fn find(conn: &mut Conn, name: &str, column: &str, value: &str) -> Result<
 }
 
 /// Up to `limit + 1` keys after the id `after`, by id.
-pub(super) async fn list(
+pub async fn list(
     conn: &mut Conn,
     filter: &Filter,
     after: &str,

@@ -324,6 +324,7 @@ async fn list_apis(
         group: query.group,
         label: query.label,
         source: query.source,
+        audience: None,
         enabled: query.enabled,
         credential: query.credential.map(AcceptedCredential::from),
     };
@@ -353,6 +354,7 @@ impl From<BatchFilter> for ApiFilter {
             group: filter.group,
             label: filter.label,
             source: filter.source,
+            audience: None,
             enabled: filter.enabled,
             credential: filter.credential.map(AcceptedCredential::from),
         }

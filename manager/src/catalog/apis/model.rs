@@ -193,6 +193,25 @@ impl Api {
         hosts.into_iter().flat_map(move |host| methods.clone().into_iter().map(move |method| (host, method)))
     }
 
+    /// Where it is called: below `gateway_url` (setting), else at its first host; None: neither is
+    /// known. A path of a template has its variables as they are written.
+    pub fn url(&self, gateway_url: Option<&str>) -> Option<String> {
+        let base = match (gateway_url, self.hosts.first()) {
+            (Some(url), _) => url.trim_end_matches('/').to_owned(),
+            // A wildcard host is no address.
+            (None, Some(host)) if !host.contains('*') => format!("https://{host}"),
+            (None, _) => return None,
+        };
+        Some(format!("{base}{}", self.path_text()))
+    }
+
+    /// Its path as text.
+    pub fn path_text(&self) -> &str {
+        match &self.path {
+            PathRule::Exact(path) | PathRule::Prefix(path) | PathRule::Template(path) => path,
+        }
+    }
+
     /// How people name it: `shop/orders`.
     pub fn title(&self) -> String {
         format!("{}/{}", self.module, self.id)

@@ -332,6 +332,8 @@ pub struct ApiFilter {
     pub label: Option<String>,
     /// Those that came like this.
     pub source: Option<ApiSource>,
+    /// Those that callers of one of its sides may reach.
+    pub audience: Option<Audience>,
     /// Those whose calls are let in, or are not.
     pub enabled: Option<bool>,
     /// Those that accept it.
@@ -379,8 +381,9 @@ pub async fn apis(conn: &mut Conn, filter: &ApiFilter, after: &str, limit: i64) 
             AND ($7 < 0 OR enabled = $7)
             AND ($8 < 0 OR no_auth = $8)
             AND ' ' || accepts || ' ' LIKE $9
+            AND ($10 = '' OR audience = 'both' OR audience = $10)
           ORDER BY sort_key
-          LIMIT $10",
+          LIMIT $11",
     )
     .bind(after)
     .bind(like_pattern(filter.keyword.as_deref()))
@@ -391,6 +394,11 @@ pub async fn apis(conn: &mut Conn, filter: &ApiFilter, after: &str, limit: i64) 
     .bind(filter.enabled.map_or(-1, i64::from))
     .bind(no_auth)
     .bind(if kind.is_empty() { "%".into() } else { format!("% {kind} %") })
+    // Whoever calls from both sides reaches them all.
+    .bind(match filter.audience {
+        None | Some(Audience::Both) => "",
+        Some(side) => audience_column(side),
+    })
     .bind(limit + 1)
     .fetch_all(&mut *conn)
     .await?;

@@ -1,9 +1,20 @@
 //! `/client/v1`: what a client sees and does. Each file is a noun of it.
 
+mod apis;
+mod keys;
+mod meters;
+mod profile;
+mod x_api_keys;
+
 use super::sessions;
 use crate::http::Routes;
 
 /// Everything that a client may call.
 pub fn routes() -> Routes {
     sessions::routes()
+        .merge(profile::routes())
+        .merge(apis::routes())
+        .merge(keys::routes())
+        .merge(x_api_keys::routes())
+        .merge(meters::routes())
 }
