@@ -29,7 +29,7 @@ pub use due::{apply_due, cancel_all_of};
 pub use error::ApplicationError;
 pub use form::{FieldFault, Fields};
 pub use http::routes;
-pub use model::{Action, Application, State};
+pub use model::{Action, Application, MAX_COMMENT_CHARS, State, Step};
 pub use store::{count_open_of, lock_all_of, open_of};
 pub use view::{ApplicationView, DetailView};
 pub use worklist::{Detail, Filter, Place, View, detail, list};

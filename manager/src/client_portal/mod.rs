@@ -6,6 +6,8 @@
 
 mod http;
 pub mod sessions;
+#[cfg(test)]
+mod tests;
 
 pub use http::routes;
 

@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::catalog::{self, Api, ApiFilter, ApiSource, PathRuleSchema};
 use crate::client_portal::sessions::SignedIn;
+use crate::clients::Client;
 use crate::http::{Json, Page, Path, Query, Routes, page_cursor, page_limit};
 use crate::openapi::wire;
 use crate::problem::Problem;
@@ -106,14 +107,13 @@ async fn show_api(
     Path(uid): Path<String>,
 ) -> Result<Json<OfferedApiView>, Problem> {
     let api = catalog::api(&mut *app.db.snapshot().await?, &uid).await?;
-    let offered = |api: &Api| api.enabled && meet(client.audience, api.audience);
-    match api.filter(offered) {
+    match api.filter(|api| is_open(&client, api.enabled, api.audience)) {
         Some(api) => Ok(Json(OfferedApiView::of(&app, api))),
         None => Err(Problem::not_found(format!("no API {uid} is open to you"))),
     }
 }
 
-/// Whether there is a side from which the client may call the API.
-fn meet(client: Audience, api: Audience) -> bool {
-    client == Audience::Both || api == Audience::Both || client == api
+/// Whether a client sees an API: it is enabled, and there is a side from which both may meet.
+pub(super) fn is_open(client: &Client, enabled: bool, api: Audience) -> bool {
+    enabled && (client.audience == Audience::Both || api == Audience::Both || client.audience == api)
 }

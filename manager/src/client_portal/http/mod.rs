@@ -1,6 +1,7 @@
 //! `/client/v1`: what a client sees and does. Each file is a noun of it.
 
 mod apis;
+mod applications;
 mod keys;
 mod meters;
 mod profile;
@@ -14,6 +15,7 @@ pub fn routes() -> Routes {
     sessions::routes()
         .merge(profile::routes())
         .merge(apis::routes())
+        .merge(applications::routes())
         .merge(keys::routes())
         .merge(x_api_keys::routes())
         .merge(meters::routes())
