@@ -12,6 +12,7 @@ use super::model::{Application, Effect, State, Step};
 use super::turn::overtaken;
 use super::{effects, mails, store};
 use crate::app::App;
+use crate::approvals::rounds;
 use crate::db::Conn;
 use crate::keys::KeyError;
 use crate::operators::Actor;
@@ -55,7 +56,8 @@ pub async fn cancel_all_of(
         }
         let step = step_of(&application, &by.operator, "cancel", None, reason.to_owned());
         history::add(conn, &application.id, &step).await?;
-        mails::announce(conn, app, &application, &step, None).await?;
+        rounds::end(conn, &application.id, now).await?;
+        mails::announce(conn, app, &application, &step, &[]).await?;
         record(conn, &application, &step).await?;
         cancelled.push(application);
     }
@@ -105,7 +107,7 @@ async fn apply_one(app: &App, id: &str) -> Result<bool, ApplicationError> {
     }
     let step = step_of(&application, &Step::BY_ITSELF, action, None, comment);
     history::add(&mut tx, id, &step).await?;
-    mails::announce(&mut tx, app, &application, &step, None).await?;
+    mails::announce(&mut tx, app, &application, &step, &[]).await?;
     record(&mut tx, &application, &step).await?;
     tx.commit().await?;
     Ok(true)

@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::form::FieldFault;
 use super::model::{MAX_COMMENT_CHARS, Refusal};
 use crate::approvals::FormKind;
+use crate::approvals::signers::Shortage;
 use crate::db::DbError;
 use crate::keys::{KeyError, TermsError};
 use crate::mail::MailError;
@@ -66,6 +67,17 @@ pub enum ApplicationError {
         kind: FormKind,
         /// The kind of who filed it.
         applicant: &'static str,
+    },
+    /// Not every level finds somebody who could sign it.
+    #[error(
+        "the form finds no signers, so it was not submitted: {shortage}; an administrator gives somebody the role, or \
+         names other roles with PUT /api/v1/approval-flows/{kind}"
+    )]
+    NoSigner {
+        /// The kind of the form.
+        kind: FormKind,
+        /// What is missing.
+        shortage: Shortage,
     },
     /// The comment is too long.
     #[error("`comment` has {chars} characters; at most {MAX_COMMENT_CHARS} are allowed")]

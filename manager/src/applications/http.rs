@@ -27,6 +27,8 @@ const MAX_KEYWORD_CHARS: usize = 500;
 /// Everything about forms.
 pub fn routes() -> Routes {
     const SEEN: &str = "Its applicant, who may sign it now or has, or with applications.read everybody.";
+    const SIGNS: &str =
+        "With applications.review and a role of the level, or as the delegate of somebody with both.";
     Routes::of("applications")
         .permitted(&[Permission::ApplicationsApply], routes!(save))
         .signed_in(routes!(list))
@@ -34,9 +36,9 @@ pub fn routes() -> Routes {
         .permitted(&[Permission::ApplicationsApply], routes!(edit, remove))
         .permitted(&[Permission::ApplicationsApply], routes!(submit))
         .permitted(&[Permission::ApplicationsApply], routes!(resubmit))
-        .permitted(&[Permission::ApplicationsReview], routes!(approve))
-        .permitted(&[Permission::ApplicationsReview], routes!(send_back))
-        .permitted(&[Permission::ApplicationsReview], routes!(reject))
+        .decided(SIGNS, routes!(approve))
+        .decided(SIGNS, routes!(send_back))
+        .decided(SIGNS, routes!(reject))
         .permitted(&[Permission::ApplicationsApply], routes!(withdraw))
         .decided("Its applicant, or with keys.write everybody.", routes!(stop))
 }
@@ -117,7 +119,7 @@ async fn remove(
 
 /// Hand a draft in for review.
 #[utoipa::path(post, path = "/api/v1/applications/{id}/submit", params(IfMatch), responses(
-    (status = 409, description = "`wrong_state`, `no_approval_flow`"),
+    (status = 409, description = "`wrong_state`, `no_approval_flow`, `no_signer`"),
     (status = 422, description = "`invalid_field`: a field no longer holds in the world as it is"),
 ))]
 async fn submit(
@@ -131,7 +133,7 @@ async fn submit(
 
 /// Hand a returned form in again.
 #[utoipa::path(post, path = "/api/v1/applications/{id}/resubmit", params(IfMatch), responses(
-    (status = 409, description = "`wrong_state`, `no_approval_flow`"),
+    (status = 409, description = "`wrong_state`, `no_approval_flow`, `no_signer`"),
     (status = 422, description = "`invalid_field`: a field no longer holds in the world as it is"),
 ))]
 async fn resubmit(
@@ -145,8 +147,8 @@ async fn resubmit(
 
 /// Sign the level that waits.
 #[utoipa::path(post, path = "/api/v1/applications/{id}/approve", params(IfMatch), responses(
-    (status = 409, description = "`wrong_state`, or what keeps the key from being issued, changed or revoked"),
-    (status = 403, description = "`forbidden`: the role of the level or applications.review is missing; `self_approval`: one's own form"),
+    (status = 409, description = "`wrong_state`; `no_signer`: another level would be left without; or what keeps the key from being issued, changed or revoked"),
+    (status = 403, description = "`forbidden`: no role of the level with applications.review, nor a delegation; `self_approval`: one's own form; `signed_another_level`: of this round"),
     (status = 428, description = "`version_required`: send `If-Match`"),
 ))]
 async fn approve(
@@ -162,7 +164,7 @@ async fn approve(
 /// Send a form back to its applicant.
 #[utoipa::path(post, path = "/api/v1/applications/{id}/return", params(IfMatch), responses(
     (status = 409, description = "`wrong_state`"),
-    (status = 403, description = "`forbidden`: the role of the level or applications.review is missing; `self_approval`: one's own form"),
+    (status = 403, description = "`forbidden`: no role of the level with applications.review, nor a delegation; `self_approval`: one's own form; `signed_another_level`: of this round"),
     (status = 428, description = "`version_required`: send `If-Match`"),
 ))]
 async fn send_back(
@@ -178,7 +180,7 @@ async fn send_back(
 /// Refuse a form for good.
 #[utoipa::path(post, path = "/api/v1/applications/{id}/reject", params(IfMatch), responses(
     (status = 409, description = "`wrong_state`"),
-    (status = 403, description = "`forbidden`: the role of the level or applications.review is missing; `self_approval`: one's own form"),
+    (status = 403, description = "`forbidden`: no role of the level with applications.review, nor a delegation; `self_approval`: one's own form; `signed_another_level`: of this round"),
     (status = 428, description = "`version_required`: send `If-Match`"),
 ))]
 async fn reject(
@@ -295,6 +297,10 @@ impl From<ApplicationError> for Problem {
             ApplicationError::Refused { refusal, .. } => match refusal {
                 Refusal::WrongState { .. } => Self::conflict("wrong_state", detail),
                 Refusal::ReviewerActed { .. } => Self::conflict("already_reviewed", detail),
+                Refusal::NeededElsewhere { .. } => Self::conflict("no_signer", detail),
+                Refusal::SignedAnother { .. } => {
+                    Self::new(StatusCode::FORBIDDEN, "signed_another_level", "Not permitted", detail)
+                }
                 Refusal::OwnForm => {
                     Self::new(StatusCode::FORBIDDEN, "self_approval", "Not permitted", detail)
                 }
@@ -313,6 +319,7 @@ impl From<ApplicationError> for Problem {
                 detail,
             )
             .field("If-Match"),
+            ApplicationError::NoSigner { .. } => Self::conflict("no_signer", detail),
             ApplicationError::NoFlow { .. } => Self::conflict("no_approval_flow", detail),
             ApplicationError::NotFiledBy { .. } => Self::invalid("type", detail),
             ApplicationError::CommentTooLong { .. } => Self::invalid("comment", detail),

@@ -1,8 +1,6 @@
 //! Who is told what about a form: the applicant at every step, the reviewers of a level when it
 //! is theirs. None of these mails holds a secret.
 
-use std::collections::BTreeMap;
-
 use jiff::tz::TimeZone;
 
 use super::applicant::Applicant;
@@ -10,22 +8,22 @@ use super::form::Form;
 use super::model::{Application, Effect, State, Step};
 use super::world;
 use crate::app::App;
-use crate::approvals::{Flow, FormKind};
+use crate::approvals::FormKind;
+use crate::approvals::signers::Signer;
 use crate::config::CredentialRecipients;
 use crate::db::{Conn, DbError};
 use crate::mail::contexts::{ApplicationResult, ApplicationStep};
 use crate::mail::{self, About, MailContext, MailError, NewMail, Recipient};
-use crate::operators::{self, Operator};
 use crate::validity::{day_of, print_instant};
 
-/// Tells those concerned of `step`, which made `application` what it is. `flow` names the
-/// reviewers of the level that waits.
+/// Tells those concerned of `step`, which made `application` what it is. `signers` are those of the
+/// level that waits now.
 pub(super) async fn announce(
     conn: &mut Conn,
     app: &App,
     application: &Application,
     step: &Step,
-    flow: Option<&Flow>,
+    signers: &[Signer],
 ) -> Result<(), MailError> {
     let facts = Facts::gather(conn, app, application, step).await?;
     let to_applicant = world::applicant_addresses(conn, &application.applicant).await?;
@@ -44,19 +42,9 @@ pub(super) async fn announce(
             send(conn, app, application, to_applicant, told).await?;
         }
     }
-    if let (&State::PendingOrder { level, .. }, Some(flow)) = (&application.state, flow) {
-        let reviewers = reviewers(conn, flow, level).await?;
-        let addresses: Vec<Recipient> = reviewers
-            .values()
-            .filter(|reviewer| {
-                app.config.allow_self_approval
-                    || Applicant::Operator(reviewer.id.clone()) != application.applicant
-            })
-            .filter_map(operators::recipient)
-            .collect();
-        let told = facts.step(app, application, step, true);
-        send(conn, app, application, addresses, told).await?;
-    }
+    let reviewers = signers.iter().filter_map(|signer| signer.person.email.clone()).map(Recipient::from);
+    let told = facts.step(app, application, step, true);
+    send(conn, app, application, reviewers, told).await?;
     Ok(())
 }
 
@@ -86,7 +74,7 @@ impl Facts {
             number: application.number.map_or_else(|| "draft".to_owned(), |number| number.to_string()),
             kind: application.form.kind(),
             applicant: world::applicant_name(conn, &application.applicant).await?,
-            by: Some(world::actor_name(conn, &step.actor).await?),
+            by: Some(world::doer(conn, step).await?),
             comment: Some(step.comment.clone()).filter(|comment| !comment.is_empty()),
             client_id: client.0.clone(),
             client_name: world::client_name(conn, client).await?,
@@ -227,17 +215,6 @@ fn in_words(step: &Step) -> String {
         other => other,
     };
     step.level.map_or_else(|| done.to_owned(), |level| format!("{done} at level {level}"))
-}
-
-/// Everybody who may sign `level`, by id.
-async fn reviewers(conn: &mut Conn, flow: &Flow, level: u32) -> Result<BTreeMap<String, Operator>, DbError> {
-    let mut found = BTreeMap::new();
-    for role in flow.roles_at(level) {
-        for operator in operators::with_role(conn, role).await? {
-            found.insert(operator.id.clone(), operator);
-        }
-    }
-    Ok(found)
 }
 
 async fn send<C: MailContext>(

@@ -14,6 +14,7 @@ mod mails;
 mod model;
 mod number;
 mod row;
+mod signing;
 mod store;
 #[cfg(test)]
 mod tests;

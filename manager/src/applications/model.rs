@@ -135,12 +135,32 @@ pub enum Action {
 pub struct Standing {
     /// Filed the form.
     pub applicant: bool,
-    /// Has a role of the level that waits.
-    pub reviewer: bool,
+    /// Their word at the level that waits.
+    pub signing: Signing,
     /// May stop scheduled changes of others.
     pub overseer: bool,
-    /// The installation lets applicants sign their own forms.
-    pub self_approval: bool,
+}
+
+/// What somebody may say at the level that waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signing {
+    /// Nothing: neither a role nor a delegation or an escalation makes them a signer of it.
+    #[default]
+    No,
+    /// Nothing: they, or those on whose behalf they would sign, filed the form.
+    OwnForm,
+    /// Nothing: they, or those on whose behalf they would sign, have signed another level.
+    Signed {
+        /// Which.
+        level: u32,
+    },
+    /// To return or reject it; with an approval of theirs a level would be left without signers.
+    NoApproval {
+        /// Which.
+        level: u32,
+    },
+    /// To approve, return or reject it.
+    Full,
 }
 
 /// One thing that happened to a form.
@@ -157,6 +177,10 @@ pub struct Step {
     pub action: String,
     /// The level that signed, returned or refused.
     pub level: Option<u32>,
+    /// The operator on whose behalf the actor signed, returned or refused as a delegate.
+    pub on_behalf_of: Option<String>,
+    /// It took an escalation for the actor to be allowed.
+    pub escalated: bool,
     /// What the actor said about it; empty = nothing.
     pub comment: String,
     /// The name of the state that the form stood in afterwards.
@@ -246,7 +270,7 @@ impl State {
                 standing.must_be_applicant(action).map(|()| Stands(pending(1)))
             }
             (&Self::PendingOrder { level, levels }, Action::Approve) => {
-                standing.must_sign(level)?;
+                standing.must_approve(level)?;
                 if level < levels {
                     Ok(Stands(Self::PendingOrder { level: level + 1, levels }))
                 } else {
@@ -362,13 +386,25 @@ impl Standing {
     }
 
     fn must_sign(self, level: u32) -> Result<(), Refusal> {
-        if !self.reviewer {
-            Err(Refusal::NotReviewer { level })
-        } else if self.applicant && !self.self_approval {
-            Err(Refusal::OwnForm)
-        } else {
-            Ok(())
+        match self.signing {
+            Signing::No => Err(Refusal::NotReviewer { level }),
+            Signing::OwnForm => Err(Refusal::OwnForm),
+            Signing::Signed { level } => Err(Refusal::SignedAnother { level }),
+            Signing::NoApproval { .. } | Signing::Full => Ok(()),
         }
+    }
+
+    fn must_approve(self, level: u32) -> Result<(), Refusal> {
+        self.must_sign(level)?;
+        match self.signing {
+            Signing::NoApproval { level } => Err(Refusal::NeededElsewhere { level }),
+            Signing::No | Signing::OwnForm | Signing::Signed { .. } | Signing::Full => Ok(()),
+        }
+    }
+
+    /// Whether that alone lets somebody see the form.
+    pub fn sees(self) -> bool {
+        self.applicant || self.signing != Signing::No
     }
 
     fn must_oversee(self) -> Result<(), Refusal> {
@@ -394,14 +430,35 @@ pub enum Refusal {
         action: Action,
     },
     /// No role of the level that waits.
-    #[error("level {level} waits for a signature, and none of your roles signs it")]
+    #[error("level {level} waits for a signature, and neither a role nor a delegation of yours signs it")]
     NotReviewer {
         /// The level that waits.
         level: u32,
     },
     /// The applicant has the role, but signs only forms of others.
-    #[error("applicants cannot review their own forms (setting `allow_self_approval`)")]
+    #[error(
+        "applicants cannot review their own forms, nor can their delegates do it for them, or they for others \
+         (setting `allow_self_approval`)"
+    )]
     OwnForm,
+    /// Signed another level of this round.
+    #[error(
+        "you, or the one on whose behalf you would sign, have signed level {level} since the form was submitted, and \
+         nobody signs two levels (setting `allow_signing_two_levels`; never after an escalation)"
+    )]
+    SignedAnother {
+        /// Which.
+        level: u32,
+    },
+    /// An approval would leave another level without.
+    #[error(
+        "if you approved, nobody would be left to sign level {level}: leave this one to another reviewer; you may \
+         return or reject the form"
+    )]
+    NeededElsewhere {
+        /// Which.
+        level: u32,
+    },
     /// Neither the applicant nor somebody who administers keys.
     #[error("only the applicant or an administrator of keys can stop a scheduled change")]
     NotOverseer,
@@ -428,23 +485,25 @@ mod tests {
         State::Approved { at: UnixMillis(1), effect }
     }
 
-    fn actors() -> [(&'static str, Standing); 6] {
+    fn actors() -> [(&'static str, Standing); 8] {
         let nobody = Standing::default();
-        let reviewer = Standing { reviewer: true, ..nobody };
+        let signing = |signing| Standing { signing, ..nobody };
         [
             ("stranger", nobody),
             ("applicant", Standing { applicant: true, ..nobody }),
-            ("reviewer", reviewer),
-            ("own reviewer", Standing { applicant: true, ..reviewer }),
-            ("own reviewer, allowed", Standing { applicant: true, self_approval: true, ..reviewer }),
+            ("reviewer", signing(Signing::Full)),
+            ("own reviewer", Standing { applicant: true, ..signing(Signing::OwnForm) }),
+            ("own reviewer, allowed", Standing { applicant: true, ..signing(Signing::Full) }),
             ("overseer", Standing { overseer: true, ..nobody }),
+            ("signer of another level", signing(Signing::Signed { level: 1 })),
+            ("needed elsewhere", signing(Signing::NoApproval { level: 2 })),
         ]
     }
 
     /// Every (state, action) with what it leads to for (stranger, applicant, reviewer, own
-    /// reviewer, own reviewer with self-approval, overseer):
-    /// `>` goes on, `a` not the applicant, `r` not a reviewer, `o` own form, `s` may not stop,
-    /// `l` too late. Pairs not listed are refused to all as the wrong state.
+    /// reviewer, own reviewer with self-approval, overseer, signer of another level, one who is
+    /// needed there): `>` goes on, `a` not the applicant, `r` not a reviewer, `o` own form, `2` has
+    /// signed another level, `n` needed elsewhere, `s` may not stop, `l` too late. Pairs not listed are refused to all as the wrong state.
     #[test]
     fn every_state_action_and_actor() {
         let scheduled = approved(Effect::Scheduled { due: UnixMillis(2_000) });
@@ -456,29 +515,30 @@ mod tests {
         let returned = State::Returned { level: 2, levels: 2 };
         let last = || Next::Effect(LastSignature { at: NOW });
         let to = Next::Stands;
-        let own = "a>a>>a";
-        let sign = "rr>o>r";
+        let own = "a>a>>aaa";
+        let sign = "rr>o>r2n";
+        let word = "rr>o>r2>";
         let table = vec![
             (State::Draft, Edit, own, to(State::Draft)),
             (State::Draft, Delete, own, Next::Gone),
             (State::Draft, Submit, own, to(pending(1, 3))),
             (State::Draft, Withdraw, own, to(cancelled.clone())),
             (pending(1, 2), Approve, sign, to(pending(2, 2))),
-            (pending(1, 2), Return, sign, to(State::Returned { level: 1, levels: 2 })),
-            (pending(1, 2), Reject, sign, to(rejected.clone())),
+            (pending(1, 2), Return, word, to(State::Returned { level: 1, levels: 2 })),
+            (pending(1, 2), Reject, word, to(rejected.clone())),
             (pending(1, 2), Withdraw, own, to(cancelled.clone())),
             (pending(2, 2), Approve, sign, last()),
-            (pending(2, 2), Return, sign, to(returned.clone())),
-            (pending(2, 2), Reject, sign, to(State::Rejected { at: NOW, level: 2 })),
-            (pending(2, 2), Withdraw, "alalla", last()),
+            (pending(2, 2), Return, word, to(returned.clone())),
+            (pending(2, 2), Reject, word, to(State::Rejected { at: NOW, level: 2 })),
+            (pending(2, 2), Withdraw, "alallaaa", last()),
             (pending(1, 1), Approve, sign, last()),
-            (pending(1, 1), Return, sign, to(State::Returned { level: 1, levels: 1 })),
-            (pending(1, 1), Reject, sign, to(rejected.clone())),
+            (pending(1, 1), Return, word, to(State::Returned { level: 1, levels: 1 })),
+            (pending(1, 1), Reject, word, to(rejected.clone())),
             (pending(1, 1), Withdraw, own, to(cancelled.clone())),
             (returned.clone(), Edit, own, to(returned.clone())),
             (returned.clone(), Resubmit, own, to(pending(1, 3))),
             (returned.clone(), Withdraw, own, to(cancelled.clone())),
-            (scheduled.clone(), Stop, "s>s>>>", to(stopped.clone())),
+            (scheduled.clone(), Stop, "s>s>>>ss", to(stopped.clone())),
         ];
         let states = [
             State::Draft,
@@ -499,12 +559,14 @@ mod tests {
                 for (place, (who, standing)) in actors().into_iter().enumerate() {
                     // The time of a stopped change's approval stays; the rest happens now.
                     let found = state.act(action, standing, 3, NOW);
-                    let told = row.map_or("wwwwww", |row| row.2).as_bytes()[place];
+                    let told = row.map_or("wwwwwwww", |row| row.2).as_bytes()[place];
                     let as_told = match (told, &found) {
                         (b'>', Ok(next)) => row.is_some_and(|row| &row.3 == next),
                         (b'a', Err(Refusal::NotApplicant { .. })) => true,
                         (b'r', Err(Refusal::NotReviewer { .. })) => true,
                         (b'o', Err(Refusal::OwnForm)) => true,
+                        (b'2', Err(Refusal::SignedAnother { level: 1 })) => true,
+                        (b'n', Err(Refusal::NeededElsewhere { level: 2 })) => true,
                         (b's', Err(Refusal::NotOverseer)) => true,
                         (b'l', Err(Refusal::ReviewerActed { level: 2 })) => true,
                         (b'w', Err(Refusal::WrongState { .. })) => true,

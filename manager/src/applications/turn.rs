@@ -1,5 +1,7 @@
 //! One action on one form, from the moment it is found allowed to its commit.
 
+use std::slice::from_ref;
+
 use gate::time::UnixMillis;
 
 use super::applicant::{Applicant, Caller};
@@ -7,8 +9,11 @@ use super::error::ApplicationError;
 use super::form::FieldFault;
 use super::history::{self, audit_actor, record, step_of};
 use super::model::{Action, Application, Next, Standing, State};
+use super::signing::{self, Position};
 use super::{effects, mails, store, world};
 use crate::app::App;
+use crate::approvals::rounds::Round;
+use crate::approvals::signers::{Grounds, Right};
 use crate::approvals::{self, Flow, FormKind};
 use crate::db::{Conn, DbError, Write};
 use crate::operators::Permission;
@@ -19,7 +24,8 @@ pub(super) struct Turn {
     pub before: Application,
     action: Action,
     by: Applicant,
-    flow: Option<Flow>,
+    round: Option<Round>,
+    right: Option<Right>,
     next: Next,
     pub now: UnixMillis,
 }
@@ -42,8 +48,8 @@ impl Turn {
         let before = store::find(tx, id).await?.ok_or_else(missing)?;
         let kind = before.form.kind();
         let flow = flow_of(tx, kind).await?;
-        let standing = standing(app, caller, &before, flow.as_ref());
-        must_see(tx, caller, &before, standing).await?;
+        let position = signing::positions(tx, app, caller, from_ref(&before)).await?.remove(0);
+        must_see(tx, caller, &before, position.standing).await?;
         // What has ended is told as such; only what goes on is worth reading again.
         if let Some(seen) = seen.filter(|seen| *seen != before.version && !before.state.is_final()) {
             let happened = happened(tx, app, &before).await?;
@@ -51,7 +57,7 @@ impl Turn {
         }
         let now = app.now();
         let levels = flow.as_ref().map_or(1, Flow::count);
-        let next = match before.state.act(action, standing, levels, now) {
+        let next = match before.state.act(action, position.standing, levels, now) {
             Ok(next) => next,
             Err(refusal) => {
                 let happened = happened(tx, app, &before).await?;
@@ -61,7 +67,8 @@ impl Turn {
         if flow.is_none() && matches!(next, Next::Stands(State::PendingOrder { .. })) {
             return Err(ApplicationError::NoFlow { kind });
         }
-        Ok(Self { before, action, by: caller.applicant(), flow, next, now })
+        let Position { round, right, .. } = position;
+        Ok(Self { before, action, by: caller.applicant(), round, right, next, now })
     }
 
     /// Keeps `application` where the action leads to, with what it brings about, and commits.
@@ -72,7 +79,7 @@ impl Turn {
         application: Application,
         comment: String,
     ) -> Result<Application, ApplicationError> {
-        let Self { before, action, by, flow, next, now } = self;
+        let Self { before, action, by, round, right, next, now } = self;
         let state = match next {
             Next::Stands(state) => state,
             Next::Effect(signature) => {
@@ -87,12 +94,25 @@ impl Turn {
         if !store::update(&mut tx, &application, &before.state).await.map_err(|e| taken(e, &application))? {
             return Err(overtaken(&mut tx, app, &before).await?);
         }
-        let step = step_of(&application, &by, action.name(), signed_level(&before, action), comment);
+        let mut step = step_of(&application, &by, action.name(), signed_level(&before, action), comment);
+        if let Some(right) = right.as_ref().filter(|_| step.level.is_some()) {
+            step.on_behalf_of = right.on_behalf_of.clone();
+            step.escalated = right.grounds == Grounds::Escalation;
+        }
         history::add(&mut tx, &application.id, &step).await?;
+        let signed = (round, right.as_ref());
+        let waiting = signing::follow(&mut tx, &application, action, by.id(), signed, now).await?;
         if action != Action::Edit {
-            mails::announce(&mut tx, app, &application, &step, flow.as_ref()).await?;
+            let signers = match &waiting {
+                Some(round) => signing::signers_of(&mut tx, app, round).await?,
+                None => Vec::new(),
+            };
+            mails::announce(&mut tx, app, &application, &step, &signers).await?;
         }
         record(&mut tx, &application, &step).await?;
+        if let (Action::Submit | Action::Resubmit, Some(round)) = (action, &waiting) {
+            signing::must_find_signers(&mut tx, app, round).await?;
+        }
         tx.commit().await?;
         Ok(application)
     }
@@ -102,33 +122,6 @@ pub(super) async fn flow_of(conn: &mut Conn, kind: FormKind) -> Result<Option<Fl
     Ok(approvals::find(conn, kind).await?.map(|kept| kept.flow))
 }
 
-pub(super) fn standing(
-    app: &App,
-    caller: Caller<'_>,
-    application: &Application,
-    flow: Option<&Flow>,
-) -> Standing {
-    let reviewer = caller.operator().filter(|actor| actor.may(Permission::ApplicationsReview));
-    let signs = |level| {
-        reviewer
-            .zip(flow)
-            .is_some_and(|(actor, flow)| flow.may_sign(level, actor.roles.iter().map(String::as_str)))
-    };
-    Standing {
-        applicant: application.applicant == caller.applicant(),
-        reviewer: match application.state {
-            State::PendingOrder { level, .. } => signs(level),
-            State::Draft
-            | State::Returned { .. }
-            | State::Approved { .. }
-            | State::Rejected { .. }
-            | State::Cancelled { .. } => false,
-        },
-        overseer: caller.may(Permission::KeysWrite),
-        self_approval: app.config.allow_self_approval,
-    }
-}
-
 /// Who may see a form: its applicant, those who may sign it now or have, and who sees all.
 pub(super) async fn must_see(
     conn: &mut Conn,
@@ -136,8 +129,7 @@ pub(super) async fn must_see(
     application: &Application,
     standing: Standing,
 ) -> Result<(), ApplicationError> {
-    let sees = standing.applicant
-        || standing.reviewer
+    let sees = standing.sees()
         || caller.may(Permission::ApplicationsRead)
         || history::has_reviewed(conn, &application.id, &caller.applicant()).await?;
     if sees { Ok(()) } else { Err(ApplicationError::NotFound(application.id.clone())) }
@@ -159,7 +151,7 @@ pub(super) async fn overtaken(
 async fn happened(conn: &mut Conn, app: &App, application: &Application) -> Result<String, DbError> {
     let history = history::of(conn, &application.id).await?;
     let Some(step) = history.last() else { return Ok(String::new()) };
-    let actor = world::actor_name(conn, &step.actor).await?;
+    let actor = world::doer(conn, step).await?;
     let level = step.level.map(|level| format!(" at level {level}")).unwrap_or_default();
     let when = print_instant(step.at, &app.config.zone());
     let now = application.state.label();

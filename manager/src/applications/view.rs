@@ -94,6 +94,10 @@ pub struct StepView {
     actor: String,
     action: String,
     level: Option<u32>,
+    /// The operator on whose behalf it was signed, returned or rejected; null: the actor's own.
+    on_behalf_of: Option<String>,
+    /// It took an escalation.
+    escalated: bool,
     comment: String,
     /// The state afterwards.
     state: String,
@@ -160,8 +164,8 @@ fn effect_view(state: &State) -> Option<EffectView> {
 
 impl From<Step> for StepView {
     fn from(step: Step) -> Self {
-        let Step { version, at, actor, action, level, comment, state } = step;
-        Self { version, at: at.0, actor, action, level, comment, state }
+        let Step { version, at, actor, action, level, on_behalf_of, escalated, comment, state } = step;
+        Self { version, at: at.0, actor, action, level, on_behalf_of, escalated, comment, state }
     }
 }
 

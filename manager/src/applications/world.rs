@@ -151,8 +151,17 @@ pub(super) async fn api_names(conn: &mut Conn, uids: &BTreeSet<ApiUid>) -> Resul
     Ok(listed.into_iter().map(|uid| names.remove(&uid).unwrap_or(uid.0)).collect())
 }
 
+/// What whoever did a step is called, and on whose behalf.
+pub(super) async fn doer(conn: &mut Conn, step: &Step) -> Result<String, DbError> {
+    let actor = actor_name(conn, &step.actor).await?;
+    Ok(match &step.on_behalf_of {
+        Some(principal) => format!("{actor} on behalf of {}", actor_name(conn, principal).await?),
+        None => actor,
+    })
+}
+
 /// What whoever did something is called.
-pub(super) async fn actor_name(conn: &mut Conn, actor: &str) -> Result<String, DbError> {
+async fn actor_name(conn: &mut Conn, actor: &str) -> Result<String, DbError> {
     if actor == Step::BY_ITSELF {
         return Ok("Keygate".to_owned());
     }

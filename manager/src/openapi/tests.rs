@@ -11,7 +11,10 @@ use crate::operators::Permission;
 use crate::testing::{Answer, Caller, World};
 
 /// Operations whose right depends on the object, and where that is tested.
-const DECIDED: [(&str, &str); 14] = [
+const DECIDED: [(&str, &str); 17] = [
+    ("applications_approve", "a_delegate_signs_on_behalf_and_it_counts_for_both"),
+    ("applications_reject", "whoever_has_no_word_is_refused_every_one"),
+    ("applications_send_back", "whoever_has_no_word_is_refused_every_one"),
     ("applications_show", "forms_are_seen_by_those_concerned"),
     ("applications_stop", "a_revocation_of_tomorrow_waits_is_made_once_and_can_be_stopped"),
     ("definitions_apply", "each_kind_asks_for_its_permission"),

@@ -54,6 +54,11 @@ impl Actor {
         self.permissions.contains(&permission)
     }
 
+    /// Whether its token is not limited to less, whatever its roles permit.
+    pub fn token_reaches(&self, permission: Permission) -> bool {
+        self.token.scope.as_ref().is_none_or(|scope| scope.contains(&permission))
+    }
+
     /// Whether it has this role.
     pub fn has_role(&self, role: &str) -> bool {
         self.roles.iter().any(|own| own == role)

@@ -24,6 +24,8 @@ pub(super) fn step_of(
         actor: actor.to_string(),
         action: action.to_owned(),
         level,
+        on_behalf_of: None,
+        escalated: false,
         comment,
         state: application.state.name().to_owned(),
     }
@@ -41,6 +43,8 @@ pub(super) async fn record(conn: &mut Conn, application: &Application, step: &St
             "client": application.form.client().as_str(),
             "state": step.state,
             "level": step.level,
+            "on_behalf_of": step.on_behalf_of,
+            "escalated": step.escalated,
             "version": application.version,
         }),
     };

@@ -12,8 +12,9 @@ use crate::db::{Conn, DbError};
 pub async fn add(conn: &mut Conn, application_id: &str, step: &Step) -> Result<(), DbError> {
     sqlx::query(
         "-- applications.record_step
-         INSERT INTO application_history (application_id, version, at, actor, action, level, comment, state)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+         INSERT INTO application_history (application_id, version, at, actor, action, level, comment, state,
+                                          on_behalf_of, escalated)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(application_id)
     .bind(step.version)
@@ -23,6 +24,8 @@ pub async fn add(conn: &mut Conn, application_id: &str, step: &Step) -> Result<(
     .bind(step.level.map(i64::from))
     .bind(&step.comment)
     .bind(&step.state)
+    .bind(&step.on_behalf_of)
+    .bind(i64::from(step.escalated))
     .execute(&mut *conn)
     .await?;
     Ok(())
@@ -32,7 +35,7 @@ pub async fn add(conn: &mut Conn, application_id: &str, step: &Step) -> Result<(
 pub async fn of(conn: &mut Conn, application_id: &str) -> Result<Vec<Step>, DbError> {
     let rows = sqlx::query(
         "-- applications.history
-         SELECT version, at, actor, action, level, comment, state
+         SELECT version, at, actor, action, level, comment, state, on_behalf_of, escalated
            FROM application_history
           WHERE application_id = $1
           ORDER BY version",
@@ -48,6 +51,8 @@ pub async fn of(conn: &mut Conn, application_id: &str) -> Result<Vec<Step>, DbEr
                 actor: row.try_get("actor")?,
                 action: row.try_get("action")?,
                 level: optional_level(row, "application_history", application_id)?,
+                on_behalf_of: row.try_get("on_behalf_of")?,
+                escalated: row.try_get::<Option<i64>, _>("escalated")? == Some(1),
                 comment: row.try_get("comment")?,
                 state: row.try_get("state")?,
             })
@@ -55,12 +60,12 @@ pub async fn of(conn: &mut Conn, application_id: &str) -> Result<Vec<Step>, DbEr
         .collect()
 }
 
-/// Whether somebody has signed, returned or refused a form.
+/// Whether somebody has signed, returned or refused a form, or a delegate on their behalf.
 pub async fn has_reviewed(conn: &mut Conn, application_id: &str, who: &Applicant) -> Result<bool, DbError> {
     let row = sqlx::query(
         "-- applications.has_reviewed
          SELECT version FROM application_history
-          WHERE application_id = $1 AND actor = $2 AND action IN ('approve', 'return', 'reject')
+          WHERE application_id = $1 AND (actor = $2 OR on_behalf_of = $2) AND action IN ('approve', 'return', 'reject')
           LIMIT 1",
     )
     .bind(application_id)

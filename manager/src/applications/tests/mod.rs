@@ -4,6 +4,7 @@ mod applicants;
 mod effects;
 mod filing;
 mod reviewing;
+mod signing;
 mod worklist;
 
 use axum::http::Method;

@@ -2,11 +2,14 @@
 
 mod store;
 
+use std::slice::from_ref;
+
 use super::applicant::Caller;
 use super::error::ApplicationError;
 use super::history;
 use super::model::{Action, Application, Step};
-use super::turn::{flow_of, must_see, standing};
+use super::signing::standings;
+use super::turn::{flow_of, must_see};
 use crate::app::App;
 use crate::approvals::{self, FormKind};
 use crate::db::{Conn, DbError};
@@ -45,8 +48,7 @@ pub async fn detail(app: &App, caller: Caller<'_>, id: &str) -> Result<Detail, A
     let mut read = app.db.snapshot().await?;
     let application =
         super::store::find(&mut read, id).await?.ok_or_else(|| ApplicationError::NotFound(id.to_owned()))?;
-    let flow = flow_of(&mut read, application.form.kind()).await?;
-    let standing = standing(app, caller, &application, flow.as_ref());
+    let standing = standings(&mut read, app, caller, from_ref(&application)).await?.remove(0);
     must_see(&mut read, caller, &application, standing).await?;
     let history = history::of(&mut read, id).await?;
     let actions = application.state.actions(standing);

@@ -120,7 +120,7 @@ pub async fn list(
                  OR ($1 IN ('reviewed', 'visible')
                      AND EXISTS (SELECT 1 FROM application_history h
                                   WHERE h.application_id = a.id
-                                    AND h.actor = $2
+                                    AND (h.actor = $2 OR h.on_behalf_of = $2)
                                     AND h.action IN ('approve', 'return', 'reject'))))
             AND ($4 = '' OR a.state = $4)
             AND ($5 = '' OR a.kind = $5)

@@ -1,0 +1,161 @@
+//! How people stand to forms, and what a form's transaction does among its signers. The rules are
+//! those of `approvals::signers`.
+
+use std::collections::BTreeMap;
+
+use gate::time::UnixMillis;
+
+use super::applicant::{Applicant, Caller};
+use super::error::ApplicationError;
+use super::model::{Action, Application, Signing, Standing, State};
+use super::turn::flow_of;
+use crate::app::App;
+use crate::approvals::rounds::{self, Author, Round};
+use crate::approvals::signers::{self, Bar, Right, Signer, Word};
+use crate::db::{Conn, DbError};
+use crate::operators::Permission;
+
+/// How somebody stands to a form, and what that rests on.
+pub(super) struct Position {
+    /// What the rules want to know.
+    pub standing: Standing,
+    /// Where the form stands among its signers, if it waits for one.
+    pub round: Option<Round>,
+    /// By what they would sign.
+    pub right: Option<Right>,
+}
+
+/// How the caller stands to each of these forms, in their order: what is asked of the database is
+/// asked once, however many they are.
+pub(super) async fn positions(
+    conn: &mut Conn,
+    app: &App,
+    caller: Caller<'_>,
+    applications: &[Application],
+) -> Result<Vec<Position>, DbError> {
+    let waits = |application: &&Application| matches!(application.state, State::PendingOrder { .. });
+    let waiting: Vec<&Application> = applications.iter().filter(waits).collect();
+    let reviewer = caller.operator().filter(|actor| actor.token_reaches(Permission::ApplicationsReview));
+    let mut rounds: BTreeMap<String, Round> = BTreeMap::new();
+    let (mut flows, mut circle) = (BTreeMap::new(), None);
+    if reviewer.is_some() && !waiting.is_empty() {
+        circle = Some(signers::circle(conn, &app.config, app.now()).await?);
+        for application in &waiting {
+            let kind = application.form.kind();
+            if !flows.contains_key(&kind) {
+                flows.insert(kind, flow_of(conn, kind).await?);
+            }
+        }
+    }
+    match waiting[..] {
+        [] => {}
+        [one] => rounds.extend(rounds::find(conn, &one.id).await?.map(|round| (round.form.clone(), round))),
+        _ => {
+            let all = rounds::waiting(conn, None).await?;
+            rounds.extend(all.into_iter().map(|round| (round.form.clone(), round)));
+        }
+    }
+    let applicant = caller.applicant();
+    let position = |application: &Application| {
+        let round = rounds.remove(&application.id).filter(|round| waits_as_in(application, round));
+        let flow = flows.get(&application.form.kind()).and_then(Option::as_ref);
+        let word = match (reviewer, &circle, flow, &round) {
+            (Some(actor), Some(circle), Some(flow), Some(round)) => circle.word(flow, round, &actor.operator),
+            _ => Word::Nothing,
+        };
+        let (signing, right) = match word {
+            Word::Nothing => (Signing::No, None),
+            Word::Barred(Bar::OwnForm) => (Signing::OwnForm, None),
+            Word::Barred(Bar::Signed { level }) => (Signing::Signed { level }, None),
+            Word::NoApproval(right, shortage) => {
+                (Signing::NoApproval { level: shortage.level() }, Some(right))
+            }
+            Word::Full(right) => (Signing::Full, Some(right)),
+        };
+        let standing = Standing {
+            applicant: application.applicant == applicant,
+            signing,
+            overseer: caller.may(Permission::KeysWrite),
+        };
+        Position { standing, round, right }
+    };
+    Ok(applications.iter().map(position).collect())
+}
+
+/// How the caller stands to each of these forms, in their order.
+pub(super) async fn standings(
+    conn: &mut Conn,
+    app: &App,
+    caller: Caller<'_>,
+    applications: &[Application],
+) -> Result<Vec<Standing>, DbError> {
+    let positions = positions(conn, app, caller, applications).await?;
+    Ok(positions.into_iter().map(|position| position.standing).collect())
+}
+
+/// Moves the round of a form on with the form itself, which `action` by `signer` has made what it
+/// is. Returns the round in which it waits now.
+pub(super) async fn follow(
+    conn: &mut Conn,
+    application: &Application,
+    action: Action,
+    signer: &str,
+    (round, right): (Option<Round>, Option<&Right>),
+    now: UnixMillis,
+) -> Result<Option<Round>, DbError> {
+    match (action, &application.state) {
+        (Action::Submit | Action::Resubmit, &State::PendingOrder { levels, .. }) => {
+            let number = application.number.map(|number| number.to_string()).unwrap_or_default();
+            let form = (application.id.as_str(), application.form.kind(), number.as_str());
+            rounds::begin(conn, form, &author(&application.applicant), levels, now).await.map(Some)
+        }
+        (Action::Approve, _) => match (round, right) {
+            (Some(round), Some(right)) => rounds::sign(conn, &round, signer, right, now).await,
+            _ => Err(without_round(application)),
+        },
+        (_, State::PendingOrder { .. }) => Ok(round),
+        (_, _) => {
+            rounds::end(conn, &application.id, now).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// Err: the form that begins `round` would not find its signers. To be asked behind the audit
+/// entry, whose lock puts transactions in order: the flow may have changed, an operator left.
+pub(super) async fn must_find_signers(
+    conn: &mut Conn,
+    app: &App,
+    round: &Round,
+) -> Result<(), ApplicationError> {
+    let kind = round.kind;
+    let flow = flow_of(conn, kind).await?.ok_or(ApplicationError::NoFlow { kind })?;
+    let circle = signers::circle(conn, &app.config, app.now()).await?;
+    match circle.shortage(&flow, round) {
+        Some(shortage) => Err(ApplicationError::NoSigner { kind, shortage }),
+        None => Ok(()),
+    }
+}
+
+/// Everybody who may have a word at the level of `round` that waits.
+pub(super) async fn signers_of(conn: &mut Conn, app: &App, round: &Round) -> Result<Vec<Signer>, DbError> {
+    let Some(flow) = flow_of(conn, round.kind).await? else { return Ok(Vec::new()) };
+    let circle = signers::circle(conn, &app.config, app.now()).await?;
+    Ok(circle.signers(&flow, round))
+}
+
+fn author(applicant: &Applicant) -> Author {
+    match applicant {
+        Applicant::Operator(id) => Author::operator(id.clone()),
+        Applicant::Client(_) => Author::default(),
+        Applicant::Visitor { email } => Author { operator: None, email: Some(email.as_str().to_owned()) },
+    }
+}
+
+fn waits_as_in(application: &Application, round: &Round) -> bool {
+    application.state == State::PendingOrder { level: round.level, levels: round.levels }
+}
+
+fn without_round(application: &Application) -> DbError {
+    DbError::Inconsistency { table: "approval_rounds", column: "level", row: application.id.clone() }
+}
