@@ -46,7 +46,7 @@ macro_rules! values {
     ($kind:ident: $($type:ty),+) => { $(impl Value for $type { const KIND: Kind = Kind::$kind; })+ };
 }
 values!(Text: String, PathBuf, SocketAddr, LogFormat, Unregistered, DenialFormat);
-values!(Text: MailTransport, MailSecurity, CredentialRecipients, Language, LockoutScope, Sensitive);
+values!(Text: MailTransport, MailSecurity, CredentialDelivery, CredentialRecipients, Language, LockoutScope, Sensitive);
 values!(Number: u8, u16, u32, u64);
 values!(Switch: bool);
 impl<T: Value> Value for Option<T> {
@@ -155,6 +155,11 @@ settings! {
     allow_signing_two_levels: bool = false;
     /// Who gets issued credentials: `client`, `applicant` or `both`.
     credential_recipients: CredentialRecipients = CredentialRecipients::Client;
+    /// How issued credentials are handed over: `mail` (they stand in it) or `link` (it holds a link to a page
+    /// that shows them once).
+    credential_delivery: CredentialDelivery = CredentialDelivery::Mail;
+    /// Hours for which such a link can be opened, from when its mail may go out.
+    credential_link_ttl_h: u32 = 72;
     /// Seconds between the approval and the mail with the credentials.
     credential_mail_delay_s: u64 = 600;
 
@@ -245,6 +250,16 @@ pub enum MailSecurity {
     Tls,
     /// No encryption.
     None,
+}
+
+/// See [`Config::credential_delivery`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialDelivery {
+    /// In the mail.
+    Mail,
+    /// On a page that shows them once, to which the mail links.
+    Link,
 }
 
 /// See [`Config::credential_recipients`].
@@ -464,6 +479,7 @@ impl Config {
             ("max_signed_body_bytes", u64::from(self.max_signed_body_bytes), 0, 64 << 20),
             ("lease_horizon_s", u64::from(self.lease_horizon_s), 1, 86_400),
             ("credential_mail_delay_s", self.credential_mail_delay_s, 0, 604_800),
+            ("credential_link_ttl_h", u64::from(self.credential_link_ttl_h), 1, 720),
             ("shutdown_grace_s", self.shutdown_grace_s, 0, 600),
             ("task_retention_days", u64::from(self.task_retention_days), 1, 36_500),
             ("host_refresh_s", u64::from(self.host_refresh_s), 1, 86_400),

@@ -34,6 +34,7 @@ pub mod catalog;
 pub mod changes;
 pub mod client_portal;
 pub mod clients;
+pub mod credential_links;
 pub mod definitions;
 pub mod feed;
 pub mod gateways;
@@ -83,14 +84,19 @@ fn gateway() -> Router<App> {
     Router::new().merge(feed::routes())
 }
 
+/// The management API, with the probes and the page that mails link to.
+fn people_and_programs(app: &App) -> Router<App> {
+    management().into_router(app).merge(credential_links::routes()).merge(serve::routes())
+}
+
 /// Everything on one port.
 pub fn router(app: App) -> Router {
-    finish(management().into_router(&app).merge(serve::routes()).merge(gateway()), app)
+    finish(people_and_programs(&app).merge(gateway()), app)
 }
 
 /// The management API alone, where the gateway API has a port of its own.
 pub fn management_router(app: App) -> Router {
-    finish(management().into_router(&app).merge(serve::routes()), app)
+    finish(people_and_programs(&app), app)
 }
 
 /// The gateway API alone, with the probes.
@@ -122,6 +128,7 @@ pub fn start_jobs(jobs: &mut jobs::Jobs) {
 /// Who does which kind of scheduled work.
 pub fn executors(_config: &config::Config) -> schedule::Executors {
     let mut executors = schedule::Executors::default();
+    credential_links::executors(&mut executors);
     idempotency::executors(&mut executors);
     operators::executors(&mut executors);
     schedule::executors(&mut executors);

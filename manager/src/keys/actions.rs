@@ -21,7 +21,7 @@ use crate::db::{Conn, DbError};
 use crate::mail::{MailError, Recipient};
 use crate::quotas::{self, Limit};
 use crate::validity::{Validity, ValidityError};
-use crate::{audit, catalog, changes, clients};
+use crate::{audit, catalog, changes, clients, credential_links};
 
 /// A key to be issued.
 #[derive(Clone, Debug)]
@@ -266,6 +266,7 @@ pub async fn revoke(conn: &mut Conn, id: &CredentialId, by: &str, now: UnixMilli
         ..before
     };
     mails::withdraw_credentials(conn, &after.id, now).await?;
+    credential_links::withdraw_of_key(conn, after.id.as_str(), now).await?;
     record(conn, by, "keys.revoke", &after, json!({ "client": after.client }), now).await?;
     Ok(after)
 }
@@ -378,6 +379,7 @@ pub(super) async fn retire_secret(
         return Err(overtaken(&mut tx, id, before.version).await?);
     }
     store::delete_secret(&mut tx, id, secret).await?;
+    credential_links::withdraw_of_secret(&mut tx, id.as_str(), secret, now).await?;
     let secrets = before.secrets.iter().filter(|live| live.id != secret).cloned().collect();
     let key = Key { secrets, version: before.version + 1, updated_at: now, ..before };
     record(&mut tx, by, "keys.retire_secret", &key, json!({ "secret_id": secret }), now).await?;

@@ -1,5 +1,7 @@
 //! Keys through the router and in a form's transaction, on both databases.
 
+use axum::body::Body;
+use axum::http::Method;
 use gate::id::{ClientId, CredentialId};
 use gate::wire::changes::{Fingerprint, Subject};
 use gate::wire::exchange::MeterKind;
@@ -10,7 +12,8 @@ use super::{
     Changed, Credentials, IssuedKey, KeyChange, KeyError, KeyName, KeyState, NewKey, Terms, UseQuota, change,
     find_by_api_key, issue, mail_change, mail_credentials, note_secret_used, parse_apis, revoke,
 };
-use crate::testing::{Caller, World};
+use crate::config::{Config, CredentialDelivery};
+use crate::testing::{Caller, Mailed, World};
 use crate::validity::Validity;
 use crate::{changes, quotas};
 
@@ -376,5 +379,82 @@ async fn the_secret_of_a_revoked_key_is_not_mailed_any_more() {
         let left =
             world.sql("DELETE FROM mails WHERE template = 'key_credentials' AND context_sealed IS NOT NULL");
         assert_eq!(left.await, 0);
+    }
+}
+
+/// A world whose mails hold links.
+fn by_link(config: &mut Config) {
+    config.credential_delivery = CredentialDelivery::Link;
+    config.public_url = Some("https://keygate.example".into());
+}
+
+/// The link in a mail.
+fn link_in(mail: &Mailed) -> &str {
+    let link = mail.text.lines().map(str::trim).find(|line| line.starts_with("https://keygate.example/"));
+    link.unwrap_or_else(|| panic!("a link in {}", mail.text))
+}
+
+/// What the page shows to who sends this link.
+async fn page_behind(world: &World, link: &str) -> (u16, String) {
+    let form = url::form_urlencoded::Serializer::new(String::new()).append_pair("code", link).finish();
+    let kind = [("content-type", "application/x-www-form-urlencoded")];
+    let page = world.anon().raw(Method::POST, "/credentials", &kind, Body::from(form)).await;
+    (page.status, page.body.as_str().expect("a page").to_owned())
+}
+
+#[tokio::test]
+async fn by_link_each_recipient_gets_a_link_of_its_own_and_no_secret() {
+    for world in World::both_with(by_link).await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        world.mailed().await;
+        let issued = issued(&world, 5, &apis).await;
+        let now = world.app.now();
+        let mail = Credentials {
+            headline: "Issued.".into(),
+            notes: vec![],
+            application: None,
+            recipients: vec!["a@acme.example".to_owned().into(), "b@acme.example".to_owned().into()],
+            not_before: now,
+        };
+        let mut tx = world.app.db.write("test.mail").await.expect("a transaction");
+        let ids = mail_credentials(&mut tx, &world.app, &issued, mail, now).await.expect("written");
+        tx.commit().await.expect("committed");
+        for id in ids {
+            let logged = admin.get(&format!("/api/v1/mails/{id}")).await.expect(200);
+            let body = logged["body"].as_str().expect("a text");
+            assert!(!body.contains("#crl_") && body.contains("credentials#****"), "{body}");
+        }
+        let mails = world.mailed().await;
+        let secret = issued.secret.reveal();
+        assert!(mails.len() == 2 && mails.iter().all(|mail| !mail.text.contains(secret)));
+        let (one, other) = (link_in(&mails[0]), link_in(&mails[1]));
+        assert_ne!(one, other);
+        for link in [one, other] {
+            let (status, page) = page_behind(&world, link).await;
+            assert!(status == 200 && page.contains(secret) && page.contains(issued.key.api_key.as_str()));
+            assert_eq!(page_behind(&world, link).await.0, 410);
+        }
+    }
+}
+
+#[tokio::test]
+async fn by_link_what_is_revoked_or_retired_is_not_shown_any_more() {
+    for world in World::both_with(by_link).await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        world.mailed().await;
+        let id = issued(&world, 5, &apis).await.key.id;
+        let path = format!("/api/v1/keys/{}", id.as_str());
+        for retired in [true, false] {
+            let rotated = admin.post(&format!("{path}/secrets"), json!({})).await.expect(201);
+            let mails = world.mailed().await;
+            let secret = rotated["secrets"][0]["id"].as_str().expect("the newest first").to_owned();
+            match retired {
+                true => admin.delete(&format!("{path}/secrets/{secret}")).await.expect(200),
+                false => admin.post(&format!("{path}/revoke"), json!({})).await.expect(200),
+            };
+            assert_eq!(page_behind(&world, link_in(&mails[0])).await.0, 410, "retired: {retired}");
+        }
     }
 }

@@ -12,7 +12,7 @@ const CAPABILITIES: [&[&str]; 16] = [
     &["vault"],
     &["audit", "changes"],
     &["schedule"],
-    &["idempotency", "mail"],
+    &["credential_links", "idempotency", "mail"],
     &["quotas"],
     &["operators"],
     &["catalog"],
@@ -179,8 +179,9 @@ fn capabilities_import_downwards() {
 
 #[test]
 fn routes_of_the_management_api_are_registered_with_their_description() {
-    // Those who build an axum::Router of their own: probes, the gateway API, and who puts all together.
-    const PLACES: [&str; 5] = [
+    // Those who build an axum::Router of their own: probes, the page of mails, the gateway API, and who puts all together.
+    const PLACES: [&str; 6] = [
+        "manager/src/credential_links/http.rs",
         "manager/src/lib.rs",
         "manager/src/openapi/",
         "manager/src/serve.rs",

@@ -36,6 +36,12 @@ pub struct KeyCredentials {
     pub notes: Vec<String>,
     /// What may be called.
     pub apis: Vec<CallableApi>,
+    /// Where the pair is shown once, in clear: then `secret_key` is empty. A secret, too.
+    #[serde(default)]
+    pub link: Option<String>,
+    /// Until when the link opens, with its zone.
+    #[serde(default)]
+    pub link_expires_at: Option<String>,
 }
 
 /// One API with what a ready call needs.
@@ -85,11 +91,33 @@ impl MailContext for KeyCredentials {
                     sample_body: String::new(),
                 },
             ],
+            link: None,
+            link_expires_at: None,
         }
     }
 
+    fn variants() -> Vec<(&'static str, Self)> {
+        let url = "https://keygate.example/credentials#crl_0.SDFzIHNlY3JldCBvcGVucyB0aGUgbGluaw";
+        let link = Self {
+            secret_key: String::new(),
+            link: Some(url.into()),
+            link_expires_at: Some("2026-07-18 09:30:00 Asia/Taipei".into()),
+            ..Self::sample()
+        };
+        vec![("link", link)]
+    }
+
     fn masked(&self) -> Self {
-        Self { secret_key: MASK.into(), ..self.clone() }
+        // What opens the link goes, where it leads to stays.
+        let masked_link = |url: &String| {
+            let page = url.split('#').next().unwrap_or_default();
+            format!("{page}#{MASK}")
+        };
+        Self {
+            secret_key: if self.link.is_some() { String::new() } else { MASK.into() },
+            link: self.link.as_ref().map(masked_link),
+            ..self.clone()
+        }
     }
 }
 
