@@ -424,6 +424,16 @@ impl Conditions {
         self.sql.push(condition.replace('#', &places));
     }
 
+    /// One on up to nine texts, which it names `#1`, `#2` …
+    pub fn texts(&mut self, condition: &'static str, values: &[&str]) {
+        let mut sql = condition.to_owned();
+        for (place, value) in (1..=9).zip(values) {
+            self.values.push(Bound::Text((*value).into()));
+            sql = sql.replace(&format!("#{place}"), &format!("${}", self.values.len()));
+        }
+        self.sql.push(sql);
+    }
+
     /// Rows after `(number, text)` in descending order: `(created_at, id) < (#)`.
     pub fn after(&mut self, condition: &'static str, number: i64, text: &str) {
         let places = placeholders(self.values.len() + 1, 2);

@@ -243,6 +243,11 @@ impl<T> Page<T> {
         Self { items, next }
     }
 
+    /// A page that ends where `next` says; None: with the last item there is.
+    pub fn ending(items: Vec<T>, next: Option<String>) -> Self {
+        Self { items, next: next.map(|key| URL_SAFE_NO_PAD.encode(key)) }
+    }
+
     /// The same page of something else.
     pub fn map<U>(self, each: impl FnMut(T) -> U) -> Page<U> {
         Page { items: self.items.into_iter().map(each).collect(), next: self.next }

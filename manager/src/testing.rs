@@ -16,7 +16,8 @@ use axum::http::{HeaderMap, Method, Request, header};
 use gate::time::UnixMillis;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Connection as _};
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use tower::ServiceExt as _;
 
 use crate::app::App;
@@ -24,7 +25,7 @@ use crate::audit;
 use crate::clients;
 use crate::clock::{Clock, Random};
 use crate::config::{Config, MailTransport};
-use crate::db::{Conn, DatabaseSettings, Db, DbError};
+use crate::db::{Conditions, Conn, DatabaseSettings, Db, DbError, Dialect};
 use crate::feed;
 use crate::idempotency;
 use crate::mail;
@@ -238,6 +239,22 @@ impl World {
         let done = sqlx::query(AssertSqlSafe(sql.to_string())).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(done.rows_affected())
+    }
+
+    /// How the database carries out a statement of `wanted` and a limit; on PostgreSQL with the rows
+    /// that it read.
+    pub async fn plan(&self, sql: &str, wanted: Conditions, limit: i64) -> String {
+        let explain = match self.app.db.dialect() {
+            Dialect::Sqlite => "EXPLAIN QUERY PLAN",
+            Dialect::Postgres => "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)",
+        };
+        // A comment before EXPLAIN is no harm, one behind it to the line's end is.
+        let statement = sql.split_once('\n').map_or(sql, |(_, statement)| statement);
+        let mut read = self.app.db.read().await.expect("a connection");
+        let query = wanted.bind(sqlx::query(AssertSqlSafe(format!("{explain} {statement}")))).bind(limit);
+        let rows = query.fetch_all(&mut *read).await.expect("a plan");
+        let line = |row: &AnyRow| row.try_get::<String, _>("detail").or_else(|_| row.try_get(0));
+        rows.iter().map(|row| line(row).expect("a line")).collect::<Vec<_>>().join("\n")
     }
 
     fn caller(&self, token: Option<&str>, id: &str) -> Caller {

@@ -3,26 +3,19 @@
 use axum::extract::State as AppState;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::actions;
 use super::body::{EditedForm, NewForm};
 use super::error::ApplicationError;
-use super::model::{Action, Application, MAX_COMMENT_CHARS, Refusal, State};
+use super::model::{Action, Application, MAX_COMMENT_CHARS, Refusal};
 use super::view::{ApplicationView, DetailView};
-use super::worklist::{self, Filter, Place, View};
+use super::worklist;
 use crate::app::App;
-use crate::approvals::FormKind;
-use crate::http::{
-    Actor, Created, IfMatch, Json, NoContent, Page, Path, Permission, Query, Routes, Versioned,
-    foreign_cursor, page_cursor, page_limit,
-};
+use crate::http::{Actor, Created, IfMatch, Json, NoContent, Path, Permission, Routes, Versioned};
 use crate::openapi::schema::schema_of;
 use crate::problem::Problem;
-
-/// Characters of a keyword at most: no field that is searched is longer.
-const MAX_KEYWORD_CHARS: usize = 500;
 
 /// Everything about forms.
 pub fn routes() -> Routes {
@@ -31,7 +24,7 @@ pub fn routes() -> Routes {
         "With applications.review and a role of the level, or as the delegate of somebody with both.";
     Routes::of("applications")
         .permitted(&[Permission::ApplicationsApply], routes!(save))
-        .signed_in(routes!(list))
+        .merge(worklist::http::routes())
         .decided(SEEN, routes!(show))
         .permitted(&[Permission::ApplicationsApply], routes!(edit, remove))
         .permitted(&[Permission::ApplicationsApply], routes!(submit))
@@ -43,12 +36,8 @@ pub fn routes() -> Routes {
         .decided("Its applicant, or with keys.write everybody.", routes!(stop))
 }
 
-enum ViewName {}
-enum Keyword {}
 enum CommentText {}
 
-schema_of! { ViewName: one_of(["all", "mine", "waiting-for-me", "reviewed"]) }
-schema_of! { Keyword: text(0, MAX_KEYWORD_CHARS) }
 schema_of! { CommentText: text(0, MAX_COMMENT_CHARS) }
 
 #[derive(Deserialize, ToSchema)]
@@ -57,23 +46,6 @@ struct Comment {
     #[serde(default)]
     #[schema(value_type = CommentText)]
     comment: String,
-}
-
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-struct ListQuery {
-    #[param(inline, value_type = Option<ViewName>)]
-    view: Option<String>,
-    #[param(inline, value_type = Option<State>)]
-    state: Option<String>,
-    #[param(inline, value_type = Option<FormKind>)]
-    r#type: Option<String>,
-    client: Option<String>,
-    /// In number, client, name or description, in whatever case.
-    #[param(inline, value_type = Option<Keyword>)]
-    keyword: Option<String>,
-    limit: Option<u32>,
-    cursor: Option<String>,
 }
 
 /// Save a form as a draft.
@@ -230,57 +202,6 @@ async fn show(
 ) -> Result<Versioned<DetailView>, Problem> {
     let detail = worklist::detail(&app, (&actor).into(), &id).await?;
     Ok(Versioned(detail.application.version, detail.into()))
-}
-
-/// List forms, newest first.
-///
-/// Without applications.read: one's own, those that wait for one's signature, and those one has signed,
-/// returned or rejected.
-#[utoipa::path(get, path = "/api/v1/applications", params(ListQuery))]
-async fn list(
-    AppState(app): AppState<App>,
-    actor: Actor,
-    Query(query): Query<ListQuery>,
-) -> Result<Json<Page<ApplicationView>>, Problem> {
-    let limit = page_limit(query.limit)?;
-    let place = match page_cursor(query.cursor.as_deref())?.as_str() {
-        "" => Place::newest(),
-        text => Place::parse(text).ok_or_else(foreign_cursor)?,
-    };
-    let (view, filter) = conditions(query)?;
-    let found = worklist::list(&app, (&actor).into(), view, filter, &place, limit + 1).await?;
-    let page = Page::new(found, limit, |application| Place::of(application).to_string());
-    Ok(Json(page.map(ApplicationView::from)))
-}
-
-fn conditions(query: ListQuery) -> Result<(View, Filter), Problem> {
-    let view = match query.view.as_deref() {
-        None | Some("all") => View::Everything,
-        Some("mine") => View::Mine,
-        Some("waiting-for-me") => View::WaitingForMe,
-        Some("reviewed") => View::Reviewed,
-        Some(other) => {
-            let detail = format!("view is `{other}`, must be all, mine, waiting-for-me or reviewed");
-            return Err(Problem::invalid_query("view", detail));
-        }
-    };
-    if let Some(state) = query.state.as_deref().filter(|state| !State::NAMES.contains(state)) {
-        let detail = format!("state is `{state}`, must be one of {}", State::NAMES.join(", "));
-        return Err(Problem::invalid_query("state", detail));
-    }
-    let kind = match query.r#type.as_deref() {
-        Some(code) => Some(FormKind::parse(code).ok_or_else(|| {
-            Problem::invalid_query("type", format!("type is `{code}`, must be KA, KU or KR"))
-        })?),
-        None => None,
-    };
-    if query.keyword.as_ref().is_some_and(|keyword| keyword.chars().count() > MAX_KEYWORD_CHARS) {
-        let detail = format!("keyword has more than {MAX_KEYWORD_CHARS} characters");
-        return Err(Problem::invalid_query("keyword", detail));
-    }
-    let keyword =
-        query.keyword.map(|keyword| keyword.trim().to_owned()).filter(|keyword| !keyword.is_empty());
-    Ok((view, Filter { state: query.state, kind, client: query.client, keyword, ..Filter::default() }))
 }
 
 fn answer(result: Result<Application, ApplicationError>) -> Result<Versioned<ApplicationView>, Problem> {

@@ -224,6 +224,11 @@ impl Action {
         Self::Stop,
     ];
 
+    /// Whether it is a reviewer's word on the level that waits.
+    pub fn is_review(self) -> bool {
+        matches!(self, Self::Approve | Self::Return | Self::Reject)
+    }
+
     /// As the API, the history and messages call it.
     pub fn name(self) -> &'static str {
         match self {

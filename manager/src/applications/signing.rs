@@ -47,14 +47,9 @@ pub(super) async fn positions(
             }
         }
     }
-    match waiting[..] {
-        [] => {}
-        [one] => rounds.extend(rounds::find(conn, &one.id).await?.map(|round| (round.form.clone(), round))),
-        _ => {
-            let all = rounds::waiting(conn, None).await?;
-            rounds.extend(all.into_iter().map(|round| (round.form.clone(), round)));
-        }
-    }
+    let ids: Vec<&str> = waiting.iter().map(|application| application.id.as_str()).collect();
+    let all = rounds::of(conn, &ids).await?;
+    rounds.extend(all.into_iter().map(|round| (round.form.clone(), round)));
     let applicant = caller.applicant();
     let position = |application: &Application| {
         let round = rounds.remove(&application.id).filter(|round| waits_as_in(application, round));

@@ -1,14 +1,14 @@
 //! Tables `applications` and `application_apis`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gate::id::{ApiUid, ClientId, CredentialId};
 use gate::time::UnixMillis;
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::model::{Application, State};
 use super::row::{Columns, application};
-use crate::db::{Conn, DbError};
+use crate::db::{Conn, DbError, MAX_IN, placeholders};
 
 /// The index that lets one form at a time hold a key.
 pub const ONE_OPEN_FORM_PER_KEY: &str = "applications_open_key_key";
@@ -264,6 +264,29 @@ pub async fn apis_of(conn: &mut Conn, id: &str) -> Result<BTreeSet<ApiUid>, DbEr
     .fetch_all(&mut *conn)
     .await?;
     rows.iter().map(|row| Ok(ApiUid(row.try_get("api_uid")?))).collect()
+}
+
+/// The APIs that each of these forms chooses, by form.
+pub async fn apis_of_each(
+    conn: &mut Conn,
+    ids: &[String],
+) -> Result<BTreeMap<String, BTreeSet<ApiUid>>, DbError> {
+    let mut chosen: BTreeMap<String, BTreeSet<ApiUid>> = BTreeMap::new();
+    for part in ids.chunks(MAX_IN) {
+        let sql = format!(
+            "-- applications.apis_of_each
+             SELECT application_id, api_uid FROM application_apis WHERE application_id IN ({})",
+            placeholders(1, part.len())
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for id in part {
+            query = query.bind(id.clone());
+        }
+        for row in query.fetch_all(&mut *conn).await? {
+            chosen.entry(row.try_get("application_id")?).or_default().insert(ApiUid(row.try_get("api_uid")?));
+        }
+    }
+    Ok(chosen)
 }
 
 async fn insert_apis(conn: &mut Conn, application: &Application) -> Result<(), DbError> {

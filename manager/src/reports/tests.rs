@@ -3,7 +3,6 @@
 use axum::http::Method;
 use gate::time::UnixMillis;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Row as _};
 
 use super::model::{Filter, MAX_EXPORT_ROWS, Place};
 use super::store;
@@ -338,19 +337,7 @@ async fn a_page_of_many_keys_is_read_off_an_index() {
             (Filter { client: Some("acme".into()), ..Filter::default() }, None),
         ] {
             let (sql, wanted) = store::keys_statement(&filter, place, World::START);
-            let explain = match desk.world.app.db.dialect() {
-                Dialect::Sqlite => "EXPLAIN QUERY PLAN ",
-                Dialect::Postgres => "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) ",
-            };
-            let sql = format!("{explain}{}", sql.trim_start_matches("-- reports.keys\n"));
-            let mut read = desk.world.app.db.read().await.expect("a connection");
-            let rows = wanted.bind(sqlx::query(AssertSqlSafe(sql))).bind(51_i64).fetch_all(&mut *read).await;
-            let plan: Vec<String> = rows
-                .expect("a plan")
-                .iter()
-                .map(|row| row.try_get::<String, _>("detail").or_else(|_| row.try_get(0)).expect("a line"))
-                .collect();
-            let plan = plan.join("\n");
+            let plan = desk.world.plan(&sql, wanted, 51).await;
             assert!(
                 plan.contains("keys_by_age") || plan.contains("keys_by_client_age"),
                 "{filter:?}\n{plan}"

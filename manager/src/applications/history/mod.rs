@@ -9,7 +9,7 @@ use super::model::{Application, Step};
 use crate::audit;
 use crate::db::{Conn, DbError};
 
-pub use store::{add, forget, has_reviewed, of};
+pub use store::{add, forget, has_reviewed, of, reviewed_among};
 
 pub(super) fn step_of(
     application: &Application,

@@ -1,12 +1,14 @@
 //! Table `application_history`.
 
+use std::collections::BTreeSet;
+
 use gate::time::UnixMillis;
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::super::applicant::Applicant;
 use super::super::model::Step;
 use super::super::row::optional_level;
-use crate::db::{Conn, DbError};
+use crate::db::{Conn, DbError, MAX_IN, placeholders};
 
 /// Adds to what happened to a form.
 pub async fn add(conn: &mut Conn, application_id: &str, step: &Step) -> Result<(), DbError> {
@@ -73,6 +75,33 @@ pub async fn has_reviewed(conn: &mut Conn, application_id: &str, who: &Applicant
     .fetch_optional(&mut *conn)
     .await?;
     Ok(row.is_some())
+}
+
+/// Those of these forms that somebody has signed, returned or refused.
+pub async fn reviewed_among(
+    conn: &mut Conn,
+    ids: &[&str],
+    who: &Applicant,
+) -> Result<BTreeSet<String>, DbError> {
+    let mut reviewed = BTreeSet::new();
+    for part in ids.chunks(MAX_IN) {
+        let sql = format!(
+            "-- applications.reviewed_among
+             SELECT DISTINCT application_id FROM application_history
+              WHERE (actor = $1 OR on_behalf_of = $1)
+                AND action IN ('approve', 'return', 'reject')
+                AND application_id IN ({})",
+            placeholders(2, part.len())
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(who.to_string());
+        for id in part {
+            query = query.bind((*id).to_owned());
+        }
+        for row in query.fetch_all(&mut *conn).await? {
+            reviewed.insert(row.try_get("application_id")?);
+        }
+    }
+    Ok(reviewed)
 }
 
 /// Forgets what happened to a form that is thrown away.

@@ -6,7 +6,7 @@ use super::*;
 use crate::applications::error::ApplicationError;
 use crate::applications::form::Fields;
 use crate::applications::model::{Action, Application, Refusal};
-use crate::applications::worklist::{self, Filter, Place, View};
+use crate::applications::worklist::{self, Filter, View};
 use crate::applications::{Caller, actions};
 use crate::approvals::FormKind;
 
@@ -30,8 +30,8 @@ impl Stage {
 
     async fn seen_by(&self, client: &ClientId, view: View) -> Vec<String> {
         let (app, caller) = (&self.world.app, Caller::Client(client));
-        let found = worklist::list(app, caller, view, Filter::default(), &Place::newest(), 100).await;
-        found.expect("a list").into_iter().map(|form| form.id).collect()
+        let found = worklist::list(app, caller, view, &Filter::default(), None, 100).await;
+        found.expect("a list").items.into_iter().map(|item| item.application.id).collect()
     }
 }
 

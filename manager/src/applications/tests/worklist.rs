@@ -1,6 +1,14 @@
 //! Who sees which forms.
 
+use super::super::applicant::Applicant;
+use super::super::worklist::{Filter, MAX_EXAMINED, Place, Scope, list_statement};
 use super::*;
+use crate::db::Dialect;
+use crate::search::Words;
+
+fn ids(page: &Value) -> Vec<&str> {
+    page["items"].as_array().expect("a list").iter().map(|item| item["id"].as_str().expect("an id")).collect()
+}
 
 #[tokio::test]
 async fn bad_lists_and_comments_are_refused_by_name() {
@@ -93,4 +101,204 @@ async fn lists_page_from_the_newest_to_the_oldest() {
         ids.sort();
         assert_eq!(found, ids, "each form once");
     }
+}
+
+/// One form in every state that the router leads to, and everybody who has to do with forms.
+#[tokio::test]
+async fn a_list_offers_what_the_form_itself_offers() {
+    for stage in Stage::both().await {
+        let boss = stage.world.operator("boss", &["reviewer_1", "reviewer_2", "applicant"]).await;
+        let stranger = stage.world.operator("arthur", &["applicant"]).await;
+        let auditor = stage.world.operator("audrey", &["auditor"]).await;
+        stage.draft(stage.form()).await;
+        stage.submitted(stage.form()).await;
+        for actions in [
+            &["approve"][..],
+            &["approve", "approve"],
+            &["approve", "return"],
+            &["approve", "reject"],
+            &["return"],
+            &["reject"],
+        ] {
+            let id = stage.submitted(stage.form()).await;
+            for (who, action) in [&stage.rita, &stage.ralph].into_iter().zip(actions) {
+                stage.act(who, &id, action).await.expect(200);
+            }
+        }
+        let withdrawn = stage.submitted(stage.form()).await;
+        stage.act(&stage.anna, &withdrawn, "withdraw").await.expect(200);
+        // One of the reviewer's own, and a revocation that waits for its day.
+        let own = boss.post(FORMS, stage.form()).await.expect(201);
+        stage.act(&boss, own["id"].as_str().expect("an id"), "submit").await.expect(200);
+        let key = stage.key().await;
+        let revoke =
+            json!({ "type": "KR", "key": key, "effective_date": "2026-02-01", "description": "over" });
+        let scheduled = stage.submitted(revoke).await;
+        stage.act(&stage.rita, &scheduled, "approve").await.expect(200);
+        stage.act(&stage.ralph, &scheduled, "approve").await.expect(200);
+
+        let all = stage.admin.get(FORMS).await.expect(200);
+        assert_eq!(ids(&all).len(), 12);
+        let everybody = [&stage.admin, &stage.anna, &stage.rita, &stage.ralph, &boss, &stranger, &auditor];
+        for who in everybody {
+            let listed = who.get(FORMS).await.expect(200);
+            let (mut seen, mut signable) = (Vec::new(), Vec::new());
+            for id in ids(&all) {
+                let answer = who.get(&path(id, "")).await;
+                let item = listed["items"].as_array().expect("a list").iter().find(|item| item["id"] == id);
+                assert_eq!(item.is_some(), answer.status == 200, "{id} for {}", who.id);
+                let Some(item) = item else { continue };
+                seen.push(id);
+                let actions = &answer.body["actions"];
+                assert_eq!(&item["actions"], actions, "{id} for {}", who.id);
+                if actions.as_array().expect("actions").iter().any(|action| action == "reject") {
+                    signable.push(id);
+                }
+            }
+            let waiting = who.get(&format!("{FORMS}?view=waiting-for-me")).await.expect(200);
+            assert_eq!(ids(&waiting), signable, "{}", who.id);
+            let summary = who.get(&format!("{FORMS}/summary")).await.expect(200);
+            assert_eq!(summary["waiting_for_me"]["count"], signable.len(), "{}", who.id);
+            assert_eq!(ids(&listed), seen, "{}", who.id);
+        }
+        let reviewed = stage.rita.get(&format!("{FORMS}?view=reviewed")).await.expect(200);
+        assert_eq!(ids(&reviewed).len(), 8);
+    }
+}
+
+#[tokio::test]
+async fn lists_are_narrowed_by_day_type_state_client_applicant_and_words() {
+    for stage in Stage::both_with(|config| config.time_zone = "Asia/Taipei".into()).await {
+        // 08:00 in Taipei.
+        let globex = client(&stage.admin, "globex").await;
+        let first = stage.submitted(stage.form()).await;
+        stage.world.advance_ms(16 * 3_600_000 - 1);
+        // The last millisecond of the day.
+        let mut second = stage.form();
+        second["client"] = globex.into();
+        second["name"] = "Büro".into();
+        let second = stage.draft(second).await;
+        stage.world.advance_ms(1);
+        let mut third = stage.form();
+        third["effective_date"] = "2026-01-16".into();
+        let third = stage.admin.post(FORMS, third).await.expect(201);
+        let third = third["id"].as_str().expect("an id");
+        let (first, second, by_id) =
+            (first.as_str(), second.as_str(), format!("applicant={}", stage.admin.id));
+        for (query, found) in [
+            ("", vec![third, second, first]),
+            ("from=2026-01-15&until=2026-01-15", vec![second, first]),
+            ("from=2026-01-16", vec![third]),
+            ("until=2026-01-14", vec![]),
+            ("state=draft", vec![third, second]),
+            ("state=draft,pending_order", vec![third, second, first]),
+            ("type=KA,KU", vec![third, second, first]),
+            ("type=KU,KR", vec![]),
+            ("client=globex", vec![second]),
+            ("applicant=anna", vec![second, first]),
+            (&by_id, vec![third]),
+            ("applicant=client:acme", vec![]),
+            ("applicant=nobody", vec![]),
+            ("keyword=b%C3%9CRO", vec![second]),
+            ("keyword=globex%20order", vec![second]),
+            ("keyword=globex%20acme", vec![]),
+            ("keyword=order%20acme&state=pending_order", vec![first]),
+        ] {
+            let page = stage.admin.get(&format!("{FORMS}?{query}")).await.expect(200);
+            assert_eq!(ids(&page), found, "{query}");
+        }
+        for (query, field) in [
+            ("from=yesterday", "from"),
+            ("from=2026-01-02&until=2026-01-01", "until"),
+            ("applicant=robot:1", "applicant"),
+        ] {
+            stage.admin.get(&format!("{FORMS}?{query}")).await.refuses(field);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_item_names_who_and_says_where_it_waits_since_when() {
+    for stage in Stage::both().await {
+        let id = stage.submitted(stage.form()).await;
+        let draft = stage.draft(stage.form()).await;
+        stage.world.advance_ms(1_000);
+        stage.act(&stage.rita, &id, "approve").await.expect(200);
+        stage.world.advance_ms(1_000);
+        let page = stage.admin.get(&format!("{FORMS}?state=pending_order")).await.expect(200);
+        let item = &page["items"][0];
+        for (field, value) in [
+            ("id", json!(id)),
+            ("applicant_name", json!("anna")),
+            ("client_name", json!("acme")),
+            ("waiting_level", json!(2)),
+            ("waiting_since", json!(World::START.0 + 1_000)),
+        ] {
+            assert_eq!(item[field], value, "{field}");
+        }
+        let summary = stage.ralph.get(&format!("{FORMS}/summary")).await.expect(200);
+        let waiting = json!({ "count": 1, "more": false, "oldest_since": World::START.0 + 1_000 });
+        assert_eq!(summary["waiting_for_me"], waiting);
+        let summary = stage.anna.get(&format!("{FORMS}/summary")).await.expect(200);
+        let mine = json!({ "draft": 1, "pending_order": 1, "returned": 0, "scheduled": 0, "open": 2 });
+        assert_eq!(summary["mine"], mine);
+        let page = stage.anna.get(&format!("{FORMS}?state=draft")).await.expect(200);
+        assert_eq!((ids(&page), &page["items"][0]["waiting_level"]), (vec![draft.as_str()], &Value::Null));
+    }
+}
+
+/// Among thousands of forms a page is read off an index, and what waits for others bounds it.
+#[tokio::test]
+async fn a_page_of_many_forms_is_bounded() {
+    for stage in Stage::both().await {
+        let mine = stage.submitted(stage.form()).await;
+        let most = i64::try_from(MAX_EXAMINED).expect("small");
+        // Newer ones, which wait at a level that rita does not sign, and many that are long done.
+        stage.world.sql(&many("w", most, "pending_order", World::START.0 + 1_000)).await;
+        stage.world.sql(&many("d", 20_000, "cancelled", World::START.0 - 100_000_000)).await;
+        if stage.world.app.db.dialect() == Dialect::Postgres {
+            stage.world.sql("ANALYZE applications").await;
+        }
+        let first = stage.rita.get(&format!("{FORMS}?view=waiting-for-me")).await.expect(200);
+        assert_eq!(ids(&first), [""; 0]);
+        let next = first["next"].as_str().expect("it goes on");
+        let query = format!("{FORMS}?view=waiting-for-me&cursor={next}");
+        let second = stage.rita.get(&query).await.expect(200);
+        assert_eq!((ids(&second), &second["next"]), (vec![mine.as_str()], &Value::Null));
+        let summary = stage.rita.get(&format!("{FORMS}/summary")).await.expect(200);
+        let waiting = &summary["waiting_for_me"];
+        assert_eq!((&waiting["count"], &waiting["more"]), (&json!(0), &json!(true)));
+
+        let place = Place::parse(&format!("{} ap", World::START.0 - 50_000_000)).expect("a place");
+        let who = Applicant::Operator("nobody".into());
+        let words = Words::parse(Some("bulk")).expect("a word");
+        for (scope, filter, place) in [
+            (Scope::All, Filter::default(), None),
+            (Scope::All, Filter::default(), Some(&place)),
+            (Scope::All, Filter { words, ..Filter::default() }, Some(&place)),
+            (Scope::All, Filter { client: Some("bulk".into()), ..Filter::default() }, None),
+            (Scope::Waiting, Filter::default(), None),
+            (Scope::FiledBy(&who), Filter::default(), None),
+        ] {
+            let (sql, wanted) = list_statement(scope, &filter, place);
+            let plan = stage.world.plan(&sql, wanted, 51).await;
+            assert!(plan.contains("applications_by_"), "{scope:?} {filter:?}\n{plan}");
+            assert!(!plan.contains("TEMP B-TREE") && !plan.contains("Sort"), "{scope:?} {filter:?}\n{plan}");
+            assert!(!plan.contains("rows=20000"), "{scope:?} {filter:?}\n{plan}");
+        }
+    }
+}
+
+/// Forms `<letter>00001` … one second after each other.
+fn many(letter: &str, count: i64, state: &str, from: i64) -> String {
+    let (level, levels) = if state == "pending_order" { ("2", "2") } else { ("NULL", "NULL") };
+    format!(
+        "INSERT INTO applications (id, kind, applicant_kind, applicant, version, created_at, updated_at, client,
+                                   name, effective_date, expiry_date, quota, description, search, state, level,
+                                   levels, ended_at)
+         WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})
+         SELECT '{letter}' || CAST(n AS TEXT), 'KA', 'operator', 'op_x', 1, {from} + n * 1000, {from}, 'bulk',
+                'bulk', '2026-01-15', '2026-12-31', -1, 'bulk', 'bulk', '{state}', {level}, {levels}, {from}
+           FROM numbers"
+    )
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use gate::time::UnixMillis;
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::model::{Author, Round, Signature};
 use crate::approvals::FormKind;
-use crate::db::{Conn, DbError};
+use crate::db::{Conn, DbError, MAX_IN, placeholders};
 
 /// What happens to a level that waits, at most once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +190,37 @@ pub async fn find(conn: &mut Conn, form: &str) -> Result<Option<Round>, DbError>
     Ok(Some(round))
 }
 
+/// The rounds of those of these forms that wait for a signature.
+pub async fn of(conn: &mut Conn, forms: &[&str]) -> Result<Vec<Round>, DbError> {
+    let mut found = Vec::with_capacity(forms.len());
+    for part in forms.chunks(MAX_IN) {
+        let places = placeholders(1, part.len());
+        let rounds = format!(
+            "-- approvals.rounds.of
+             SELECT form, kind, number, author_operator, author_email, round, levels, level, since, reminded_at,
+                    escalated_at, reported_at
+               FROM approval_rounds
+              WHERE level IS NOT NULL
+                AND form IN ({places})"
+        );
+        let signed = format!(
+            "-- approvals.rounds.of.signatures
+             SELECT s.form, s.level, s.signer, s.on_behalf_of, s.escalated
+               FROM approval_signatures s
+               JOIN approval_rounds r ON r.form = s.form AND r.round = s.round
+              WHERE s.form IN ({places})
+              ORDER BY s.level"
+        );
+        let bound = |sql: String| {
+            part.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, form| query.bind((*form).to_owned()))
+        };
+        let rows = bound(rounds).fetch_all(&mut *conn).await?;
+        let signed = bound(signed).fetch_all(&mut *conn).await?;
+        found.extend(with_signatures(&rows, &signed)?);
+    }
+    Ok(found)
+}
+
 /// The rounds of all forms that wait for a signature, of one kind or of all: the longest waiting first.
 pub async fn waiting(conn: &mut Conn, kind: Option<FormKind>) -> Result<Vec<Round>, DbError> {
     let kind = kind.map(FormKind::code).unwrap_or_default();
@@ -217,11 +248,16 @@ pub async fn waiting(conn: &mut Conn, kind: Option<FormKind>) -> Result<Vec<Roun
     .bind(kind)
     .fetch_all(conn)
     .await?;
+    with_signatures(&rows, &signed)
+}
+
+fn with_signatures(rounds: &[AnyRow], signed: &[AnyRow]) -> Result<Vec<Round>, DbError> {
     let mut signatures: BTreeMap<String, Vec<Signature>> = BTreeMap::new();
-    for row in &signed {
+    for row in signed {
         signatures.entry(row.try_get("form")?).or_default().push(signature(row)?);
     }
-    rows.iter()
+    rounds
+        .iter()
         .map(|row| {
             let round = read(row)?;
             Ok(Round { signatures: signatures.remove(&round.form).unwrap_or_default(), ..round })

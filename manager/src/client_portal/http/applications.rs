@@ -24,9 +24,7 @@ use crate::http::{
 };
 use crate::openapi::schema::schema_of;
 use crate::problem::Problem;
-
-/// Characters of a keyword at most: no field that is searched is longer.
-const MAX_KEYWORD_CHARS: usize = 500;
+use crate::search::{Keyword, Words, several};
 
 pub(super) fn routes() -> Routes {
     Routes::of("client_portal")
@@ -38,11 +36,9 @@ pub(super) fn routes() -> Routes {
         .client(routes!(stop_application))
 }
 
-enum Keyword {}
 enum CommentText {}
 enum Side {}
 
-schema_of! { Keyword as OwnApplicationKeyword: text(0, MAX_KEYWORD_CHARS) }
 schema_of! { CommentText as OwnApplicationComment: text(0, MAX_COMMENT_CHARS) }
 schema_of! { Side as OwnApplicationSide: one_of(["you", "reviewer", "keygate"]) }
 
@@ -58,11 +54,11 @@ struct Comment {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
-    #[param(inline, value_type = Option<State>)]
+    /// `draft`, `pending_order`, `returned`, `approved`, `rejected`, `cancelled`; several with commas.
     state: Option<String>,
-    #[param(inline, value_type = Option<FormKind>)]
+    /// `KA`, `KU`, `KR`; several with commas.
     r#type: Option<String>,
-    /// In number, name or description, in whatever case.
+    /// Words, each in number, name or description, in whatever case.
     #[param(inline, value_type = Option<Keyword>)]
     keyword: Option<String>,
     limit: Option<u32>,
@@ -154,15 +150,15 @@ async fn list_applications(
 ) -> Result<Json<Page<ApplicationView>>, Problem> {
     let limit = page_limit(query.limit)?;
     let place = match page_cursor(query.cursor.as_deref())?.as_str() {
-        "" => Place::newest(),
-        text => Place::parse(text).ok_or_else(foreign_cursor)?,
+        "" => None,
+        text => Some(Place::parse(text).ok_or_else(foreign_cursor)?),
     };
     let filter = conditions(query)?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let found =
-        applications::list(&app, as_applicant(&id_of(&caller)), View::Mine, filter, &place, limit + 1)
-            .await?;
-    let page = Page::new(found, limit, |application| Place::of(application).to_string());
-    Ok(Json(page.map(ApplicationView::from)))
+        applications::list(&app, as_applicant(&id_of(&caller)), View::Mine, &filter, place, limit).await?;
+    let items = found.items.into_iter().map(|item| ApplicationView::from(item.application)).collect();
+    Ok(Json(Page::ending(items, found.next.map(|place| place.to_string()))))
 }
 
 /// Show a form of one's own, its history, and what may be done with it now.
@@ -340,22 +336,11 @@ async fn known_open(app: &App, caller: &SignedIn, uids: &[ApiUid]) -> Result<BTr
 }
 
 fn conditions(query: ListQuery) -> Result<Filter, Problem> {
-    if let Some(state) = query.state.as_deref().filter(|state| !State::NAMES.contains(state)) {
-        let detail = format!("state is `{state}`, must be one of {}", State::NAMES.join(", "));
-        return Err(Problem::invalid_query("state", detail));
-    }
-    let kind = match query.r#type.as_deref() {
-        Some(code) => Some(FormKind::parse(code).ok_or_else(|| {
-            let codes: Vec<_> = FormKind::ALL.iter().map(|kind| kind.code()).collect();
-            Problem::invalid_query("type", format!("type is `{code}`, must be one of {}", codes.join(", ")))
-        })?),
-        None => None,
-    };
-    if query.keyword.as_ref().is_some_and(|keyword| keyword.chars().count() > MAX_KEYWORD_CHARS) {
-        let detail = format!("keyword has more than {MAX_KEYWORD_CHARS} characters");
-        return Err(Problem::invalid_query("keyword", detail));
-    }
-    let keyword =
-        query.keyword.map(|keyword| keyword.trim().to_owned()).filter(|keyword| !keyword.is_empty());
-    Ok(Filter { state: query.state, kind, keyword, ..Filter::default() })
+    let kinds = several("type", query.r#type.as_deref(), &FormKind::ALL.map(FormKind::code))?;
+    Ok(Filter {
+        states: several("state", query.state.as_deref(), &State::NAMES)?,
+        kinds: kinds.into_iter().filter_map(FormKind::parse).collect(),
+        words: Words::parse(query.keyword.as_deref())?,
+        ..Filter::default()
+    })
 }
