@@ -195,7 +195,7 @@ class World:
                 "client": client, "alias": "orders", "expiry_date": soon, "groups": [group],
             })["id"]
             gateway = self.post("gateways", {"name": f"edge{number}"})["gateway"]
-            for kind in ["KA", "KU", "KR"]:
+            for kind in ["KA", "KU", "KR", "CR"]:
                 self.call("PUT", f"approval-flows/{kind}", {"levels": [["reviewer_1", "admin"], ["reviewer_2"]]})
             form = self.post("applications", {
                 "type": "KA", "client": client, "name": "orders", "effective_date": date.today().isoformat(),
@@ -213,7 +213,7 @@ class World:
             "path": {
                 "/api/v1/apis/{uid}": made["api"],
                 "/api/v1/applications/{id}": made["form"],
-                "/api/v1/approval-flows/{type}": ["KA", "KU", "KR"],
+                "/api/v1/approval-flows/{type}": ["KA", "KU", "KR", "CR"],
                 "/api/v1/clients/{id}": made["client"],
                 "/api/v1/gateways/{gateway}": made["gateway"],
                 "/api/v1/groups/{id}": made["group"],

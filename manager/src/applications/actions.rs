@@ -12,7 +12,7 @@ use super::form::{FieldFault, Fields, Form, Moment};
 use super::history::{self, record, step_of};
 use super::model::{Action, Application, MAX_COMMENT_CHARS, State};
 use super::turn::{Turn, overtaken};
-use super::{number, store, world};
+use super::{effects, number, store, world};
 use crate::app::App;
 use crate::approvals::FormKind;
 use crate::db::Conn;
@@ -25,12 +25,38 @@ pub async fn save(
     kind: FormKind,
     fields: Fields,
 ) -> Result<Application, ApplicationError> {
-    let now = app.now();
     let mut tx = app.db.write("applications.save").await?;
+    let application = save_in(&mut tx, app, caller, kind, fields, app.now()).await?;
+    tx.commit().await?;
+    Ok(application)
+}
+
+/// Saves a new form and hands it in at once, within the caller's transaction: for those who have
+/// no drafts.
+pub async fn file_in(
+    conn: &mut Conn,
+    app: &App,
+    caller: Caller<'_>,
+    kind: FormKind,
+    fields: Fields,
+    now: UnixMillis,
+) -> Result<Application, ApplicationError> {
+    let saved = save_in(conn, app, caller, kind, fields, now).await?;
+    submit_in(conn, app, caller, &saved.id, Some(saved.version), Action::Submit).await
+}
+
+async fn save_in(
+    conn: &mut Conn,
+    app: &App,
+    caller: Caller<'_>,
+    kind: FormKind,
+    fields: Fields,
+    now: UnixMillis,
+) -> Result<Application, ApplicationError> {
     let applicant = caller.applicant();
-    let form = parsed(&mut tx, caller, kind, fields).await?;
-    world::hold_client(&mut tx, &form).await?;
-    checked(&mut tx, app, &form, &applicant, None, Moment::Filing).await?;
+    let form = parsed(conn, caller, kind, fields).await?;
+    world::hold_client(conn, &form).await?;
+    checked(conn, app, &form, &applicant, None, Moment::Filing).await?;
     let application = Application {
         id: app.random.id("ap"),
         number: None,
@@ -42,11 +68,10 @@ pub async fn save(
         submitted_at: None,
         updated_at: now,
     };
-    store::insert(&mut tx, &application).await?;
+    store::insert(conn, &application).await?;
     let step = step_of(&application, &application.applicant, "save", None, String::new());
-    history::add(&mut tx, &application.id, &step).await?;
-    record(&mut tx, &application, &step).await?;
-    tx.commit().await?;
+    history::add(conn, &application.id, &step).await?;
+    record(conn, &application, &step).await?;
     Ok(application)
 }
 
@@ -64,8 +89,10 @@ pub async fn edit(
     world::hold_client(&mut tx, &form).await?;
     checked(&mut tx, app, &form, &turn.before.applicant, Some(id), Moment::Filing).await?;
     let application = Application { form, ..turn.before.clone() };
-    store::replace_apis(&mut tx, &application).await?;
-    turn.finish(tx, app, application, String::new()).await
+    store::replace_lists(&mut tx, &application).await?;
+    let application = turn.finish(&mut tx, app, application, String::new()).await?;
+    tx.commit().await?;
+    Ok(application)
 }
 
 /// Throws a draft away. It never had a number, so that no number is missed.
@@ -98,14 +125,27 @@ pub async fn submit(
     action: Action,
 ) -> Result<Application, ApplicationError> {
     let mut tx = app.db.write("applications.submit").await?;
-    let turn = Turn::begin(&mut tx, app, caller, id, seen, action).await?;
-    checked(&mut tx, app, &turn.before.form, &turn.before.applicant, Some(id), Moment::Filing).await?;
+    let application = submit_in(&mut tx, app, caller, id, seen, action).await?;
+    tx.commit().await?;
+    Ok(application)
+}
+
+async fn submit_in(
+    conn: &mut Conn,
+    app: &App,
+    caller: Caller<'_>,
+    id: &str,
+    seen: Option<i64>,
+    action: Action,
+) -> Result<Application, ApplicationError> {
+    let turn = Turn::begin(conn, app, caller, id, seen, action).await?;
+    checked(conn, app, &turn.before.form, &turn.before.applicant, Some(id), Moment::Filing).await?;
     let mut application = Application { submitted_at: Some(turn.now), ..turn.before.clone() };
     if application.number.is_none() {
         let kind = application.form.kind();
-        application.number = Some(number::draw(&mut tx, kind, today(app, turn.now)).await?);
+        application.number = Some(number::draw(conn, kind, today(app, turn.now)).await?);
     }
-    turn.finish(tx, app, application, String::new()).await
+    turn.finish(conn, app, application, String::new()).await
 }
 
 /// A reviewer's word on the level that waits: approve, return or reject. The last level's approval
@@ -119,8 +159,13 @@ pub async fn review(
     comment: &str,
 ) -> Result<Application, ApplicationError> {
     let comment = commented(comment)?;
+    let first_password = match action {
+        Action::Approve => effects::first_password(app, id).await?,
+        _ => None,
+    };
     let mut tx = app.db.write("applications.review").await?;
-    let turn = Turn::begin(&mut tx, app, caller, id, seen, action).await?;
+    let mut turn = Turn::begin(&mut tx, app, caller, id, seen, action).await?;
+    turn.first_password = first_password;
     if seen.is_none() {
         return Err(ApplicationError::VersionMissing);
     }
@@ -128,7 +173,9 @@ pub async fn review(
         checked(&mut tx, app, &turn.before.form, &turn.before.applicant, Some(id), Moment::Signing).await?;
     }
     let application = turn.before.clone();
-    turn.finish(tx, app, application, comment).await
+    let application = turn.finish(&mut tx, app, application, comment).await?;
+    tx.commit().await?;
+    Ok(application)
 }
 
 /// Takes a form back for good, as long as no reviewer has signed it.
@@ -167,7 +214,9 @@ async fn plain(
     let mut tx = app.db.write(name).await?;
     let turn = Turn::begin(&mut tx, app, caller, id, seen, action).await?;
     let application = turn.before.clone();
-    turn.finish(tx, app, application, comment).await
+    let application = turn.finish(&mut tx, app, application, comment).await?;
+    tx.commit().await?;
+    Ok(application)
 }
 
 /// What the caller wrote, as far as it may file that at all. To a client the keys of others are

@@ -72,7 +72,7 @@ impl Applicant {
         match self {
             Self::Operator(_) => true,
             Self::Client(_) => matches!(kind, FormKind::Apply | FormKind::Change | FormKind::Revoke),
-            Self::Visitor { .. } => false,
+            Self::Visitor { .. } => kind == FormKind::Client,
         }
     }
 }

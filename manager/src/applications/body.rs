@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::form::{self, Fields};
 use crate::approvals::FormKind;
+use crate::clients::{Binding, ClientDisplayName, ClientEmails};
 use crate::openapi::schema::Day;
 use crate::problem::Problem;
 
@@ -32,6 +33,15 @@ pub struct NewForm {
     apis: Option<Vec<String>>,
     /// Of a KU.
     reset_usage: Option<bool>,
+    /// Of a CR.
+    #[schema(value_type = Option<ClientDisplayName>)]
+    display_name: Option<String>,
+    /// Of a CR: where the first password goes; separated by commas.
+    #[schema(value_type = Option<ClientEmails>)]
+    emails: Option<String>,
+    /// Of a CR: from where it may call; none: from everywhere.
+    #[schema(max_items = 64)]
+    bindings: Option<Vec<Binding>>,
 }
 
 /// All fields of a form in place of those it had; its type stays.
@@ -56,14 +66,36 @@ pub struct EditedForm {
     apis: Option<Vec<String>>,
     /// Of a KU.
     reset_usage: Option<bool>,
+    /// Of a CR.
+    #[schema(value_type = Option<ClientDisplayName>)]
+    display_name: Option<String>,
+    /// Of a CR: where the first password goes; separated by commas.
+    #[schema(value_type = Option<ClientEmails>)]
+    emails: Option<String>,
+    /// Of a CR: from where it may call; none: from everywhere.
+    #[schema(max_items = 64)]
+    bindings: Option<Vec<Binding>>,
 }
 
 impl EditedForm {
     /// The form's fields.
     pub fn fields(self) -> Fields {
-        let Self { client, key, name, effective_date, expiry_date, quota, description, apis, reset_usage } =
-            self;
-        Fields { client, key, name, effective_date, expiry_date, quota, description, apis, reset_usage }
+        let Self {
+            client,
+            key,
+            name,
+            effective_date,
+            expiry_date,
+            quota,
+            description,
+            apis,
+            reset_usage,
+            display_name,
+            emails,
+            bindings,
+        } = self;
+        let terms = Fields { client, key, name, effective_date, expiry_date, quota, ..Fields::default() };
+        Fields { description, apis, reset_usage, display_name, emails, bindings, ..terms }
     }
 }
 
@@ -86,14 +118,21 @@ impl NewForm {
             description,
             apis,
             reset_usage,
+            display_name,
+            emails,
+            bindings,
         } = self;
-        Fields { client, key, name, effective_date, expiry_date, quota, description, apis, reset_usage }
+        let terms = Fields { client, key, name, effective_date, expiry_date, quota, ..Fields::default() };
+        Fields { description, apis, reset_usage, display_name, emails, bindings, ..terms }
     }
 }
 
 fn unknown_type(given: &str) -> Problem {
     Problem::invalid(
         "type",
-        format!("`type` is `{given}`: it must be KA (apply for a key), KU (change one) or KR (revoke one)"),
+        format!(
+            "`type` is `{given}`: it must be KA (apply for a key), KU (change one), KR (revoke one) or CR \
+             (ask for a client)"
+        ),
     )
 }

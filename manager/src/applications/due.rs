@@ -79,7 +79,9 @@ async fn apply_one(app: &App, id: &str) -> Result<bool, ApplicationError> {
     let (effect, action, comment) =
         match checked(&mut tx, app, &before.form, &before.applicant, Some(id), Moment::Signing).await {
             Ok(()) => {
-                match effects::carry_out(&mut tx, app, &before, &audit_actor(Step::BY_ITSELF), now).await {
+                match effects::carry_out(&mut tx, app, &before, &audit_actor(Step::BY_ITSELF), None, now)
+                    .await
+                {
                     Ok(effect) => (effect, "apply", String::new()),
                     // What the key itself refuses, before anything of it is written, it will refuse again.
                     Err(ApplicationError::Key(

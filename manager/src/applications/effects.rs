@@ -1,16 +1,20 @@
-//! What the last signature brings about: a key issued, changed or revoked. Only a
+//! What the last signature brings about: a key issued, changed or revoked, a client made. Only a
 //! [`LastSignature`], or a scheduled change that is due, gets here.
 
+use gate::id::ClientId;
 use gate::time::UnixMillis;
 use jiff::civil::Date;
 
 use super::error::ApplicationError;
 use super::form::{FieldFault, Form, Terms};
-use super::model::{Application, Effect, LastSignature};
-use super::world;
+use super::model::{Application, Effect, LastSignature, State};
+use super::{store, world};
 use crate::app::App;
+use crate::approvals::FormKind;
+use crate::clients::{self, NewClient, NewPassword};
 use crate::db::Conn;
 use crate::keys::{self, Changed, Credentials, KeyChange, KeyName, NewKey, TermsError, UseQuota};
+use crate::password::{self, Password};
 use crate::validity::{Validity, day_of};
 
 /// Does what the form asks for, or puts a change off until its day. `by` is who signed last, as the
@@ -21,32 +25,51 @@ pub(super) async fn begin(
     application: &Application,
     signature: &LastSignature,
     by: &str,
+    first_password: Option<NewPassword>,
 ) -> Result<Effect, ApplicationError> {
     let now = signature.at();
     let zone = app.config.zone();
-    let day = application.form.effective_date();
-    match application.form {
+    let today = day_of(now, &zone);
+    let day = match application.form {
         // A key is issued at once; its effective date is asked about at each call.
-        Form::Apply { .. } => carry_out(conn, app, application, by, now).await,
-        Form::Change { .. } | Form::Revoke { .. } if day > day_of(now, &zone) => {
+        Form::Apply { .. } | Form::Client { .. } => None,
+        Form::Change { .. } | Form::Revoke { .. } => application.form.effective_date(),
+    };
+    match day.filter(|day| *day > today) {
+        Some(day) => {
             let due = Validity::new(day, day).map(|validity| validity.instants(&zone).from);
             Ok(Effect::Scheduled { due: due.unwrap_or(now) })
         }
-        Form::Change { .. } | Form::Revoke { .. } => carry_out(conn, app, application, by, now).await,
+        None => carry_out(conn, app, application, by, first_password, now).await,
     }
 }
 
-/// Issues, changes or revokes the key now, and writes the mails about it.
+/// The password of the client that an approval of the form would make; none: it makes none now.
+pub(super) async fn first_password(app: &App, id: &str) -> Result<Option<NewPassword>, ApplicationError> {
+    let form = store::find(&mut *app.db.snapshot().await?, id).await?;
+    let last = form.is_some_and(|found| {
+        let last = matches!(found.state, State::PendingOrder { level, levels } if level >= levels);
+        last && found.form.kind() == FormKind::Client
+    });
+    Ok(if last { Some(draw(app).await) } else { None })
+}
+
+async fn draw(app: &App) -> NewPassword {
+    let drawn = Password::parse(&password::generate(&app.random)).expect("26 characters");
+    NewPassword::new(app, drawn).await
+}
+
+/// Issues, changes or revokes the key, or makes the client now, and writes the mails about it.
 pub(super) async fn carry_out(
     conn: &mut Conn,
     app: &App,
     application: &Application,
     by: &str,
+    first_password: Option<NewPassword>,
     now: UnixMillis,
 ) -> Result<Effect, ApplicationError> {
     let number = application.number.map(|number| number.to_string());
-    let client = application.form.client();
-    let key = match &application.form {
+    let (client, key) = match &application.form {
         Form::Apply { client, terms } => {
             let new = NewKey { client: client.clone(), terms: terms_of_new(app, terms)? };
             let issued = keys::issue(conn, app, new, by, now).await?;
@@ -62,7 +85,19 @@ pub(super) async fn carry_out(
             keys::mail_credentials(conn, app, &issued, mail, now).await?;
             return Ok(Effect::Done { at: now, key: issued.key.id });
         }
-        Form::Change { key, terms, reset_usage, .. } => {
+        Form::Client { registration, .. } => {
+            let password = match first_password {
+                Some(password) => password,
+                None => draw(app).await,
+            };
+            let owner = world::applicant_name(conn, &application.applicant).await?;
+            let owner = owner.chars().take(clients::MAX_NOTE).collect();
+            let fields = registration.fields(owner, number);
+            let new = NewClient { id: None, fields, password: Some(password) };
+            let made = clients::create_in(conn, app, by, new, now).await?;
+            return Ok(Effect::Registered { at: now, client: ClientId::from(made.id.as_str()) });
+        }
+        Form::Change { client, key, terms, reset_usage } => {
             let change = KeyChange {
                 name: name(terms)?,
                 expires_on: terms.expiry_date,
@@ -70,9 +105,9 @@ pub(super) async fn carry_out(
                 reset_usage: *reset_usage,
                 apis: terms.apis.clone(),
             };
-            keys::change(conn, app, key, change, by, now).await?
+            (client, keys::change(conn, app, key, change, by, now).await?)
         }
-        Form::Revoke { key, .. } => keys::revoke(conn, key, by, now).await?,
+        Form::Revoke { client, key, .. } => (client, keys::revoke(conn, key, by, now).await?),
     };
     let mail = Changed {
         change: if application.form.terms().is_some() { "changed" } else { "revoked" },

@@ -6,6 +6,7 @@ use super::form::FieldFault;
 use super::model::{MAX_COMMENT_CHARS, Refusal};
 use crate::approvals::FormKind;
 use crate::approvals::signers::Shortage;
+use crate::clients::ClientError;
 use crate::db::DbError;
 use crate::keys::{KeyError, TermsError};
 use crate::mail::MailError;
@@ -94,6 +95,25 @@ pub enum ApplicationError {
     /// The key could not be issued, changed or revoked.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The client could not be made.
+    #[error(transparent)]
+    Client(ClientError),
+}
+
+impl From<ClientError> for ApplicationError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Invalid(fault) => FieldFault::from(fault).into(),
+            // Made by somebody else since the form's rules were asked.
+            ClientError::NameTaken { name } => FieldFault::NameTaken { field: "name", name }.into(),
+            ClientError::DisplayNameTaken { name } => {
+                FieldFault::NameTaken { field: "display_name", name }.into()
+            }
+            ClientError::Mail(error) => error.into(),
+            ClientError::Db(error) => error.into(),
+            other => Self::Client(other),
+        }
+    }
 }
 
 impl From<TermsError> for ApplicationError {

@@ -119,7 +119,7 @@ async fn resubmit(
 
 /// Sign the level that waits.
 #[utoipa::path(post, path = "/api/v1/applications/{id}/approve", params(IfMatch), responses(
-    (status = 409, description = "`wrong_state`; `no_signer`: another level would be left without; or what keeps the key from being issued, changed or revoked"),
+    (status = 409, description = "`wrong_state`; `no_signer`: another level would be left without; or what keeps the key from being issued, changed or revoked, or the client from being made"),
     (status = 403, description = "`forbidden`: no role of the level with applications.review, nor a delegation; `self_approval`: one's own form; `signed_another_level`: of this round"),
     (status = 428, description = "`version_required`: send `If-Match`"),
 ))]
@@ -247,6 +247,7 @@ impl From<ApplicationError> for Problem {
             ApplicationError::Db(error) => error.into(),
             ApplicationError::Mail(error) => error.into(),
             ApplicationError::Key(error) => error.into(),
+            ApplicationError::Client(error) => error.into(),
         }
     }
 }

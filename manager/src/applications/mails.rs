@@ -1,6 +1,7 @@
 //! Who is told what about a form: the applicant at every step, the reviewers of a level when it
 //! is theirs. None of these mails holds a secret.
 
+use gate::id::ClientId;
 use jiff::tz::TimeZone;
 
 use super::applicant::Applicant;
@@ -68,7 +69,11 @@ impl Facts {
         application: &Application,
         step: &Step,
     ) -> Result<Self, DbError> {
-        let client = application.form.client();
+        let (client_id, client_name) = match (application.form.client(), application.form.registration()) {
+            (Some(client), _) => (client.0.clone(), world::client_name(conn, client).await?),
+            (None, Some(asked)) => (asked.name.as_str().to_owned(), asked.display_name.clone()),
+            (None, None) => (String::new(), String::new()),
+        };
         let uids = application.form.terms().map(|terms| terms.apis.clone()).unwrap_or_default();
         Ok(Self {
             number: application.number.map_or_else(|| "draft".to_owned(), |number| number.to_string()),
@@ -76,8 +81,8 @@ impl Facts {
             applicant: world::applicant_name(conn, &application.applicant).await?,
             by: Some(world::doer(conn, step).await?),
             comment: Some(step.comment.clone()).filter(|comment| !comment.is_empty()),
-            client_id: client.0.clone(),
-            client_name: world::client_name(conn, client).await?,
+            client_id,
+            client_name,
             apis: world::api_names(conn, &uids).await?,
             link: app
                 .config
@@ -139,6 +144,9 @@ impl Facts {
             State::Approved { effect: Effect::Done { .. }, .. } => {
                 ("approved", notes_on_done(app, application, step, &zone))
             }
+            State::Approved { effect: Effect::Registered { client, .. }, .. } => {
+                ("approved", vec![registered(app, client)])
+            }
         };
         let terms = application.form.terms();
         Some(ApplicationResult {
@@ -151,7 +159,7 @@ impl Facts {
             client_id: self.client_id.clone(),
             client_name: self.client_name.clone(),
             key_name: terms.map(|terms| terms.name.clone()),
-            effective_on: Some(application.form.effective_date().to_string()),
+            effective_on: application.form.effective_date().map(|date| date.to_string()),
             expires_on: terms.map(|terms| terms.expiry_date.to_string()),
             apis: self.apis.clone(),
             notes,
@@ -183,7 +191,19 @@ fn notes_on_done(app: &App, application: &Application, step: &Step, zone: &TimeZ
             vec!["The key runs on its new settings now; what has been used stays used.".to_owned()]
         }
         Form::Revoke { .. } => vec!["The key is no longer accepted.".to_owned()],
+        Form::Client { .. } => Vec::new(),
     }
+}
+
+fn registered(app: &App, client: &ClientId) -> String {
+    let when = match app.config.credential_mail_delay_s {
+        0..60 => "within a minute".to_owned(),
+        seconds => format!("in about {} minutes", seconds.div_ceil(60)),
+    };
+    format!(
+        "The client was created; it signs in as {}. Its first password is sent to its addresses {when}.",
+        client.as_str()
+    )
 }
 
 fn delivery(app: &App) -> String {

@@ -1,5 +1,6 @@
-//! Forms: to obtain a key (`KA`), to change one (`KU`), to revoke one (`KR`), and their way
-//! through the levels of approval. The last signature issues the key, or changes or revokes it.
+//! Forms: to obtain a key (`KA`), to change one (`KU`), to revoke one (`KR`), to become a client
+//! (`CR`), and their way through the levels of approval. The last signature issues the key, changes
+//! or revokes it, or makes the client. Operators, clients and visitors file them ([`Applicant`]).
 
 mod actions;
 mod applicant;
@@ -23,7 +24,7 @@ mod view;
 mod worklist;
 mod world;
 
-pub use actions::{delete, edit, save, stop, submit, withdraw};
+pub use actions::{delete, edit, file_in, save, stop, submit, withdraw};
 pub use applicant::{Applicant, Caller};
 pub use body::{EditedForm, NewForm};
 pub use due::{apply_due, cancel_all_of};

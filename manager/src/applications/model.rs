@@ -3,7 +3,7 @@
 //!
 //! [`State::act`] is the only place that says which action leads where and who may take it.
 
-use gate::id::CredentialId;
+use gate::id::{ClientId, CredentialId};
 use gate::time::UnixMillis;
 use thiserror::Error;
 
@@ -87,6 +87,13 @@ pub enum Effect {
         at: UnixMillis,
         /// Which key.
         key: CredentialId,
+    },
+    /// The client was made.
+    Registered {
+        /// When.
+        at: UnixMillis,
+        /// Which client.
+        client: ClientId,
     },
     /// The change happens later; until then the key runs on its old settings.
     Scheduled {
@@ -352,7 +359,9 @@ impl State {
             Self::Approved { effect: Effect::Scheduled { .. }, .. } => "Approved, scheduled".to_owned(),
             Self::Approved { effect: Effect::Stopped { .. }, .. } => "Approved, then stopped".to_owned(),
             Self::Approved { effect: Effect::Failed { .. }, .. } => "Approved, but not applied".to_owned(),
-            Self::Approved { effect: Effect::Done { .. }, .. } => "Approved".to_owned(),
+            Self::Approved { effect: Effect::Done { .. } | Effect::Registered { .. }, .. } => {
+                "Approved".to_owned()
+            }
             Self::Rejected { level, .. } => format!("Rejected by level {level}"),
             Self::Cancelled { .. } => "Cancelled".to_owned(),
         }

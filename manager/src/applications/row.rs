@@ -13,14 +13,25 @@ use super::form::{Form, Terms};
 use super::model::{Application, Effect, State};
 use super::number::FormNumber;
 use crate::approvals::FormKind;
+use crate::clients::{Binding, Registration};
 use crate::db::DbError;
+
+/// What a form keeps in tables beside its row.
+#[derive(Default)]
+pub(super) struct Lists {
+    pub apis: BTreeSet<ApiUid>,
+    pub bindings: Vec<Binding>,
+}
 
 /// Those columns that do not stand in the form as they are kept.
 #[derive(Default)]
 pub(super) struct Columns {
     pub number: Option<String>,
     pub name: Option<String>,
-    pub effective_date: String,
+    pub client: Option<String>,
+    pub display_name: Option<String>,
+    pub emails: Option<String>,
+    pub effective_date: Option<String>,
     pub expiry_date: Option<String>,
     pub quota: Option<i64>,
     pub reset_usage: Option<i64>,
@@ -31,6 +42,7 @@ pub(super) struct Columns {
     pub effect: Option<&'static str>,
     pub effect_at: Option<i64>,
     pub effect_key: Option<String>,
+    pub effect_client: Option<String>,
     pub effect_failure: Option<String>,
     pub open_key: Option<String>,
 }
@@ -40,23 +52,31 @@ impl Columns {
         let form = &application.form;
         let terms = form.terms();
         let number = application.number.map(|number| number.to_string());
-        let name = terms.map(|terms| terms.name.clone());
+        let registration = form.registration();
+        let name = terms
+            .map(|terms| terms.name.clone())
+            .or_else(|| registration.map(|asked| asked.name.as_str().to_owned()));
+        let display_name = registration.map(|asked| asked.display_name.clone());
         let words = [
             number.as_deref().unwrap_or_default(),
-            form.client().as_str(),
+            form.client().map(ClientId::as_str).unwrap_or_default(),
             name.as_deref().unwrap_or_default(),
+            display_name.as_deref().unwrap_or_default(),
             form.description(),
         ];
         let mut columns = Self {
             search: words.join("\n").to_lowercase(),
             number,
             name,
-            effective_date: form.effective_date().to_string(),
+            client: form.client().map(|client| client.0.clone()),
+            display_name,
+            emails: registration.map(Registration::emails_text),
+            effective_date: form.effective_date().map(|date| date.to_string()),
             expiry_date: terms.map(|terms| terms.expiry_date.to_string()),
             quota: terms.map(|terms| terms.quota.map_or(-1, i64::from)),
             reset_usage: match form {
                 Form::Change { reset_usage, .. } => Some(i64::from(*reset_usage)),
-                Form::Apply { .. } | Form::Revoke { .. } => None,
+                Form::Apply { .. } | Form::Revoke { .. } | Form::Client { .. } => None,
             },
             open_key: form.key().filter(|_| application.state.holds_key()).map(|key| key.0.clone()),
             ..Self::default()
@@ -79,6 +99,10 @@ impl Columns {
                         self.effect_key = Some(key.0.clone());
                         ("done", at)
                     }
+                    Effect::Registered { at, client } => {
+                        self.effect_client = Some(client.0.clone());
+                        ("done", at)
+                    }
                     Effect::Scheduled { due } => ("scheduled", due),
                     Effect::Stopped { at } => ("stopped", at),
                     Effect::Failed { at, reason } => {
@@ -98,8 +122,8 @@ impl Columns {
     }
 }
 
-/// The form that a row keeps, with its APIs.
-pub(super) fn application(row: &AnyRow, apis: BTreeSet<ApiUid>) -> Result<Application, DbError> {
+/// The form that a row keeps, with what is kept beside it.
+pub(super) fn application(row: &AnyRow, lists: Lists) -> Result<Application, DbError> {
     let id: String = row.try_get("id")?;
     let number: Option<String> = row.try_get("number")?;
     let number = match number {
@@ -108,7 +132,7 @@ pub(super) fn application(row: &AnyRow, apis: BTreeSet<ApiUid>) -> Result<Applic
     };
     Ok(Application {
         number,
-        form: form(row, apis, &id)?,
+        form: form(row, lists, &id)?,
         applicant: applicant(row, &id)?,
         state: state(row, &id)?,
         version: row.try_get("version")?,
@@ -124,25 +148,36 @@ fn applicant(row: &AnyRow, id: &str) -> Result<Applicant, DbError> {
     Applicant::of(&kind, &who).ok_or_else(|| senseless("applicant", id))
 }
 
-fn form(row: &AnyRow, apis: BTreeSet<ApiUid>, id: &str) -> Result<Form, DbError> {
+fn form(row: &AnyRow, lists: Lists, id: &str) -> Result<Form, DbError> {
     let kind: String = row.try_get("kind")?;
     let kind = FormKind::parse(&kind).ok_or_else(|| senseless("kind", id))?;
-    let client = ClientId(row.try_get("client")?);
+    let Lists { apis, bindings } = lists;
+    let client = row.try_get::<Option<String>, _>("client")?.map(ClientId);
+    let client = client.ok_or_else(|| senseless("client", id));
     let key = row.try_get::<Option<String>, _>("key_id")?.map(CredentialId);
     let key = key.ok_or_else(|| senseless("key_id", id));
     match kind {
-        FormKind::Apply => Ok(Form::Apply { client, terms: terms(row, apis, id)? }),
+        FormKind::Apply => Ok(Form::Apply { client: client?, terms: terms(row, apis, id)? }),
         FormKind::Change => {
             let reset: Option<i64> = row.try_get("reset_usage")?;
             let reset_usage = reset.ok_or_else(|| senseless("reset_usage", id))? == 1;
-            Ok(Form::Change { client, key: key?, terms: terms(row, apis, id)?, reset_usage })
+            Ok(Form::Change { client: client?, key: key?, terms: terms(row, apis, id)?, reset_usage })
         }
         FormKind::Revoke => Ok(Form::Revoke {
-            client,
+            client: client?,
             key: key?,
             effective_date: day(row.try_get("effective_date")?, "effective_date", id)?,
             description: row.try_get("description")?,
         }),
+        FormKind::Client => {
+            let (name, display_name) = (row.try_get("name")?, row.try_get("display_name")?);
+            let registration =
+                Registration::parse(name, display_name, row.try_get("emails")?, Some(bindings));
+            Ok(Form::Client {
+                registration: registration.map_err(|fault| senseless(fault.field, id))?,
+                description: row.try_get("description")?,
+            })
+        }
     }
 }
 
@@ -187,8 +222,12 @@ fn effect(row: &AnyRow, id: &str) -> Result<Effect, DbError> {
     let name: Option<String> = row.try_get("effect")?;
     match name.as_deref() {
         Some("done") => {
-            let key: Option<String> = row.try_get("effect_key")?;
-            Ok(Effect::Done { at, key: CredentialId(key.ok_or_else(|| senseless("effect_key", id))?) })
+            let (key, client) = (row.try_get("effect_key")?, row.try_get("effect_client")?);
+            match (key, client) {
+                (Some(key), None) => Ok(Effect::Done { at, key: CredentialId(key) }),
+                (None, Some(client)) => Ok(Effect::Registered { at, client: ClientId(client) }),
+                (Some(_), Some(_)) | (None, None) => Err(senseless("effect_key", id)),
+            }
         }
         Some("scheduled") => Ok(Effect::Scheduled { due: at }),
         Some("stopped") => Ok(Effect::Stopped { at }),

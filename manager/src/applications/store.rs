@@ -1,13 +1,15 @@
-//! Tables `applications` and `application_apis`.
+//! Tables `applications`, `application_apis` and `application_bindings`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use gate::id::{ApiUid, ClientId, CredentialId};
 use gate::time::UnixMillis;
+use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::model::{Application, State};
-use super::row::{Columns, application};
+use super::row::{Columns, Lists, application};
+use crate::clients::Binding;
 use crate::db::{Conn, DbError, MAX_IN, placeholders};
 
 /// The index that lets one form at a time hold a key.
@@ -20,10 +22,11 @@ pub async fn insert(conn: &mut Conn, application: &Application) -> Result<(), Db
         "-- applications.insert
          INSERT INTO applications
             (id, kind, number, applicant_kind, applicant, version, created_at, submitted_at, updated_at,
-             client, key_id, name, effective_date, expiry_date, quota, reset_usage, description, search,
-             state, level, levels, ended_at, effect, effect_at, effect_key, effect_failure, open_key)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                 $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)",
+             client, key_id, name, display_name, emails, effective_date, expiry_date, quota, reset_usage,
+             description, search, state, level, levels, ended_at,
+             effect, effect_at, effect_key, effect_client, effect_failure, open_key)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+                 $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)",
     )
     .bind(&application.id)
     .bind(application.form.kind().code())
@@ -34,9 +37,11 @@ pub async fn insert(conn: &mut Conn, application: &Application) -> Result<(), Db
     .bind(application.created_at.0)
     .bind(application.submitted_at.map(|at| at.0))
     .bind(application.updated_at.0)
-    .bind(application.form.client().as_str())
+    .bind(columns.client)
     .bind(application.form.key().map(|key| key.0.clone()))
     .bind(columns.name)
+    .bind(columns.display_name)
+    .bind(columns.emails)
     .bind(columns.effective_date)
     .bind(columns.expiry_date)
     .bind(columns.quota)
@@ -50,11 +55,12 @@ pub async fn insert(conn: &mut Conn, application: &Application) -> Result<(), Db
     .bind(columns.effect)
     .bind(columns.effect_at)
     .bind(columns.effect_key)
+    .bind(columns.effect_client)
     .bind(columns.effect_failure)
     .bind(columns.open_key)
     .execute(&mut *conn)
     .await?;
-    insert_apis(conn, application).await
+    insert_lists(conn, application).await
 }
 
 /// Keeps everything of a form that can change, in place of the version before
@@ -71,30 +77,35 @@ pub async fn update(conn: &mut Conn, application: &Application, before: &State) 
                 client         = $5,
                 key_id         = $6,
                 name           = $7,
-                effective_date = $8,
-                expiry_date    = $9,
-                quota          = $10,
-                reset_usage    = $11,
-                description    = $12,
-                search         = $13,
-                state          = $14,
-                level          = $15,
-                levels         = $16,
-                ended_at       = $17,
-                effect         = $18,
-                effect_at      = $19,
-                effect_key     = $20,
-                effect_failure = $21,
-                open_key       = $22
-          WHERE id = $23 AND version = $2 - 1 AND state = $24",
+                display_name   = $8,
+                emails         = $9,
+                effective_date = $10,
+                expiry_date    = $11,
+                quota          = $12,
+                reset_usage    = $13,
+                description    = $14,
+                search         = $15,
+                state          = $16,
+                level          = $17,
+                levels         = $18,
+                ended_at       = $19,
+                effect         = $20,
+                effect_at      = $21,
+                effect_key     = $22,
+                effect_client  = $23,
+                effect_failure = $24,
+                open_key       = $25
+          WHERE id = $26 AND version = $2 - 1 AND state = $27",
     )
     .bind(columns.number)
     .bind(application.version)
     .bind(application.submitted_at.map(|at| at.0))
     .bind(application.updated_at.0)
-    .bind(application.form.client().as_str())
+    .bind(columns.client)
     .bind(application.form.key().map(|key| key.0.clone()))
     .bind(columns.name)
+    .bind(columns.display_name)
+    .bind(columns.emails)
     .bind(columns.effective_date)
     .bind(columns.expiry_date)
     .bind(columns.quota)
@@ -108,6 +119,7 @@ pub async fn update(conn: &mut Conn, application: &Application, before: &State) 
     .bind(columns.effect)
     .bind(columns.effect_at)
     .bind(columns.effect_key)
+    .bind(columns.effect_client)
     .bind(columns.effect_failure)
     .bind(columns.open_key)
     .bind(&application.id)
@@ -117,13 +129,13 @@ pub async fn update(conn: &mut Conn, application: &Application, before: &State) 
     Ok(updated.rows_affected() == 1)
 }
 
-/// Replaces the APIs that a form chooses.
-pub async fn replace_apis(conn: &mut Conn, application: &Application) -> Result<(), DbError> {
-    delete_apis(conn, &application.id).await?;
-    insert_apis(conn, application).await
+/// Replaces the APIs and the addresses that a form lists.
+pub async fn replace_lists(conn: &mut Conn, application: &Application) -> Result<(), DbError> {
+    delete_lists(conn, &application.id).await?;
+    insert_lists(conn, application).await
 }
 
-/// Throws a draft away with its APIs. False: it is no longer a draft of that version.
+/// Throws a draft away with what it lists. False: it is no longer a draft of that version.
 pub async fn delete_draft(conn: &mut Conn, id: &str, version: i64) -> Result<bool, DbError> {
     let deleted = sqlx::query(
         "-- applications.delete_draft
@@ -136,7 +148,7 @@ pub async fn delete_draft(conn: &mut Conn, id: &str, version: i64) -> Result<boo
     if deleted.rows_affected() != 1 {
         return Ok(false);
     }
-    delete_apis(conn, id).await?;
+    delete_lists(conn, id).await?;
     Ok(true)
 }
 
@@ -164,8 +176,8 @@ pub async fn find(conn: &mut Conn, id: &str) -> Result<Option<Application>, DbEr
     .await?;
     match row {
         Some(row) => {
-            let apis = apis_of(conn, id).await?;
-            application(&row, apis).map(Some)
+            let lists = lists_of(conn, id).await?;
+            application(&row, lists).map(Some)
         }
         None => Ok(None),
     }
@@ -236,8 +248,8 @@ pub async fn open_of(conn: &mut Conn, client: &ClientId, limit: i64) -> Result<V
     let mut found = Vec::with_capacity(rows.len());
     for row in rows {
         let id: String = row.try_get("id")?;
-        let apis = apis_of(conn, &id).await?;
-        found.push(application(&row, apis)?);
+        let lists = lists_of(conn, &id).await?;
+        found.push(application(&row, lists)?);
     }
     Ok(found)
 }
@@ -254,42 +266,52 @@ pub async fn lock_all_of(conn: &mut Conn, client: &ClientId) -> Result<(), DbErr
     Ok(())
 }
 
-/// The APIs that a form chooses.
-pub async fn apis_of(conn: &mut Conn, id: &str) -> Result<BTreeSet<ApiUid>, DbError> {
-    let rows = sqlx::query(
-        "-- applications.apis_of
-         SELECT api_uid FROM application_apis WHERE application_id = $1",
-    )
-    .bind(id)
-    .fetch_all(&mut *conn)
-    .await?;
-    rows.iter().map(|row| Ok(ApiUid(row.try_get("api_uid")?))).collect()
+/// What a form keeps beside its row.
+pub async fn lists_of(conn: &mut Conn, id: &str) -> Result<Lists, DbError> {
+    let lists = lists_of_each(conn, &[id.to_owned()]).await?.remove(id);
+    Ok(lists.unwrap_or_default())
 }
 
-/// The APIs that each of these forms chooses, by form.
-pub async fn apis_of_each(
-    conn: &mut Conn,
-    ids: &[String],
-) -> Result<BTreeMap<String, BTreeSet<ApiUid>>, DbError> {
-    let mut chosen: BTreeMap<String, BTreeSet<ApiUid>> = BTreeMap::new();
+/// What each of these forms keeps beside its row, by form.
+pub async fn lists_of_each(conn: &mut Conn, ids: &[String]) -> Result<BTreeMap<String, Lists>, DbError> {
+    let mut lists: BTreeMap<String, Lists> = BTreeMap::new();
     for part in ids.chunks(MAX_IN) {
-        let sql = format!(
+        let marks = placeholders(1, part.len());
+        let apis = format!(
             "-- applications.apis_of_each
-             SELECT application_id, api_uid FROM application_apis WHERE application_id IN ({})",
-            placeholders(1, part.len())
+             SELECT application_id, api_uid FROM application_apis WHERE application_id IN ({marks})"
         );
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for id in part {
-            query = query.bind(id.clone());
+        for row in of_part(conn, apis, part).await? {
+            let of_form = lists.entry(row.try_get("application_id")?).or_default();
+            of_form.apis.insert(ApiUid(row.try_get("api_uid")?));
         }
-        for row in query.fetch_all(&mut *conn).await? {
-            chosen.entry(row.try_get("application_id")?).or_default().insert(ApiUid(row.try_get("api_uid")?));
+        let bindings = format!(
+            "-- applications.bindings_of_each
+             SELECT application_id, name, address FROM application_bindings
+              WHERE application_id IN ({marks})
+              ORDER BY application_id, position"
+        );
+        for row in of_part(conn, bindings, part).await? {
+            let of_form = lists.entry(row.try_get("application_id")?).or_default();
+            of_form.bindings.push(binding(&row)?);
         }
     }
-    Ok(chosen)
+    Ok(lists)
 }
 
-async fn insert_apis(conn: &mut Conn, application: &Application) -> Result<(), DbError> {
+async fn of_part(conn: &mut Conn, sql: String, ids: &[String]) -> Result<Vec<AnyRow>, DbError> {
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for id in ids {
+        query = query.bind(id.clone());
+    }
+    Ok(query.fetch_all(&mut *conn).await?)
+}
+
+fn binding(row: &AnyRow) -> Result<Binding, DbError> {
+    Ok(Binding { name: row.try_get("name")?, address: row.try_get("address")? })
+}
+
+async fn insert_lists(conn: &mut Conn, application: &Application) -> Result<(), DbError> {
     for api in application.form.terms().into_iter().flat_map(|terms| &terms.apis) {
         sqlx::query(
             "-- applications.insert_api
@@ -300,16 +322,31 @@ async fn insert_apis(conn: &mut Conn, application: &Application) -> Result<(), D
         .execute(&mut *conn)
         .await?;
     }
+    let bindings = application.form.registration().into_iter().flat_map(|asked| &asked.bindings);
+    for (position, binding) in (1_i64..).zip(bindings) {
+        sqlx::query(
+            "-- applications.insert_binding
+             INSERT INTO application_bindings (application_id, position, name, address)
+             VALUES ($1, $2, $3, $4)",
+        )
+        .bind(&application.id)
+        .bind(position)
+        .bind(&binding.name)
+        .bind(&binding.address)
+        .execute(&mut *conn)
+        .await?;
+    }
     Ok(())
 }
 
-async fn delete_apis(conn: &mut Conn, id: &str) -> Result<(), DbError> {
-    sqlx::query(
+async fn delete_lists(conn: &mut Conn, id: &str) -> Result<(), DbError> {
+    for statement in [
         "-- applications.delete_apis
          DELETE FROM application_apis WHERE application_id = $1",
-    )
-    .bind(id)
-    .execute(&mut *conn)
-    .await?;
+        "-- applications.delete_bindings
+         DELETE FROM application_bindings WHERE application_id = $1",
+    ] {
+        sqlx::query(statement).bind(id).execute(&mut *conn).await?;
+    }
     Ok(())
 }

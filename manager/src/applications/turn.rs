@@ -15,7 +15,8 @@ use crate::app::App;
 use crate::approvals::rounds::Round;
 use crate::approvals::signers::{Grounds, Right};
 use crate::approvals::{self, Flow, FormKind};
-use crate::db::{Conn, DbError, Write};
+use crate::clients::NewPassword;
+use crate::db::{Conn, DbError};
 use crate::operators::Permission;
 use crate::validity::print_instant;
 
@@ -28,13 +29,15 @@ pub(super) struct Turn {
     right: Option<Right>,
     next: Next,
     pub now: UnixMillis,
+    /// For the client that a last signature makes: drawn before the transaction, it takes long.
+    pub first_password: Option<NewPassword>,
 }
 
 impl Turn {
     /// Finds the form, keeps others from it until the transaction ends, and asks whether the
     /// caller may take `action` on the version that was `seen`.
     pub async fn begin(
-        tx: &mut Write,
+        conn: &mut Conn,
         app: &App,
         caller: Caller<'_>,
         id: &str,
@@ -42,17 +45,17 @@ impl Turn {
         action: Action,
     ) -> Result<Self, ApplicationError> {
         let missing = || ApplicationError::NotFound(id.to_owned());
-        if !store::lock(tx, id).await? {
+        if !store::lock(conn, id).await? {
             return Err(missing());
         }
-        let before = store::find(tx, id).await?.ok_or_else(missing)?;
+        let before = store::find(conn, id).await?.ok_or_else(missing)?;
         let kind = before.form.kind();
-        let flow = flow_of(tx, kind).await?;
-        let position = signing::positions(tx, app, caller, from_ref(&before)).await?.remove(0);
-        must_see(tx, caller, &before, position.standing).await?;
+        let flow = flow_of(conn, kind).await?;
+        let position = signing::positions(conn, app, caller, from_ref(&before)).await?.remove(0);
+        must_see(conn, caller, &before, position.standing).await?;
         // What has ended is told as such; only what goes on is worth reading again.
         if let Some(seen) = seen.filter(|seen| *seen != before.version && !before.state.is_final()) {
-            let happened = happened(tx, app, &before).await?;
+            let happened = happened(conn, app, &before).await?;
             return Err(ApplicationError::Changed { seen, present: before.version, happened });
         }
         let now = app.now();
@@ -60,7 +63,7 @@ impl Turn {
         let next = match before.state.act(action, position.standing, levels, now) {
             Ok(next) => next,
             Err(refusal) => {
-                let happened = happened(tx, app, &before).await?;
+                let happened = happened(conn, app, &before).await?;
                 return Err(ApplicationError::Refused { refusal, happened });
             }
         };
@@ -68,52 +71,51 @@ impl Turn {
             return Err(ApplicationError::NoFlow { kind });
         }
         let Position { round, right, .. } = position;
-        Ok(Self { before, action, by: caller.applicant(), round, right, next, now })
+        Ok(Self { before, action, by: caller.applicant(), round, right, next, now, first_password: None })
     }
 
-    /// Keeps `application` where the action leads to, with what it brings about, and commits.
+    /// Keeps `application` where the action leads to, with what it brings about.
     pub async fn finish(
         self,
-        mut tx: Write,
+        conn: &mut Conn,
         app: &App,
         application: Application,
         comment: String,
     ) -> Result<Application, ApplicationError> {
-        let Self { before, action, by, round, right, next, now } = self;
+        let Self { before, action, by, round, right, next, now, first_password } = self;
         let state = match next {
             Next::Stands(state) => state,
             Next::Effect(signature) => {
+                let by_name = audit_actor(&by.to_string());
                 let effect =
-                    effects::begin(&mut tx, app, &application, &signature, &audit_actor(&by.to_string()))
-                        .await?;
+                    effects::begin(conn, app, &application, &signature, &by_name, first_password).await?;
                 signature.approved(effect)
             }
             Next::Gone => unreachable!("only `delete` takes an action that leaves no form"),
         };
         let application = Application { state, version: before.version + 1, updated_at: now, ..application };
-        if !store::update(&mut tx, &application, &before.state).await.map_err(|e| taken(e, &application))? {
-            return Err(overtaken(&mut tx, app, &before).await?);
+        if !store::update(conn, &application, &before.state).await.map_err(|e| taken(e, &application))? {
+            return Err(overtaken(conn, app, &before).await?);
         }
         let mut step = step_of(&application, &by, action.name(), signed_level(&before, action), comment);
         if let Some(right) = right.as_ref().filter(|_| step.level.is_some()) {
             step.on_behalf_of = right.on_behalf_of.clone();
             step.escalated = right.grounds == Grounds::Escalation;
         }
-        history::add(&mut tx, &application.id, &step).await?;
+        history::add(conn, &application.id, &step).await?;
         let signed = (round, right.as_ref());
-        let waiting = signing::follow(&mut tx, &application, action, by.id(), signed, now).await?;
+        let waiting = signing::follow(conn, &application, action, by.id(), signed, now).await?;
         if action != Action::Edit {
             let signers = match &waiting {
-                Some(round) => signing::signers_of(&mut tx, app, round).await?,
+                Some(round) => signing::signers_of(conn, app, round).await?,
                 None => Vec::new(),
             };
-            mails::announce(&mut tx, app, &application, &step, &signers).await?;
+            mails::announce(conn, app, &application, &step, &signers).await?;
         }
-        record(&mut tx, &application, &step).await?;
+        record(conn, &application, &step).await?;
         if let (Action::Submit | Action::Resubmit, Some(round)) = (action, &waiting) {
-            signing::must_find_signers(&mut tx, app, round).await?;
+            signing::must_find_signers(conn, app, round).await?;
         }
-        tx.commit().await?;
         Ok(application)
     }
 }

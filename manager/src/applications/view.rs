@@ -9,6 +9,7 @@ use super::form::Form;
 use super::model::{Action, Application, Effect, State, Step};
 use super::worklist::Detail;
 use crate::approvals::FormKind;
+use crate::clients::{Binding, Registration};
 use crate::openapi::schema::{Day, schema_of};
 
 /// A form. Instants are UTC ms.
@@ -35,15 +36,24 @@ pub struct ApplicationView {
     applicant_kind: &'static str,
     /// Operator's or client's id, or visitor's address.
     applicant: String,
-    client: String,
+    /// Whose key it is about, or the client that a CR made; null on CR before.
+    client: Option<String>,
     /// The key to change or revoke, or that was issued; else null.
     key: Option<String>,
+    /// The key's, CR: the client's.
     name: Option<String>,
-    #[schema(value_type = Day)]
-    effective_date: String,
+    /// CR alone; else null.
+    display_name: Option<String>,
+    /// CR alone: separated by commas; else null.
+    emails: Option<String>,
+    /// CR alone; else empty.
+    bindings: Vec<Binding>,
+    /// Null on CR.
+    #[schema(value_type = Option<Day>)]
+    effective_date: Option<String>,
     #[schema(value_type = Option<Day>)]
     expiry_date: Option<String>,
-    /// -1 = unlimited; null on KR.
+    /// -1 = unlimited; null on KR and CR.
     quota: Option<i64>,
     description: String,
     #[schema(value_type = Vec<String>)]
@@ -118,6 +128,11 @@ impl From<Application> for ApplicationView {
             State::Approved { effect: Effect::Done { key, .. }, .. } => Some(key.0.clone()),
             _ => None,
         };
+        let made = match &state {
+            State::Approved { effect: Effect::Registered { client, .. }, .. } => Some(client.0.clone()),
+            _ => None,
+        };
+        let registration = form.registration();
         let terms = form.terms();
         Self {
             id,
@@ -130,17 +145,22 @@ impl From<Application> for ApplicationView {
             effect: effect_view(&state),
             applicant_kind: applicant.kind(),
             applicant: applicant.id().to_owned(),
-            client: form.client().0.clone(),
+            client: form.client().map(|client| client.0.clone()).or(made),
             key: form.key().map(|key| key.0.clone()).or(issued),
-            name: terms.map(|terms| terms.name.clone()),
-            effective_date: form.effective_date().to_string(),
+            name: terms
+                .map(|terms| terms.name.clone())
+                .or_else(|| registration.map(|asked| asked.name.as_str().to_owned())),
+            display_name: registration.map(|asked| asked.display_name.clone()),
+            emails: registration.map(Registration::emails_text),
+            bindings: registration.map(|asked| asked.bindings.clone()).unwrap_or_default(),
+            effective_date: form.effective_date().map(|date| date.to_string()),
             expiry_date: terms.map(|terms| terms.expiry_date.to_string()),
             quota: terms.map(|terms| terms.quota.map_or(-1, i64::from)),
             description: form.description().to_owned(),
             apis: terms.map(|terms| terms.apis.iter().cloned().collect()).unwrap_or_default(),
             reset_usage: match &form {
                 Form::Change { reset_usage, .. } => Some(*reset_usage),
-                Form::Apply { .. } | Form::Revoke { .. } => None,
+                Form::Apply { .. } | Form::Revoke { .. } | Form::Client { .. } => None,
             },
             created_at: created_at.0,
             submitted_at: submitted_at.map(|at| at.0),
@@ -153,7 +173,9 @@ impl From<Application> for ApplicationView {
 fn effect_view(state: &State) -> Option<EffectView> {
     let State::Approved { effect, .. } = state else { return None };
     Some(match effect {
-        Effect::Done { at, .. } => EffectView { state: "done", at: at.0, reason: None },
+        Effect::Done { at, .. } | Effect::Registered { at, .. } => {
+            EffectView { state: "done", at: at.0, reason: None }
+        }
         Effect::Scheduled { due } => EffectView { state: "scheduled", at: due.0, reason: None },
         Effect::Stopped { at } => EffectView { state: "stopped", at: at.0, reason: None },
         Effect::Failed { at, reason } => {

@@ -10,7 +10,7 @@ use super::applicant::Applicant;
 use super::form::{ClientFacts, Form, KeyFacts, World};
 use super::model::Step;
 use super::store;
-use crate::clients::ClientError;
+use crate::clients::{ClientError, TakenNames};
 use crate::config::{Config, CredentialRecipients};
 use crate::db::{Conn, DbError};
 use crate::keys::{self, KeyState};
@@ -20,7 +20,8 @@ use crate::{catalog, clients, operators};
 /// Keeps the form's client from being deleted before the form is there. One that is gone already is
 /// for the form's rules to refuse.
 pub(super) async fn hold_client(conn: &mut Conn, form: &Form) -> Result<(), DbError> {
-    match clients::hold(conn, form.client().as_str()).await {
+    let Some(client) = form.client() else { return Ok(()) };
+    match clients::hold(conn, client.as_str()).await {
         Err(ClientError::Db(error)) => Err(error),
         Ok(_) | Err(_) => Ok(()),
     }
@@ -35,7 +36,11 @@ pub(super) async fn around(
     id: Option<&str>,
     today: Date,
 ) -> Result<World, DbError> {
-    let client = clients::by_id(conn, form.client().as_str()).await?.map(|client| ClientFacts {
+    let client = match form.client() {
+        Some(client) => clients::by_id(conn, client.as_str()).await?,
+        None => None,
+    };
+    let client = client.map(|client| ClientFacts {
         active: client.status == ClientStatus::Active,
         status: match client.status {
             ClientStatus::Active => "active",
@@ -61,9 +66,14 @@ pub(super) async fn around(
         }
         None => BTreeSet::new(),
     };
+    let taken = match form.registration() {
+        Some(asked) => clients::taken_names(conn, asked.name.as_str(), &asked.display_name).await?,
+        None => TakenNames::default(),
+    };
     Ok(World {
         today,
         client,
+        taken,
         key,
         known_apis,
         client_gets_credentials: client_gets_credentials(config),

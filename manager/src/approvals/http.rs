@@ -129,7 +129,7 @@ async fn delete_role(
 
 fn kind_of(code: &str) -> Result<FormKind, Problem> {
     FormKind::parse(code).ok_or_else(|| {
-        Problem::not_found(format!("there is no form type `{code}`: the types are KA, KU and KR"))
+        Problem::not_found(format!("there is no form type `{code}`: the types are KA, KU, KR and CR"))
     })
 }
 

@@ -25,13 +25,15 @@ pub enum FormKind {
     Change,
     /// `KR`: the end of a key.
     Revoke,
+    /// `CR`: a new client.
+    Client,
 }
 
 schema_of! { FormKind as FormType: one_of(FormKind::ALL.map(FormKind::code)) }
 
 impl FormKind {
     /// Every kind, in the order in which lists show them.
-    pub const ALL: [Self; 3] = [Self::Apply, Self::Change, Self::Revoke];
+    pub const ALL: [Self; 4] = [Self::Apply, Self::Change, Self::Revoke, Self::Client];
 
     /// The two letters that begin its numbers and name it in the API.
     pub fn code(self) -> &'static str {
@@ -39,6 +41,7 @@ impl FormKind {
             Self::Apply => "KA",
             Self::Change => "KU",
             Self::Revoke => "KR",
+            Self::Client => "CR",
         }
     }
 
@@ -48,6 +51,7 @@ impl FormKind {
             Self::Apply => "API key application",
             Self::Change => "API key change",
             Self::Revoke => "API key revocation",
+            Self::Client => "API client registration",
         }
     }
 

@@ -32,7 +32,7 @@ async fn a_flow_is_set_read_and_set_anew() {
 
         let all = applicant.get("/api/v1/approval-flows").await.expect(200);
         let levels: Vec<_> = all["items"].as_array().expect("a list").iter().map(|f| &f["levels"]).collect();
-        assert_eq!(levels, [&json!([["reviewer_2"]]), &json!([]), &json!([])]);
+        assert_eq!(levels, [&json!([["reviewer_2"]]), &json!([]), &json!([]), &json!([])]);
 
         let trail = admin.get("/api/v1/audit?action=approvals.configure").await.expect(200);
         let changed: Vec<_> = trail["items"]

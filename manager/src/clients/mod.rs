@@ -9,6 +9,7 @@ mod http;
 mod mails;
 mod model;
 mod password;
+mod registration;
 mod schema;
 pub mod scopes;
 mod security;
@@ -23,12 +24,14 @@ pub use actions::{ClientError, NewClient, create, create_in, delete_in, hold, up
 pub use form::Fields;
 pub use http::routes;
 pub use mails::recipients;
-pub use model::{Binding, Client, ClientName, Fault};
+pub use model::{Binding, Client, ClientName, Fault, MAX_NOTE};
 pub use password::{
     NewPassword, PasswordCheck, PasswordMark, SignIn, Verified, check_password, sign_in, still_right,
     with_mark,
 };
-pub use store::{Filter, by_id, groups_of, list};
+pub use registration::Registration;
+pub use schema::{ClientDisplayName, ClientEmails};
+pub use store::{Filter, TakenNames, by_id, groups_of, list, taken_names};
 pub use view::ClientView;
 
 use crate::jobs::Jobs;

@@ -278,6 +278,35 @@ pub(super) async fn is_buried(conn: &mut Conn, id: &str) -> Result<bool, DbError
     Ok(row.is_some())
 }
 
+/// Which names of a client that is to be made others have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TakenNames {
+    /// The code.
+    pub name: bool,
+    /// The one for people.
+    pub display_name: bool,
+}
+
+/// Whether clients have these names.
+pub async fn taken_names(conn: &mut Conn, name: &str, display_name: &str) -> Result<TakenNames, DbError> {
+    let rows = sqlx::query(
+        "-- clients.taken_names
+         SELECT name, display_name
+           FROM clients
+          WHERE name = $1 OR display_name = $2",
+    )
+    .bind(name)
+    .bind(display_name)
+    .fetch_all(conn)
+    .await?;
+    let mut taken = TakenNames::default();
+    for row in rows {
+        taken.name |= row.try_get::<String, _>("name")? == name;
+        taken.display_name |= row.try_get::<String, _>("display_name")? == display_name;
+    }
+    Ok(taken)
+}
+
 /// The client with this id.
 pub async fn by_id(conn: &mut Conn, id: &str) -> Result<Option<Client>, DbError> {
     let row = sqlx::query(sqlx::AssertSqlSafe(format!(

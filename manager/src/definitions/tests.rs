@@ -199,7 +199,7 @@ async fn all_that_is_wrong_is_told_at_once_and_nothing_is_done() {
             ("definitions[4].spec.path: ", "must start with `/`"),
             ("definitions[5].spec.priority: ", "0 (highest) to 9"),
             ("definitions[6].spec.groups: ", "above the client's"),
-            ("definitions[9].spec.type: ", "KA, KU, KR"),
+            ("definitions[9].spec.type: ", "KA, KU, KR, CR"),
         ] {
             assert!(lines.iter().any(|l| l.starts_with(line) && l.contains(part)), "{line}{part}: {detail}");
         }

@@ -6,6 +6,7 @@ use gate::id::{ApiUid, CredentialId};
 use jiff::civil::Date;
 
 use super::{FieldFault, Form};
+use crate::clients::{Registration, TakenNames};
 
 /// When a form is checked against the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct World {
     pub today: Date,
     /// The client named by the form; none: there is no such client.
     pub client: Option<ClientFacts>,
+    /// Which names of the client that is asked for are taken.
+    pub taken: TakenNames,
     /// The key named by the form; none: there is no such key.
     pub key: Option<KeyFacts>,
     /// Those of the form's APIs that exist.
@@ -57,19 +60,25 @@ pub struct KeyFacts {
 impl Form {
     /// Whether the form may be kept, or move on, in the world as it is.
     pub fn check(&self, world: &World, moment: Moment) -> Result<(), FieldFault> {
-        let client = world.client.as_ref().ok_or_else(|| FieldFault::UnknownClient(self.client().clone()))?;
+        let named = match self {
+            Self::Client { registration, .. } => return check_names(registration, world),
+            Self::Apply { client, .. } | Self::Change { client, .. } | Self::Revoke { client, .. } => client,
+        };
+        let client = world.client.as_ref().ok_or_else(|| FieldFault::UnknownClient(named.clone()))?;
         if let Some(key) = self.key() {
             check_key(key, world)?;
         }
-        let (effective, today) = (self.effective_date(), world.today);
-        if moment == Moment::Filing && effective < today {
+        let today = world.today;
+        if let Some(effective) = self.effective_date().filter(|effective| *effective < today)
+            && moment == Moment::Filing
+        {
             return Err(FieldFault::EffectiveInThePast { effective, today });
         }
         let Some(terms) = self.terms() else {
             return Ok(());
         };
         if !client.active {
-            return Err(FieldFault::ClientNotActive { client: self.client().clone(), status: client.status });
+            return Err(FieldFault::ClientNotActive { client: named.clone(), status: client.status });
         }
         if terms.expiry_date < today {
             return Err(FieldFault::Expired { expiry: terms.expiry_date, today });
@@ -79,11 +88,22 @@ impl Form {
         }
         let issues = matches!(self, Self::Apply { .. });
         if issues && world.client_gets_credentials && !client.has_email {
-            return Err(FieldFault::NoAddress(self.client().clone()));
+            return Err(FieldFault::NoAddress(named.clone()));
         }
         if issues && world.applicant_out_of_reach {
             return Err(FieldFault::NoApplicantAddress);
         }
+        Ok(())
+    }
+}
+
+fn check_names(registration: &Registration, world: &World) -> Result<(), FieldFault> {
+    let taken = |field, name: &str| Err(FieldFault::NameTaken { field, name: name.to_owned() });
+    if world.taken.name {
+        taken("name", registration.name.as_str())
+    } else if world.taken.display_name {
+        taken("display_name", &registration.display_name)
+    } else {
         Ok(())
     }
 }

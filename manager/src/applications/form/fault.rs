@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::{MAX_APIS, MAX_QUOTA};
 use crate::approvals::FormKind;
+use crate::clients::Fault;
 
 /// Why a form cannot be kept or cannot move on; [`FieldFault::field`] names the field at fault.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -84,6 +85,25 @@ pub enum FieldFault {
     /// No such client.
     #[error("`client` is `{0}`, which does not exist: look it up under /api/v1/clients")]
     UnknownClient(ClientId),
+    /// What a new client's form would refuse too.
+    #[error("`{}`: {fault}", fault.field)]
+    Registration {
+        /// What it says.
+        fault: Fault,
+    },
+    /// Another client has the name.
+    #[error(
+        "`{field}`: Client {} duplicated: a client with the {} `{name}` exists; choose another, or ask a \
+         reviewer to return the form so that another can be chosen",
+        if *field == "name" { "code" } else { "name" },
+        field.replace('_', " ")
+    )]
+    NameTaken {
+        /// `name` or `display_name`.
+        field: &'static str,
+        /// Which name.
+        name: String,
+    },
     /// The client may not call, so a key would be of no use.
     #[error("the client `{client}` is {status}: only an active client can have a key; activate it first")]
     ClientNotActive {
@@ -122,6 +142,12 @@ pub enum FieldFault {
     },
 }
 
+impl From<Fault> for FieldFault {
+    fn from(fault: Fault) -> Self {
+        Self::Registration { fault }
+    }
+}
+
 impl FieldFault {
     /// The field at fault, as the API names it.
     pub fn field(&self) -> &'static str {
@@ -132,6 +158,8 @@ impl FieldFault {
             | Self::NotADate { field, .. } => field,
             Self::ExpiryBeforeEffective { .. } | Self::Expired { .. } => "expiry_date",
             Self::EffectiveInThePast { .. } => "effective_date",
+            Self::Registration { fault } => fault.field,
+            Self::NameTaken { field, .. } => field,
             Self::QuotaOutOfRange(_) => "quota",
             Self::NoApis | Self::TooManyApis(_) | Self::ApiTwice(_) | Self::UnknownApi(_) => "apis",
             Self::UnknownClient(_) | Self::ClientNotActive { .. } | Self::NoAddress(_) => "client",

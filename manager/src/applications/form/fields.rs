@@ -7,6 +7,7 @@ use jiff::civil::Date;
 
 use super::{FieldFault, Form, MAX_APIS, MAX_DESCRIPTION_CHARS, MAX_NAME_CHARS, MAX_QUOTA, Terms};
 use crate::approvals::FormKind;
+use crate::clients::{Binding, Registration};
 
 /// A form as somebody wrote it; every field may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,12 +30,23 @@ pub struct Fields {
     pub apis: Option<Vec<String>>,
     /// `reset_usage`
     pub reset_usage: Option<bool>,
+    /// `display_name`: of the client that is asked for.
+    pub display_name: Option<String>,
+    /// `emails`: its addresses, separated by commas.
+    pub emails: Option<String>,
+    /// `bindings`: from where it may call.
+    pub bindings: Option<Vec<Binding>>,
 }
 
 impl Form {
     /// A form of `kind` from its fields. `key_owner` is the client of the key that the fields
     /// name, if there is one; forms about a key take their client from it.
     pub fn parse(kind: FormKind, fields: Fields, key_owner: Option<ClientId>) -> Result<Self, FieldFault> {
+        if kind != FormKind::Client {
+            refuse_field(kind, "display_name", fields.display_name.is_some())?;
+            refuse_field(kind, "emails", fields.emails.is_some())?;
+            refuse_field(kind, "bindings", fields.bindings.is_some())?;
+        }
         match kind {
             FormKind::Apply => {
                 refuse_field(kind, "key", fields.key.is_some())?;
@@ -61,6 +73,23 @@ impl Form {
                 let effective_date = date("effective_date", fields.effective_date)?;
                 let description = text("description", fields.description, MAX_DESCRIPTION_CHARS)?;
                 Ok(Self::Revoke { client, key, effective_date, description })
+            }
+            FormKind::Client => {
+                for (field, given) in [
+                    ("client", fields.client.is_some()),
+                    ("key", fields.key.is_some()),
+                    ("effective_date", fields.effective_date.is_some()),
+                    ("expiry_date", fields.expiry_date.is_some()),
+                    ("quota", fields.quota.is_some()),
+                    ("apis", fields.apis.is_some()),
+                    ("reset_usage", fields.reset_usage.is_some()),
+                ] {
+                    refuse_field(kind, field, given)?;
+                }
+                let description = text("description", fields.description, MAX_DESCRIPTION_CHARS)?;
+                let Fields { name, display_name, emails, bindings, .. } = fields;
+                let registration = Registration::parse(name, display_name, emails, bindings)?;
+                Ok(Self::Client { registration, description })
             }
         }
     }

@@ -15,6 +15,7 @@ use gate::id::{ApiUid, ClientId, CredentialId};
 use jiff::civil::Date;
 
 use crate::approvals::FormKind;
+use crate::clients::Registration;
 use crate::openapi::schema::schema_of;
 
 pub use check::{ClientFacts, KeyFacts, Moment, World};
@@ -79,6 +80,13 @@ pub enum Form {
         /// Why.
         description: String,
     },
+    /// A new client.
+    Client {
+        /// Which.
+        registration: Registration,
+        /// Why.
+        description: String,
+    },
 }
 
 /// What a key may do and for how long, and why it is wanted.
@@ -105,37 +113,50 @@ impl Form {
             Self::Apply { .. } => FormKind::Apply,
             Self::Change { .. } => FormKind::Change,
             Self::Revoke { .. } => FormKind::Revoke,
+            Self::Client { .. } => FormKind::Client,
         }
     }
 
-    /// Whose key it is about.
-    pub fn client(&self) -> &ClientId {
+    /// Whose key it is about, if it is about one.
+    pub fn client(&self) -> Option<&ClientId> {
         match self {
-            Self::Apply { client, .. } | Self::Change { client, .. } | Self::Revoke { client, .. } => client,
+            Self::Apply { client, .. } | Self::Change { client, .. } | Self::Revoke { client, .. } => {
+                Some(client)
+            }
+            Self::Client { .. } => None,
         }
     }
 
     /// The key that it changes or revokes.
     pub fn key(&self) -> Option<&CredentialId> {
         match self {
-            Self::Apply { .. } => None,
+            Self::Apply { .. } | Self::Client { .. } => None,
             Self::Change { key, .. } | Self::Revoke { key, .. } => Some(key),
         }
     }
 
-    /// The terms it asks for; a revocation asks for none.
+    /// The terms it asks for; only a new or changed key has any.
     pub fn terms(&self) -> Option<&Terms> {
         match self {
             Self::Apply { terms, .. } | Self::Change { terms, .. } => Some(terms),
-            Self::Revoke { .. } => None,
+            Self::Revoke { .. } | Self::Client { .. } => None,
         }
     }
 
-    /// The day from which what it asks for holds.
-    pub fn effective_date(&self) -> Date {
+    /// The client it asks for.
+    pub fn registration(&self) -> Option<&Registration> {
         match self {
-            Self::Apply { terms, .. } | Self::Change { terms, .. } => terms.effective_date,
-            Self::Revoke { effective_date, .. } => *effective_date,
+            Self::Client { registration, .. } => Some(registration),
+            Self::Apply { .. } | Self::Change { .. } | Self::Revoke { .. } => None,
+        }
+    }
+
+    /// The day from which what it asks for holds; none: from the last signature on.
+    pub fn effective_date(&self) -> Option<Date> {
+        match self {
+            Self::Apply { terms, .. } | Self::Change { terms, .. } => Some(terms.effective_date),
+            Self::Revoke { effective_date, .. } => Some(*effective_date),
+            Self::Client { .. } => None,
         }
     }
 
@@ -143,7 +164,7 @@ impl Form {
     pub fn description(&self) -> &str {
         match self {
             Self::Apply { terms, .. } | Self::Change { terms, .. } => &terms.description,
-            Self::Revoke { description, .. } => description,
+            Self::Revoke { description, .. } | Self::Client { description, .. } => description,
         }
     }
 }

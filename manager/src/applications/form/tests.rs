@@ -1,6 +1,7 @@
 //! The rules of forms.
 
 use super::*;
+use crate::clients::TakenNames;
 use jiff::civil::date as day;
 
 fn apply() -> Fields {
@@ -38,6 +39,7 @@ fn world() -> World {
     World {
         today: day(2026, 7, 14),
         client: Some(ClientFacts { active: true, status: "active", has_email: true }),
+        taken: TakenNames::default(),
         key: Some(KeyFacts { revoked: false, open_form: None }),
         known_apis: BTreeSet::from([ApiUid::from("api_1")]),
         client_gets_credentials: true,
@@ -99,9 +101,9 @@ fn both_sides_of_every_edge_of_the_fields() {
 #[test]
 fn forms_about_a_key_take_their_client_from_it() {
     let form = parse(FormKind::Change, change()).expect("a change");
-    assert_eq!(form.client(), &ClientId::from("acme"));
+    assert_eq!(form.client(), Some(&ClientId::from("acme")));
     let form = parse(FormKind::Revoke, revoke()).expect("a revocation");
-    assert_eq!((form.client(), form.terms()), (&ClientId::from("acme"), None));
+    assert_eq!((form.client(), form.terms()), (Some(&ClientId::from("acme")), None));
     for kind in [FormKind::Change, FormKind::Revoke] {
         let fields = if kind == FormKind::Change { change() } else { revoke() };
         let no_key = Fields { key: None, ..fields.clone() };

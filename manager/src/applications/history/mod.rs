@@ -2,6 +2,7 @@
 
 mod store;
 
+use gate::id::ClientId;
 use serde_json::json;
 
 use super::applicant::Applicant;
@@ -40,7 +41,7 @@ pub(super) async fn record(conn: &mut Conn, application: &Application, step: &St
         detail: json!({
             "number": application.number.map(|number| number.to_string()),
             "type": application.form.kind().code(),
-            "client": application.form.client().as_str(),
+            "client": application.form.client().map(ClientId::as_str),
             "state": step.state,
             "level": step.level,
             "on_behalf_of": step.on_behalf_of,

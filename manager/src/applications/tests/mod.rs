@@ -3,6 +3,8 @@
 mod applicants;
 mod effects;
 mod filing;
+mod migration;
+mod registration;
 mod reviewing;
 mod signing;
 mod worklist;
@@ -39,7 +41,7 @@ impl Stage {
         let mut stages = Vec::new();
         for world in World::both_with(adjust).await {
             let stage = Self::set(world).await;
-            for kind in ["KA", "KU", "KR"] {
+            for kind in ["KA", "KU", "KR", "CR"] {
                 stage.flow(kind, json!([["reviewer_1"], ["reviewer_2"]])).await;
             }
             stages.push(stage);

@@ -166,7 +166,7 @@ pub async fn list(
     let names = names::of(&mut read, &found).await?;
     let items = found.into_iter().map(|(application, actions)| Item {
         applicant_name: names.of_applicant(&application.applicant),
-        client_name: names.of_client(application.form.client()),
+        client_name: names.of_client(&application.form),
         application,
         actions,
     });

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gate::id::ClientId;
 
 use super::super::applicant::Applicant;
+use super::super::form::Form;
 use super::super::model::{Action, Application};
 use super::store;
 use crate::db::{Conn, DbError};
@@ -25,7 +26,7 @@ pub(super) async fn of(conn: &mut Conn, page: &[(Application, Vec<Action>)]) -> 
             Applicant::Client(id) => drop(clients.insert(id.as_str())),
             Applicant::Visitor { .. } => {}
         }
-        clients.insert(application.form.client().as_str());
+        clients.extend(application.form.client().map(ClientId::as_str));
     }
     Ok(Names {
         operators: store::operator_names(conn, &operators).await?,
@@ -43,7 +44,12 @@ impl Names {
         name.cloned().unwrap_or_else(|| applicant.id().to_owned())
     }
 
-    pub fn of_client(&self, client: &ClientId) -> String {
-        self.clients.get(client.as_str()).cloned().unwrap_or_else(|| client.0.clone())
+    /// The client's whom a form is about, or asks for.
+    pub fn of_client(&self, form: &Form) -> String {
+        let asked = form.registration().map(|asked| asked.display_name.clone());
+        let named = |client: &ClientId| {
+            self.clients.get(client.as_str()).cloned().unwrap_or_else(|| client.0.clone())
+        };
+        form.client().map(named).or(asked).unwrap_or_default()
     }
 }

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Row};
 use super::super::applicant::Applicant;
 use super::super::model::Application;
 use super::super::row::application;
-use super::super::store::apis_of_each;
+use super::super::store::lists_of_each;
 use super::Filter;
 use crate::approvals::FormKind;
 use crate::db::{Conditions, Conn, DbError, MAX_IN, placeholders};
@@ -68,7 +68,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// Up to `limit` forms, the newest first, that come after `place`: three statements, however many
+/// Up to `limit` forms, the newest first, that come after `place`: four statements, however many
 /// they are.
 pub(super) async fn list(
     conn: &mut Conn,
@@ -81,8 +81,8 @@ pub(super) async fn list(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = wanted.bind(sqlx::query(AssertSqlSafe(sql))).bind(limit).fetch_all(&mut *conn).await?;
     let ids = rows.iter().map(|row| row.try_get("id")).collect::<Result<Vec<String>, _>>()?;
-    let mut apis = apis_of_each(conn, &ids).await?;
-    rows.iter().zip(&ids).map(|(row, id)| application(row, apis.remove(id).unwrap_or_default())).collect()
+    let mut lists = lists_of_each(conn, &ids).await?;
+    rows.iter().zip(&ids).map(|(row, id)| application(row, lists.remove(id).unwrap_or_default())).collect()
 }
 
 pub(in super::super) fn list_statement(

@@ -12,7 +12,7 @@ use crate::definitions::work::{Managed, Names, Refusal, Work};
 spec! {
     /// A flow, as `PUT /api/v1/approval-flows/{type}` takes it.
     pub struct FlowSpec {
-        /// `KA`, `KU` or `KR`.
+        /// `KA`, `KU`, `KR` or `CR`.
         r#type: String,
         /// Level after level the roles that sign it.
         levels: Vec<Vec<String>>,
