@@ -59,6 +59,30 @@ struct OwnDatabase {
     name: String,
 }
 
+/// A database as an older version left it.
+#[derive(Clone, Copy)]
+struct Age<'a> {
+    /// Of its last migration.
+    version: i64,
+    /// What has happened in it.
+    statements: &'a [&'a str],
+}
+
+impl Age<'_> {
+    async fn make(self, url: &str) {
+        sqlx::any::install_default_drivers();
+        let pool = sqlx::AnyPool::connect(url).await.expect("the database");
+        let all = sqlx::migrate!("./migrations");
+        let old = all.iter().filter(|migration| migration.version <= self.version).cloned().collect();
+        sqlx::migrate::Migrator::with_migrations(old).run(&pool).await.expect("old migrations");
+        for statement in self.statements {
+            let statement = sqlx::AssertSqlSafe((*statement).to_owned());
+            sqlx::query(statement).execute(&pool).await.expect("a row");
+        }
+        pool.close().await;
+    }
+}
+
 impl World {
     /// 2026-01-15T00:00:00Z, a Thursday: where every test's clock stands at first.
     pub const START: UnixMillis = UnixMillis(1_768_435_200_000);
@@ -85,13 +109,31 @@ impl World {
         Self::on_sqlite(Config::default()).await
     }
 
+    /// One world on each database, both made by the migrations up to `version`, with the rows that
+    /// `statements` put there, and then brought up to date.
+    pub async fn both_since(version: i64, statements: &[&str]) -> [Self; 2] {
+        let age = Some(Age { version, statements });
+        [Self::on_sqlite_of(Config::default(), age).await, Self::on_postgres_of(Config::default(), age).await]
+    }
+
     async fn on_sqlite(config: Config) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let url = format!("sqlite:{}", dir.path().join("keygate.db").display());
-        Self::start(config, url, Database::Sqlite(dir)).await
+        Self::on_sqlite_of(config, None).await
     }
 
     async fn on_postgres(config: Config) -> Self {
+        Self::on_postgres_of(config, None).await
+    }
+
+    async fn on_sqlite_of(config: Config, age: Option<Age<'_>>) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let url = format!("sqlite:{}", dir.path().join("keygate.db").display());
+        if let Some(age) = age {
+            age.make(&format!("{url}?mode=rwc")).await;
+        }
+        Self::start(config, url, Database::Sqlite(dir)).await
+    }
+
+    async fn on_postgres_of(config: Config, age: Option<Age<'_>>) -> Self {
         let server = std::env::var(POSTGRES_URL).unwrap_or_else(|_| {
             panic!(
                 "{POSTGRES_URL} is not set: run `cargo xtask test`, which starts a PostgreSQL for the tests"
@@ -101,6 +143,9 @@ impl World {
         let base = server.rsplit_once('/').expect("postgres://user@host:port/database").0;
         let url = format!("{base}/{name}");
         on_server(&server, format!("CREATE DATABASE {name}")).await;
+        if let Some(age) = age {
+            age.make(&url).await;
+        }
         Self::start(config, url, Database::Postgres(OwnDatabase { server, name })).await
     }
 

@@ -168,15 +168,21 @@ pub async fn create_in(
     now: UnixMillis,
 ) -> Result<Client, ClientError> {
     let NewClient { id, fields, password } = new;
+    let of_name = id.is_none();
     let id = match id {
         Some(id) => id,
         None => free_id(conn, app, &fields.code()?).await?,
     };
     let mut client = fields.create(id, &installation_zone(&app.config)?, now)?;
     require_groups(conn, &client, &client.groups).await?;
-    store::insert(conn, &client, password.as_ref().map(NewPassword::hash))
-        .await
-        .map_err(|error| taken(error, &client))?;
+    let inserted = store::insert(conn, &client, password.as_ref().map(NewPassword::hash)).await;
+    inserted.map_err(|error| match taken(error, &client) {
+        // Made of the name: whoever has the id was given the name a moment ago.
+        ClientError::IdTaken { .. } if of_name => {
+            ClientError::NameTaken { name: client.name.as_str().into() }
+        }
+        error => error,
+    })?;
     // Asked after the row is there: whoever deletes a client of this id at the moment has finished.
     if store::is_buried(conn, client.id.as_str()).await? {
         return Err(ClientError::IdBuried { id: client.id.as_str().into() });
