@@ -124,6 +124,11 @@ settings! {
     // Operators and clients.
     /// Seconds for which a sign-in lasts.
     session_ttl_s: u64 = 28_800;
+    /// Visitors may ask for a client below `/client/v1`.
+    client_registration: bool = false;
+    /// Header in which a proxy in front tells the caller's address, `x-envoy-external-address` behind Envoy;
+    /// absent: the address of the connection.
+    client_address_header: Option<String> = None;
     /// Seconds for which a client's sign-in below `/client/v1` lasts.
     client_session_ttl_s: u64 = 3_600;
     /// Each use of a client's session begins its seconds anew, for a day at most; false: they begin at

@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::problem::Problem;
 
 pub use crate::idempotency::Confidential;
-pub use crate::openapi::{Added, Created, NoContent, Routes};
+pub use crate::openapi::{Accepted, Added, Created, NoContent, Routes};
 // For the capabilities below operators, which show who did something.
 pub use crate::operators::{Actor, Permission, id_of as operator_id, names as operator_names};
 

@@ -118,7 +118,6 @@ fn finish(routes: Router<App>, app: App) -> Router {
 pub fn start_jobs(jobs: &mut jobs::Jobs) {
     applications::start_jobs(jobs);
     catalog::start_jobs(jobs);
-    client_portal::start_jobs(jobs);
     clients::start_jobs(jobs);
     mail::start_jobs(jobs);
     let executors = executors(&jobs.app().config);
@@ -128,6 +127,7 @@ pub fn start_jobs(jobs: &mut jobs::Jobs) {
 /// Who does which kind of scheduled work.
 pub fn executors(_config: &config::Config) -> schedule::Executors {
     let mut executors = schedule::Executors::default();
+    client_portal::executors(&mut executors);
     credential_links::executors(&mut executors);
     idempotency::executors(&mut executors);
     operators::executors(&mut executors);

@@ -22,6 +22,7 @@ use tower::ServiceExt as _;
 
 use crate::app::App;
 use crate::audit;
+use crate::bearer;
 use crate::clients;
 use crate::clock::{Clock, Random};
 use crate::config::{Config, MailTransport};
@@ -208,6 +209,19 @@ impl World {
         };
         clients::create(&self.app, "test", new).await.expect("a new client");
         self.client_session(id).await
+    }
+
+    /// Somebody who has confirmed that address and follows that form.
+    pub async fn visitor(&self, email: &str, application: &str) -> Caller {
+        let token = bearer::draw(&self.app.random, "kgv");
+        let (id, sha256) = (self.app.random.id("rg"), bearer::sha256_hex(&token));
+        let end = Self::START.0 + 86_400_000;
+        self.sql(&format!(
+            "INSERT INTO registrations (id, email, asked, follow_sha256, application, created_at, expires_at)
+             VALUES ('{id}', '{email}', '', '{sha256}', '{application}', 0, {end})"
+        ))
+        .await;
+        self.caller(Some(&token), "")
     }
 
     /// Another session of a client that [`World::client`] made.

@@ -16,6 +16,9 @@ ADMIN = {"Authorization": f"Bearer {os.environ['KEYGATE_API_ADMIN_TOKEN']}"}
 THINGS = json.loads(os.environ["KEYGATE_API_THINGS"])
 # Operators and roles that the run stands on, and what is acted on instead.
 PROTECTED = json.loads(os.environ["KEYGATE_API_PROTECTED"])
+# The client that calls below /client/v1, and its session.
+CLIENT = json.loads(os.environ["KEYGATE_API_CLIENT"])
+CLIENT_TOKEN = os.environ["KEYGATE_API_CLIENT_TOKEN"]
 # The operator whose tokens are spent by signing out.
 LEAVER = os.environ["KEYGATE_API_LEAVER"]
 
@@ -56,10 +59,19 @@ def before_call(context, case, kwargs):
     # A key drawn twice would have one call answered with what became of another.
     if re.fullmatch(r'"?[!#-\[\]-~]{1,128}"?', (case.headers or {}).get("Idempotency-Key") or ""):
         case.headers["Idempotency-Key"] = str(uuid.uuid4())
-    ends_its_token = case.operation.definition.raw.get("operationId") == "operators_sign_out"
+    operation = case.operation.definition.raw.get("operationId")
+    presented = (case.headers or {}).get("Authorization")
     # The check `ignored_auth` sends no token, or a wrong one: those stay as they are.
-    if ends_its_token and (case.headers or {}).get("Authorization") == f"Bearer {TOKEN}":
+    if operation == "operators_sign_out" and presented == f"Bearer {TOKEN}":
         case.headers["Authorization"] = f"Bearer {token_of_leaver()}"
+    if operation == "client_portal_sign_out" and presented == f"Bearer {CLIENT_TOKEN}":
+        case.headers["Authorization"] = f"Bearer {another_session()}"
+
+
+def another_session():
+    answer = requests.post(f"{URL}/client/v1/session", json=CLIENT, timeout=10)
+    answer.raise_for_status()
+    return answer.json()["token"]
 
 
 def token_of_leaver():

@@ -1,5 +1,5 @@
-"""Holds the running manager against its own description, on SQLite and on PostgreSQL, as the
-administrator and as an operator without any role.
+"""Holds the running manager against its own description, on SQLite and on PostgreSQL: as the
+administrator and as an operator without any role; what is below /client/v1 as a client and a visitor.
 
     python run.py --manager target/debug/keygate --postgres postgres://…/postgres --examples 20
 
@@ -7,6 +7,8 @@ Started by `cargo xtask test --only api`, which installs what it needs.
 """
 
 import argparse
+import email
+import email.policy
 import json
 import os
 import re
@@ -26,6 +28,13 @@ from openapi_spec_validator import validate
 
 HERE = Path(__file__).parent
 START_LIMIT_S = 60
+MAIL_LIMIT_S = 60
+ROLES = ["admin", "nobody", "client"]
+# Clients have an API of their own, which takes no operator's token.
+CLIENTS_PATHS = "^/client/v1/"
+# The client that calls. No call finds its id, so that none ends it.
+CALLER = "caller"
+PASSWORD = "correct horse"
 
 
 def main():
@@ -34,14 +43,14 @@ def main():
     arguments.add_argument("--postgres", required=True, help="a server on which databases may be created")
     arguments.add_argument("--examples", type=int, default=20, help="per operation and phase")
     arguments.add_argument("--only-database", choices=["sqlite", "postgres"])
-    arguments.add_argument("--only-role", choices=["admin", "nobody"])
+    arguments.add_argument("--only-role", choices=ROLES)
     arguments.add_argument("--operations", help="a regular expression of operation ids")
     arguments = arguments.parse_args()
     failed = []
     for database in ["sqlite", "postgres"]:
         if arguments.only_database not in (None, database):
             continue
-        for role in ["admin", "nobody"]:
+        for role in ROLES:
             if arguments.only_role in (None, role):
                 print(f"==> {database}, {role}", flush=True)
                 if not hold(arguments, database, role):
@@ -60,6 +69,9 @@ def hold(arguments, database, role):
             "KEYGATE_API_URL": manager.url,
             "KEYGATE_API_ADMIN_TOKEN": world.admin_token,
             "KEYGATE_API_TOKEN": world.admin_token if role == "admin" else world.nobody_token,
+            "KEYGATE_API_CLIENT": json.dumps({"client": CALLER, "password": PASSWORD}),
+            "KEYGATE_API_CLIENT_TOKEN": world.client_token,
+            "KEYGATE_API_VISITOR_TOKEN": world.visitor_token,
             "KEYGATE_API_LEAVER": world.leaver,
             "KEYGATE_API_PROTECTED": json.dumps(world.protected),
             "KEYGATE_API_THINGS": json.dumps(world.things),
@@ -71,6 +83,7 @@ def hold(arguments, database, role):
             "run", f"{manager.url}/api/v1/openapi.json",
             "--max-examples", str(arguments.examples),
             "--checks", "all",
+            "--include-path-regex" if role == "client" else "--exclude-path-regex", CLIENTS_PATHS,
         ]
         if arguments.operations:
             command += ["--include-operation-id-regex", arguments.operations]
@@ -84,6 +97,7 @@ class Manager:
     def __init__(self, arguments, database, folder):
         self.program = arguments.manager.resolve()
         self.folder = Path(folder)
+        self.mails = self.folder / "mails"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -98,6 +112,9 @@ class Manager:
             "KEYGATE_LISTEN": self.address,
             "KEYGATE_DATABASE_URL": database_url,
             "KEYGATE_LOG_FILTER": "warn",
+            "KEYGATE_CLIENT_REGISTRATION": "true",
+            "KEYGATE_MAIL_TRANSPORT": "file",
+            "KEYGATE_MAIL_FILE_DIR": str(self.mails),
         }
 
     def __enter__(self):
@@ -172,6 +189,8 @@ class World:
             self.admin: self.stand_in, self.nobody: self.stand_in, self.leaver: self.stand_in, "admin": "auditor",
         }
         self.things = self.make_things()
+        self.client_token = self.make_caller()
+        self.visitor_token = self.make_visitor(manager)
 
     def make_things(self):
         """Their ids, by path and by the fields that name them."""
@@ -229,6 +248,62 @@ class World:
                 "password": ["correct horse"], "password_confirmation": ["correct horse"],
             },
         }
+
+    def make_caller(self):
+        """A client with something of everything, signed in."""
+        api, group = self.things["path"]["/api/v1/apis/{uid}"][0], self.things["path"]["/api/v1/groups/{id}"][0]
+        soon = (date.today() + timedelta(days=30)).isoformat()
+        self.post("clients", {
+            "id": CALLER, "name": CALLER, "display_name": "Caller", "note": "calls",
+            "password": PASSWORD, "password_confirmation": PASSWORD, "emails": "it@example.com", "groups": [group],
+        })
+        keys = [
+            self.post("keys/import", {
+                "client": CALLER, "api_key": f"YjQxYjR{number}", "secret_key": "c2VjcmV0", "name": "orders",
+                "expiry_date": soon, "quota": 100, "apis": [api],
+            })["id"]
+            for number in range(3)
+        ]
+        self.post("x-api-keys", {"client": CALLER, "alias": "orders", "expiry_date": soon, "groups": [group]})
+        session = self.client_call("POST", "session", {"client": CALLER, "password": PASSWORD}, None)["token"]
+        forms = []
+        for number in range(5):
+            form = self.client_call("POST", "applications", {
+                "type": "KA", "name": "orders", "effective_date": date.today().isoformat(), "expiry_date": soon,
+                "quota": 100, "description": "to order", "apis": [api],
+            }, session)["id"]
+            if number > 2:
+                self.client_call("POST", f"applications/{form}/submit", None, session)
+            forms.append(form)
+        self.things["path"] |= {
+            "/client/v1/apis/{uid}": self.things["path"]["/api/v1/apis/{uid}"],
+            "/client/v1/applications/{id}": forms,
+            "/client/v1/keys/{id}": keys,
+        }
+        self.things["field"]["key"] = self.things["field"]["key"] + keys
+        return session
+
+    def make_visitor(self, manager):
+        """Somebody who has asked for a client, and follows the form."""
+        self.client_call("POST", "registrations", {
+            "name": "visitor", "display_name": "Visitor", "description": "to order", "emails": "visitor@example.com",
+        }, None)
+        for _ in range(MAIL_LIMIT_S * 10):
+            for file in manager.mails.glob("*"):
+                mail = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
+                told = re.search(r"\bkgr_[A-Za-z0-9_-]{43}", mail.get_body(("plain",)).get_content())
+                if told and mail["To"] == "visitor@example.com":
+                    confirmed = self.client_call("POST", "registrations/confirm", {"token": told[0]}, None)
+                    return confirmed["token"]
+            time.sleep(0.1)
+        sys.exit("the visitor got no mail")
+
+    def client_call(self, method, path, body, token):
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        answer = requests.request(method, f"{self.url}/client/v1/{path}", json=body, headers=headers, timeout=30)
+        if not answer.ok:
+            sys.exit(f"the world cannot be made: {method} {path}: {answer.status_code} {answer.text}")
+        return answer.json() if answer.content else None
 
     def operator(self, name, *roles):
         return self.post("operators", {"name": name, "email": f"{name}@example.com", "roles": list(roles)})["id"]

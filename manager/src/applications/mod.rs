@@ -29,7 +29,7 @@ pub use applicant::{Applicant, Caller};
 pub use body::{EditedForm, NewForm};
 pub use due::{apply_due, cancel_all_of};
 pub use error::ApplicationError;
-pub use form::{FieldFault, Fields};
+pub use form::{FieldFault, Fields, Form, MAX_DESCRIPTION_CHARS};
 pub use http::routes;
 pub use model::{Action, Application, MAX_COMMENT_CHARS, State, Step};
 pub use store::{count_open_of, lock_all_of, open_of};

@@ -5,15 +5,21 @@
 //! client is answered as what nobody has.
 
 mod http;
+pub mod registrations;
 pub mod sessions;
 #[cfg(test)]
 mod tests;
 
 pub use http::routes;
 
-use crate::jobs::Jobs;
+use crate::schedule::{Every, Executors};
 
-/// What the portal does by itself.
-pub fn start_jobs(jobs: &mut Jobs) {
-    sessions::start_jobs(jobs);
+/// House-keeping.
+pub fn executors(executors: &mut Executors) {
+    executors.recurring("client_portal.forget_sessions", Every::Hour, |app, conn, task| {
+        Box::pin(sessions::forget_ended(conn, task, app.now()))
+    });
+    executors.recurring("client_portal.forget_registrations", Every::Hour, |app, conn, task| {
+        Box::pin(registrations::forget(conn, task, app.now()))
+    });
 }

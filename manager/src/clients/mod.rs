@@ -30,7 +30,7 @@ pub use password::{
     with_mark,
 };
 pub use registration::Registration;
-pub use schema::{ClientDisplayName, ClientEmails};
+pub use schema::{ClientCode, ClientDisplayName, ClientEmails};
 pub use store::{Filter, TakenNames, by_id, groups_of, list, taken_names};
 pub use view::ClientView;
 

@@ -66,7 +66,7 @@ mod tests {
 
     use super::super::contexts::{
         ApplicationResult, ApplicationStep, ClientCreated, ClientPasswordReset, KeyChanged, KeyCredentials,
-        KeyExpiring, MailContext, TestMail, XApiKeyIssued,
+        KeyExpiring, MailContext, RegistrationConfirmation, TestMail, XApiKeyIssued,
     };
     use super::*;
 
@@ -104,6 +104,7 @@ mod tests {
         check("x_api_key_issued", &XApiKeyIssued::sample());
         check("client_created", &ClientCreated::sample());
         check("client_password_reset", &ClientPasswordReset::sample());
+        check("registration_confirmation", &RegistrationConfirmation::sample());
         check("test", &TestMail::sample());
     }
 

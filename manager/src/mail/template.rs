@@ -117,6 +117,7 @@ templates! {
     XApiKeyIssued "x_api_key_issued" secret;
     ClientCreated "client_created" secret;
     ClientPasswordReset "client_password_reset" secret;
+    RegistrationConfirmation "registration_confirmation" secret;
     TestMail "test" open;
 }
 

@@ -21,6 +21,10 @@ pub struct Created<A>(pub String, pub A);
 #[derive(Clone, Debug)]
 pub struct Added<A>(pub A);
 
+/// 202: it was taken; what becomes of it is not told here.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepted;
+
 /// 204: it was done, and there is nothing to show.
 #[derive(Clone, Copy, Debug)]
 pub struct NoContent;
@@ -44,6 +48,12 @@ impl<A: IntoResponse> IntoResponse for Created<A> {
 impl<A: IntoResponse> IntoResponse for Added<A> {
     fn into_response(self) -> Response {
         (StatusCode::CREATED, self.0).into_response()
+    }
+}
+
+impl IntoResponse for Accepted {
+    fn into_response(self) -> Response {
+        StatusCode::ACCEPTED.into_response()
     }
 }
 
@@ -88,6 +98,13 @@ impl<A: IntoResponses> IntoResponses for Added<A> {
     fn responses() -> Responses {
         let made = each(A::responses(), |response| response.description = "Made.".into());
         made.into_values().map(|response| ("201".into(), response)).collect()
+    }
+}
+
+impl IntoResponses for Accepted {
+    fn responses() -> Responses {
+        let response = ResponseBuilder::new().description("Taken; what becomes of it is not told here.");
+        BTreeMap::from([("202".into(), response.build().into())])
     }
 }
 

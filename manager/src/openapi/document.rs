@@ -97,6 +97,11 @@ pub fn of(routes: &Routes) -> Value {
                     "scheme": "bearer",
                     "description": "The token of a client's session, from `POST /client/v1/session`.",
                 },
+                "visitor": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The token that follows a form, from `POST /client/v1/registrations/confirm`.",
+                },
             },
         },
     })
@@ -139,7 +144,7 @@ fn complete(operation: &mut Value, method: &str, path: &str, registered: &Operat
     let mut refused = vec!["503"];
     match registered.access {
         Access::Open => {}
-        Access::OwnSession | Access::Client => refused.push("401"),
+        Access::OwnSession | Access::Client | Access::Visitor => refused.push("401"),
         Access::SignedIn | Access::Permitted(_) | Access::Decided(_) => refused.extend(["401", "403"]),
     }
     if path.contains('{') {
@@ -206,6 +211,7 @@ fn security(access: Access) -> Value {
     match access {
         Access::Open => json!([]),
         Access::Client => json!([{ "client": [] }]),
+        Access::Visitor => json!([{ "visitor": [] }]),
         Access::OwnSession | Access::SignedIn | Access::Decided(_) => json!([{ "bearer": [] }]),
         Access::Permitted(permissions) => {
             permissions.iter().map(|permission| json!({ "bearer": [permission.as_str()] })).collect()
@@ -307,7 +313,7 @@ fn refusal(status: &str, means: &str) -> Value {
     let mut headers = json!({ "X-Request-Id": request_id() });
     match status {
         "401" => headers["WWW-Authenticate"] = json!({ "schema": { "type": "string" } }),
-        "409" | "503" => {
+        "409" | "429" | "503" => {
             headers["Retry-After"] = json!({ "description": "Seconds.", "schema": { "type": "integer" } })
         }
         _ => {}

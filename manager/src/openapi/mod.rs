@@ -24,7 +24,7 @@ use utoipa_axum::routes;
 
 use crate::http::Json;
 
-pub use answers::{Added, Created, NoContent};
+pub use answers::{Accepted, Added, Created, NoContent};
 pub use routes::{Access, Routes};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| document::of(&crate::management()));

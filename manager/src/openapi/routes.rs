@@ -19,6 +19,8 @@ pub enum Access {
     Open,
     /// Clients that have signed in.
     Client,
+    /// Visitors who follow a form that they have asked for.
+    Visitor,
     /// Every operator, even one who must set an own password before anything else.
     OwnSession,
     /// Every operator.
@@ -37,6 +39,12 @@ impl Access {
             Self::Open => return Ok(idempotency::STRANGERS.into()),
             Self::Client => {
                 let caller = client_portal::sessions::identify(app, request.headers()).await?;
+                let name = caller.audit_name();
+                request.extensions_mut().insert(caller);
+                return Ok(name);
+            }
+            Self::Visitor => {
+                let caller = client_portal::registrations::identify(app, request.headers()).await?;
                 let name = caller.audit_name();
                 request.extensions_mut().insert(caller);
                 return Ok(name);
@@ -88,6 +96,13 @@ impl Routes {
     #[must_use]
     pub fn client(self, routes: UtoipaMethodRouter<App>) -> Self {
         self.with(Access::Client, routes)
+    }
+
+    /// Operations for visitors who follow a form. The handler takes the visitor as an argument,
+    /// `caller: Visitor`.
+    #[must_use]
+    pub fn visitor(self, routes: UtoipaMethodRouter<App>) -> Self {
+        self.with(Access::Visitor, routes)
     }
 
     /// Operations for every operator, also one who must set an own password before anything else.

@@ -81,6 +81,11 @@ impl Operation {
         self.ways().iter().any(|way| way.get("client").is_some())
     }
 
+    /// Whether a visitor calls it with the token that follows a form.
+    fn is_for_visitors(&self) -> bool {
+        self.ways().iter().any(|way| way.get("visitor").is_some())
+    }
+
     /// Of which the operator needs one. Empty: every operator, or it depends on the object.
     fn permissions(&self) -> BTreeSet<&'static str> {
         let named = |way: &'static Value| way["bearer"].as_array().into_iter().flatten();
@@ -121,8 +126,9 @@ fn every_operation_is_named_summed_up_and_says_who_may() {
             assert!(Permission::parse(name).is_some(), "{id}");
         }
         // Operators and clients have paths of their own: none is for both.
-        let for_clients = operation.is_for_clients();
+        let for_clients = operation.is_for_clients() || operation.is_for_visitors();
         assert!(!(for_clients && operation.is_for_operators()), "{id}");
+        assert!(!(operation.is_for_clients() && operation.is_for_visitors()), "{id}");
         assert!(!operation.is_closed() || for_clients == path.starts_with("/client/"), "{id}");
     }
     assert!(ids.contains("operators_sign_in") && ids.contains("openapi_show"), "{ids:?}");
@@ -213,7 +219,7 @@ async fn each_role_may_call_what_its_permissions_say_and_nothing_else() {
 async fn calls_what_it_may(world: &World, role: &str, caller: &Caller, has: &BTreeSet<&str>) {
     for (number, operation) in operations().iter().enumerate() {
         let id = &operation.id;
-        if operation.is_for_clients() {
+        if operation.is_closed() && !operation.is_for_operators() {
             operation.call(caller).await.problem(401, "unauthenticated");
         }
         if !operation.is_for_operators() || operation.is_decided() {
@@ -253,7 +259,14 @@ async fn without_a_token_nothing_but_the_open_operations_answers() {
             }
         }
     }
-    let names = ["client_portal_sign_in", "clients_replace_password", "openapi_show", "operators_sign_in"];
+    let names = [
+        "client_portal_ask_for_client",
+        "client_portal_confirm_registration",
+        "client_portal_sign_in",
+        "clients_replace_password",
+        "openapi_show",
+        "operators_sign_in",
+    ];
     assert_eq!(open, BTreeSet::from(names.map(String::from)));
 }
 
@@ -264,9 +277,12 @@ async fn queries_versions_and_bodies_are_read_where_the_document_says_so_and_now
     let world = World::sqlite().await;
     for (number, operation) in operations().iter().enumerate() {
         let Operation { id, method, path, .. } = operation;
-        let caller = match operation.is_for_clients() {
-            true => world.client(&format!("client_{number}")).await,
-            false => world.operator(&format!("root_{number}"), &["admin"]).await,
+        let caller = if operation.is_for_visitors() {
+            world.visitor(&format!("visitor_{number}@example.com"), "ap_none").await
+        } else if operation.is_for_clients() {
+            world.client(&format!("client_{number}")).await
+        } else {
+            world.operator(&format!("root_{number}"), &["admin"]).await
         };
         let refused = |answer: Answer| {
             let code = answer.body["code"].as_str().unwrap_or_default().to_string();

@@ -45,10 +45,10 @@ schema_of! { Side as OwnApplicationSide: one_of(["you", "reviewer", "keygate"]) 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = OwnComment)]
-struct Comment {
+pub(in crate::client_portal) struct Comment {
     #[serde(default)]
     #[schema(value_type = CommentText)]
-    comment: String,
+    pub comment: String,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -68,7 +68,7 @@ struct ListQuery {
 /// A form of one's own with its history.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OwnApplication)]
-struct OwnDetailView {
+pub(in crate::client_portal) struct OwnDetailView {
     #[serde(flatten)]
     application: ApplicationView,
     /// What happened, oldest first.
@@ -81,7 +81,7 @@ struct OwnDetailView {
 /// Something that happened to a form. Who of the reviewers it was is not told.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OwnApplicationStep)]
-struct StepView {
+pub(in crate::client_portal) struct StepView {
     version: i64,
     /// UTC ms.
     at: i64,
@@ -100,7 +100,7 @@ impl From<Step> for StepView {
         Self {
             by: match step.actor.as_str() {
                 Step::BY_ITSELF => "keygate",
-                actor if actor.starts_with("client:") => "you",
+                actor if actor.starts_with("client:") || actor.starts_with("visitor:") => "you",
                 _ => "reviewer",
             },
             version: step.version,
@@ -294,7 +294,9 @@ fn as_applicant(client: &ClientId) -> Caller<'_> {
     Caller::Client(client)
 }
 
-fn answer(result: Result<Application, ApplicationError>) -> Result<Versioned<ApplicationView>, Problem> {
+pub(in crate::client_portal) fn answer(
+    result: Result<Application, ApplicationError>,
+) -> Result<Versioned<ApplicationView>, Problem> {
     let application = result.map_err(without_names)?;
     Ok(Versioned(application.version, application.into()))
 }

@@ -1,13 +1,13 @@
 //! `/client/v1`: what a client sees and does. Each file is a noun of it.
 
 mod apis;
-mod applications;
+pub(super) mod applications;
 mod keys;
 mod meters;
 mod profile;
 mod x_api_keys;
 
-use super::sessions;
+use super::{registrations, sessions};
 use crate::http::Routes;
 
 /// Everything that a client may call.
@@ -19,4 +19,5 @@ pub fn routes() -> Routes {
         .merge(keys::routes())
         .merge(x_api_keys::routes())
         .merge(meters::routes())
+        .merge(registrations::routes())
 }

@@ -11,6 +11,7 @@ use crate::clients::{self, Client, Fault, SignIn};
 use crate::config::Config;
 use crate::db::{Conn, DbError};
 use crate::password::MAX_CHARS;
+use crate::schedule::{self, BATCH, Outcome, Task};
 use crate::{audit, bearer};
 
 /// What the text of a session's token begins with.
@@ -126,10 +127,9 @@ pub(super) async fn authenticate(app: &App, unverified_token: &str) -> Result<Op
 }
 
 /// Forgets what has run out.
-pub(super) async fn forget_ended(app: &App) -> Result<(), DbError> {
-    let mut tx = app.db.write("client_portal.forget_sessions").await?;
-    store::delete_ended(&mut tx, app.now()).await?;
-    tx.commit().await
+pub async fn forget_ended(conn: &mut Conn, task: &Task, now: UnixMillis) -> anyhow::Result<Outcome> {
+    let deleted = store::delete_ended(conn, now, BATCH).await?;
+    Ok(schedule::forgotten(task, deleted, BATCH, "sessions of clients"))
 }
 
 /// The client and the mark of its password, kept from others until the transaction ends.

@@ -10,15 +10,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub(super) use actions::forget_ended;
 pub use http::identify;
 pub(super) use http::routes;
 pub use model::SignedIn;
-
-use crate::jobs::Jobs;
-
-/// Sessions that ran out are forgotten, looked for once an hour.
-pub(super) fn start_jobs(jobs: &mut Jobs) {
-    jobs.every("client_portal.forget_sessions", std::time::Duration::from_secs(3_600), |app| async move {
-        Ok(actions::forget_ended(&app).await?)
-    });
-}

@@ -93,15 +93,16 @@ pub(super) async fn delete_oldest(conn: &mut Conn, client: &str, kept: i64) -> R
     Ok(())
 }
 
-/// Forgets the sessions that ran out before `now`.
-pub(super) async fn delete_ended(conn: &mut Conn, now: UnixMillis) -> Result<(), DbError> {
-    sqlx::query(
+/// Forgets up to `limit` sessions that ran out before `now`. How many there were.
+pub(super) async fn delete_ended(conn: &mut Conn, now: UnixMillis, limit: i64) -> Result<u64, DbError> {
+    let done = sqlx::query(
         "-- client_sessions.delete_ended
          DELETE FROM client_sessions
-          WHERE expires_at < $1",
+          WHERE id IN (SELECT id FROM client_sessions WHERE expires_at < $1 LIMIT $2)",
     )
     .bind(now.0)
+    .bind(limit)
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(done.rows_affected())
 }

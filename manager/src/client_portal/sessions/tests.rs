@@ -3,7 +3,6 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use super::actions::forget_ended;
 use super::model::{MAX_SESSIONS, MAX_SLIDING_MS};
 use crate::config::LockoutScope;
 use crate::testing::{Answer, Caller, World};
@@ -251,7 +250,7 @@ async fn a_session_that_slides_lives_as_long_as_it_is_used_and_a_day_at_most() {
         assert!(goes_on(&session).await);
         world.advance_ms(1);
         assert!(!goes_on(&session).await);
-        forget_ended(&world.app).await.expect("forgotten");
+        world.run_due().await;
         assert_eq!(world.sql("DELETE FROM client_sessions").await, 0);
     }
 }

@@ -13,7 +13,7 @@ use crate::openapi;
 const NAMES_A_KEY: &str = "key";
 const NAMES_A_CLIENT: &str = "client";
 const NAMES_AN_API: &str = "apis";
-const NAMES_NOTHING: [&str; 19] = [
+const NAMES_NOTHING: [&str; 16] = [
     "comment",
     "cursor",
     "description",
@@ -28,12 +28,9 @@ const NAMES_NOTHING: [&str; 19] = [
     "state",
     "type",
     // Of a form that asks for a client, which no client files.
-    "addresses",
+    "bindings",
     "display_name",
     "emails",
-    "email",
-    "client_name",
-    "bindings",
 ];
 
 /// An operation for clients.

@@ -97,3 +97,42 @@ impl std::fmt::Debug for ClientPasswordReset {
         write!(f, "ClientPasswordReset({}, [redacted])", self.client_id)
     }
 }
+
+/// Somebody asks for a client: whoever reads the mail confirms that the address is theirs.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistrationConfirmation {
+    /// Setting `product_name`.
+    pub product_name: String,
+    /// What the client is to be called.
+    pub client_name: String,
+    /// What confirms. The only secret of this context.
+    pub token: String,
+    /// Until when, with its zone.
+    pub expires_at: String,
+    /// Where it is confirmed.
+    pub url: String,
+}
+
+impl MailContext for RegistrationConfirmation {
+    const TEMPLATE: Template = Template::RegistrationConfirmation;
+
+    fn sample() -> Self {
+        Self {
+            product_name: "Keygate".into(),
+            client_name: "Partner One".into(),
+            token: "kgr_Zk3T0uVb5mQ1sW8xYc2dEf4gHj6kLn9pRt7vXz0aBsQ".into(),
+            expires_at: "2026-07-15 09:30:00 Asia/Taipei".into(),
+            url: "https://keygate.example/client/v1/registrations/confirm".into(),
+        }
+    }
+
+    fn masked(&self) -> Self {
+        Self { token: MASK.into(), ..self.clone() }
+    }
+}
+
+impl std::fmt::Debug for RegistrationConfirmation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RegistrationConfirmation({}, [redacted])", self.client_name)
+    }
+}

@@ -12,7 +12,7 @@ mod keys;
 use serde::{Deserialize, Serialize};
 
 pub use applications::{ApplicationResult, ApplicationStep};
-pub use clients::{ClientCreated, ClientPasswordReset};
+pub use clients::{ClientCreated, ClientPasswordReset, RegistrationConfirmation};
 pub use keys::{CallableApi, KeyChanged, KeyCredentials, KeyExpiring, XApiKeyIssued};
 
 use super::template::Template;

@@ -1,0 +1,67 @@
+//! From where a stranger calls.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::request::Parts;
+
+use crate::app::App;
+
+/// The caller's address, as attempts are counted by it. A network of IPv6 counts as one caller:
+/// whoever has one address of 64 bits has them all. Empty: unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CallerAddress(pub String);
+
+impl CallerAddress {
+    fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+            }
+        })
+    }
+
+    /// What a proxy wrote into a header: the last address of a list is the one that it saw itself.
+    fn written(text: &str) -> Option<Self> {
+        let last = text.rsplit(',').next()?.trim();
+        let address = last.parse().ok().or_else(|| last.parse::<SocketAddr>().ok().map(|at| at.ip()))?;
+        Some(Self::of(address))
+    }
+}
+
+impl FromRequestParts<App> for CallerAddress {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        let header = app.config.client_address_header.as_deref().and_then(|name| parts.headers.get(name));
+        if let Some(told) = header.and_then(|value| value.to_str().ok()).and_then(Self::written) {
+            return Ok(told);
+        }
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        Ok(peer.map_or(Self(String::new()), |peer| Self::of(peer.0.ip())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_is_an_address_or_a_network_of_ipv6() {
+        for (text, caller) in [
+            ("192.0.2.7", Some("192.0.2.7")),
+            ("10.0.0.1, 192.0.2.7", Some("192.0.2.7")),
+            ("192.0.2.7:4711", Some("192.0.2.7")),
+            ("2001:db8:1:2:3:4:5:6", Some("2001:db8:1:2::/64")),
+            ("2001:db8:1:2::9", Some("2001:db8:1:2::/64")),
+            ("::ffff:192.0.2.7", Some("192.0.2.7")),
+            ("unknown", None),
+            ("", None),
+        ] {
+            assert_eq!(CallerAddress::written(text).map(|caller| caller.0).as_deref(), caller, "{text}");
+        }
+    }
+}
