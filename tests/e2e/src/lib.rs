@@ -5,8 +5,10 @@
 //! - [`world`]: everything started and wired, one per test file.
 //! - [`client`], [`load`]: who calls.
 //! - [`envoy`], [`manager`], [`upstream`], [`smtp`], [`name_server`], [`postgres`]: what is called.
-//! - [`api`], [`cast`]: the management API as an operator uses it, and what tests put on record.
-//! - [`faulty_proxy`]: loses, delays or holds back the manager's answers.
+//! - [`api`], [`cast`], [`forms`]: the management API as an operator uses it, what tests put on record,
+//!   and how forms get their signatures.
+//! - [`faulty_proxy`]: loses, delays or holds back the manager's answers. [`commits`]: cuts its
+//!   transactions at their COMMIT.
 //! - [`process`], [`provision`]: processes that die with us, and where their programs are.
 //!
 //! Everything listens on loopback, on free ports. Nothing here decides what is right: the tests do.
@@ -14,8 +16,10 @@
 pub mod api;
 pub mod cast;
 pub mod client;
+pub mod commits;
 pub mod envoy;
 pub mod faulty_proxy;
+pub mod forms;
 pub mod load;
 pub mod manager;
 pub mod name_server;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::api::Operator;
 use crate::client::{Answer, Call};
+use crate::commits::Commits;
 use crate::envoy::{Envoy, Listener, Wiring};
 use crate::faulty_proxy::FaultyProxy;
 use crate::manager::Manager;
@@ -24,6 +25,8 @@ pub enum Database {
     Sqlite,
     /// On the server of `cargo xtask test`.
     Postgres,
+    /// There too, behind a proxy that can cut transactions.
+    CutPostgres,
 }
 
 /// What is to be started.
@@ -69,6 +72,8 @@ pub struct World {
     pub mail: Catcher,
     /// The control plane.
     pub manager: Manager,
+    /// Between the manager and its database, where the plan says so.
+    pub commits: Option<Commits>,
     /// Between the Envoys and the manager.
     pub proxy: FaultyProxy,
     /// The gates.
@@ -92,8 +97,23 @@ impl World {
             // A machine that compiles beside the tests answers late, and that is not what they are about.
             ("quota_wait_ms", "3000".to_owned()),
         ];
-        if plan.database == Database::Postgres {
-            settings.push(("database_url", format!("{:?}", postgres::create_database(name).await?)));
+        let mut commits = None;
+        match plan.database {
+            Database::Sqlite => {}
+            Database::Postgres => {
+                settings.push(("database_url", format!("{:?}", postgres::create_database(name).await?)));
+            }
+            Database::CutPostgres => {
+                let database = postgres::create_database(name).await?;
+                let (user, place) = database.split_once('@').context("postgres://user@host:port/database")?;
+                let (server, database) =
+                    place.split_once('/').context("postgres://user@host:port/database")?;
+                let proxy = Commits::start(server).await?;
+                // Statements are sent with their texts each time: that is how the proxy knows them.
+                let url = format!("{user}@{}/{database}?statement-cache-capacity=0", proxy.address);
+                settings.push(("database_url", format!("{url:?}")));
+                commits = Some(proxy);
+            }
         }
         settings.extend(plan.settings.iter().cloned());
         let mut manager = Manager::configure(&folder.join("manager"), &settings)?;
@@ -124,7 +144,7 @@ impl World {
             }
             envoys.push(envoy);
         }
-        Ok(Self { folder, upstream, mail, manager, proxy, envoys, admin })
+        Ok(Self { folder, upstream, mail, manager, commits, proxy, envoys, admin })
     }
 
     /// A token for one more Envoy.
