@@ -208,10 +208,14 @@ fn carried_out(call: &Call, at: gate::time::UnixMillis, why: Unanswerable) -> Pr
             "its answer is not kept any more (secrets are shown once: where one was missed, issue another)"
         }
     };
-    let Call { path, .. } = call;
+    // What was posted to may be an action, which is not read but at what it acts on.
+    let places = match call.path.rsplit_once('/') {
+        Some((above, _)) if above.matches('/').count() > 2 => format!("{above} or {}", call.path),
+        _ => call.path.clone(),
+    };
     let detail = format!(
         "this call was carried out at {} (UTC ms), but {why}: do not repeat it with another key; \
-         read what became of it at {path}, or in the audit trail at that instant",
+         read what became of it at {places}, or in the audit trail at that instant",
         at.0
     );
     Problem::conflict("already_carried_out", detail).field("Idempotency-Key")
