@@ -6,7 +6,7 @@ use gate::time::UnixMillis;
 
 use super::actions::checked;
 use super::error::ApplicationError;
-use super::form::Moment;
+use super::form::{FieldFault, Form, Moment};
 use super::history::{self, audit_actor, record, step_of};
 use super::model::{Application, Effect, State, Step};
 use super::turn::overtaken;
@@ -77,7 +77,7 @@ async fn apply_one(app: &App, id: &str) -> Result<bool, ApplicationError> {
         return Ok(false);
     }
     let (effect, action, comment) =
-        match checked(&mut tx, app, &before.form, &before.applicant, Some(id), Moment::Signing).await {
+        match checked(&mut tx, app, &before.form, &before.applicant, Some(id), Moment::Due).await {
             Ok(()) => {
                 match effects::carry_out(&mut tx, app, &before, &audit_actor(Step::BY_ITSELF), None, now)
                     .await
@@ -95,6 +95,12 @@ async fn apply_one(app: &App, id: &str) -> Result<bool, ApplicationError> {
                     }
                     Err(error) => return Err(error),
                 }
+            }
+            Err(ApplicationError::Field(FieldFault::KeyRevoked(key)))
+                if matches!(before.form, Form::Revoke { .. }) =>
+            {
+                let said = "The key had been revoked already: nothing was left to do.".to_owned();
+                (Effect::Done { at: now, key }, "apply", said)
             }
             Err(ApplicationError::Field(fault)) => {
                 let reason = fault.to_string();

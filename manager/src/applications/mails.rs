@@ -2,6 +2,7 @@
 //! is theirs. None of these mails holds a secret.
 
 use gate::id::ClientId;
+use gate::wire::exchange::MeterKind;
 use jiff::tz::TimeZone;
 
 use super::applicant::Applicant;
@@ -15,6 +16,7 @@ use crate::config::CredentialRecipients;
 use crate::db::{Conn, DbError};
 use crate::mail::contexts::{ApplicationResult, ApplicationStep};
 use crate::mail::{self, About, MailContext, MailError, NewMail, Recipient};
+use crate::quotas;
 use crate::validity::{day_of, print_instant};
 
 /// Tells those concerned of `step`, which made `application` what it is. `signers` are those of the
@@ -60,6 +62,8 @@ struct Facts {
     client_name: String,
     apis: Vec<String>,
     link: Option<String>,
+    /// Uses of a key whose quota a change has put at or below them; none: some are left.
+    used_up: Option<u64>,
 }
 
 impl Facts {
@@ -75,7 +79,15 @@ impl Facts {
             (None, None) => (String::new(), String::new()),
         };
         let uids = application.form.terms().map(|terms| terms.apis.clone()).unwrap_or_default();
+        let used_up = match (&application.form, &application.state) {
+            (Form::Change { key, .. }, State::Approved { effect: Effect::Done { .. }, .. }) => {
+                let meter = quotas::meter_of(conn, MeterKind::KeyUses, key.as_str()).await?;
+                meter.filter(|meter| meter.remaining() == 0).map(|meter| meter.debited)
+            }
+            (_, _) => None,
+        };
         Ok(Self {
+            used_up,
             number: application.number.map_or_else(|| "draft".to_owned(), |number| number.to_string()),
             kind: application.form.kind(),
             applicant: world::applicant_name(conn, &application.applicant).await?,
@@ -142,7 +154,14 @@ impl Facts {
                 )],
             ),
             State::Approved { effect: Effect::Done { .. }, .. } => {
-                ("approved", notes_on_done(app, application, step, &zone))
+                let mut notes = notes_on_done(app, application, step, &zone);
+                notes.extend(self.used_up.map(|used| {
+                    format!(
+                        "Its quota is used up: {used} uses count so far. Calls are refused until another \
+                         change raises the quota or resets the usage."
+                    )
+                }));
+                ("approved", notes)
             }
             State::Approved { effect: Effect::Registered { client, .. }, .. } => {
                 ("approved", vec![registered(app, client)])

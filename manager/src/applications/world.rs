@@ -15,6 +15,7 @@ use crate::config::{Config, CredentialRecipients};
 use crate::db::{Conn, DbError};
 use crate::keys::{self, KeyState};
 use crate::mail::Recipient;
+use crate::validity::day_of;
 use crate::{catalog, clients, operators};
 
 /// Keeps the form's client from being deleted before the form is there. One that is gone already is
@@ -53,6 +54,7 @@ pub(super) async fn around(
         Some(key) => match keys::by_id(conn, key).await? {
             Some(found) => Some(KeyFacts {
                 revoked: matches!(found.state, KeyState::Revoked { .. }),
+                effective_date: day_of(found.validity.from, &config.zone()),
                 open_form: store::holder_of_key(conn, key, id).await?,
             }),
             None => None,

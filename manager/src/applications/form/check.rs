@@ -16,6 +16,8 @@ pub enum Moment {
     Filing,
     /// A reviewer signs it: an effective date may have passed while it waited, an expiry not.
     Signing,
+    /// An approved change is due: it is made even while its client may not call.
+    Due,
 }
 
 /// What the rules want to know of the world.
@@ -53,6 +55,8 @@ pub struct ClientFacts {
 pub struct KeyFacts {
     /// Whether it has been revoked.
     pub revoked: bool,
+    /// Its first day.
+    pub effective_date: Date,
     /// The number of another change or revoke form for it that is under way.
     pub open_form: Option<String>,
 }
@@ -77,11 +81,17 @@ impl Form {
         let Some(terms) = self.terms() else {
             return Ok(());
         };
-        if !client.active {
+        if !client.active && moment != Moment::Due {
             return Err(FieldFault::ClientNotActive { client: named.clone(), status: client.status });
         }
         if terms.expiry_date < today {
             return Err(FieldFault::Expired { expiry: terms.expiry_date, today });
+        }
+        if let Some(begins) = world.key.as_ref().map(|key| key.effective_date)
+            && self.key().is_some()
+            && terms.expiry_date < begins
+        {
+            return Err(FieldFault::ExpiryBeforeKey { expiry: terms.expiry_date, begins });
         }
         if let Some(unknown) = terms.apis.difference(&world.known_apis).next() {
             return Err(FieldFault::UnknownApi(unknown.clone()));

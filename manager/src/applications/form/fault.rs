@@ -51,6 +51,17 @@ pub enum FieldFault {
         /// As given.
         expiry: Date,
     },
+    /// The key would end before it begins.
+    #[error(
+        "`expiry_date` {expiry} lies before {begins}, the first day of the key: it must be that day or later; \
+         a key that is not to begin at all is revoked"
+    )]
+    ExpiryBeforeKey {
+        /// As given.
+        expiry: Date,
+        /// The key's effective date.
+        begins: Date,
+    },
     /// The effective date lies in the past.
     #[error("`effective_date` {effective} lies in the past: today is {today}; choose today or later")]
     EffectiveInThePast {
@@ -129,7 +140,8 @@ pub enum FieldFault {
     UnknownKey(CredentialId),
     /// The key has been revoked.
     #[error(
-        "the key `{0}` has been revoked: it can be neither changed nor revoked again; apply for a new one"
+        "the key `{0}` has been revoked: it can be neither changed nor revoked again; withdraw or reject \
+         the form, and apply for a new key if one is needed"
     )]
     KeyRevoked(CredentialId),
     /// Another change or revoke form for the key is under way.
@@ -156,7 +168,9 @@ impl FieldFault {
             Self::NotOnThisForm { field, .. }
             | Self::TooLong { field, .. }
             | Self::NotADate { field, .. } => field,
-            Self::ExpiryBeforeEffective { .. } | Self::Expired { .. } => "expiry_date",
+            Self::ExpiryBeforeEffective { .. } | Self::ExpiryBeforeKey { .. } | Self::Expired { .. } => {
+                "expiry_date"
+            }
             Self::EffectiveInThePast { .. } => "effective_date",
             Self::Registration { fault } => fault.field,
             Self::NameTaken { field, .. } => field,

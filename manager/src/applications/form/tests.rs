@@ -40,7 +40,7 @@ fn world() -> World {
         today: day(2026, 7, 14),
         client: Some(ClientFacts { active: true, status: "active", has_email: true }),
         taken: TakenNames::default(),
-        key: Some(KeyFacts { revoked: false, open_form: None }),
+        key: Some(KeyFacts { revoked: false, effective_date: day(2026, 7, 1), open_form: None }),
         known_apis: BTreeSet::from([ApiUid::from("api_1")]),
         client_gets_credentials: true,
         applicant_out_of_reach: false,
@@ -132,7 +132,7 @@ fn the_world_is_asked_at_each_step() {
         let found = form.check(&world, moment);
         assert_eq!(found.clone().map_err(|fault| fault.field()), expected, "{what}: {found:?}");
     }
-    use Moment::{Filing, Signing};
+    use Moment::{Due, Filing, Signing};
     let apply = parse(FormKind::Apply, apply()).expect("an application");
     let change = parse(FormKind::Change, change()).expect("a change");
     let revoke = parse(FormKind::Revoke, revoke()).expect("a revocation");
@@ -155,6 +155,12 @@ fn the_world_is_asked_at_each_step() {
     check("inactive client", &apply, Filing, Err("client"), idle);
     check("inactive client", &change, Signing, Err("client"), idle);
     check("an inactive client's key can be revoked", &revoke, Signing, Ok(()), idle);
+    check("the change of an inactive client's key that is due", &change, Due, Ok(()), idle);
+    let late = |w: &mut World| w.key.as_mut().expect("a key").effective_date = day(2026, 7, 14);
+    check("ends on the key's first day", &change, Filing, Ok(()), late);
+    let later = |w: &mut World| w.key.as_mut().expect("a key").effective_date = day(2026, 7, 15);
+    check("ends before its key begins", &change, Filing, Err("expiry_date"), later);
+    check("a key that has not begun can be revoked", &revoke, Filing, Ok(()), later);
     let silent = |w: &mut World| w.client.as_mut().expect("a client").has_email = false;
     check("no address", &apply, Filing, Err("client"), silent);
     check("no secret to send", &change, Filing, Ok(()), silent);

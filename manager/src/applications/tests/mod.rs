@@ -3,7 +3,10 @@
 mod applicants;
 mod effects;
 mod filing;
+mod meanwhile;
 mod migration;
+mod properties;
+mod races;
 mod registration;
 mod reviewing;
 mod signing;
