@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::feed;
 use crate::idempotency;
+use crate::jobs;
 use crate::operators;
 use crate::password;
 use crate::telemetry::Metrics;
@@ -30,6 +31,10 @@ pub struct App {
     pub config: Arc<Config>,
     /// Counters.
     pub metrics: Metrics,
+    /// Names this process among the replicas.
+    pub replica: String,
+    /// How its jobs fare.
+    pub job_board: jobs::Board,
     /// Whose turn it is to verify the audit trail.
     pub verifying: audit::Turn,
     /// Where calls wait that anybody may make and that cost a hash.
@@ -57,6 +62,7 @@ impl App {
     /// Connects to everything that the settings name; the schema is brought up to date.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let (clock, random) = (Clock::System, Random::System);
+        let replica = random.id("rp");
         let kek = Kek::load(&config, &random)?;
         let metrics = Metrics::default();
         let db = Db::connect_with(&config.database(), metrics.clone()).await?;
@@ -69,6 +75,8 @@ impl App {
             vault,
             config,
             metrics,
+            replica,
+            job_board: jobs::Board::default(),
             verifying: audit::Turn::default(),
             passwords: password::Queue::default(),
             token_uses: operators::Uses::default(),

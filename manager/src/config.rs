@@ -9,6 +9,7 @@ use gate::wire::directory::{DenialFormat, Unregistered};
 use serde::Deserialize;
 
 use crate::db::DatabaseSettings;
+use crate::expiry::ReminderDays;
 use crate::mail::Language;
 use crate::telemetry::LogFormat;
 
@@ -46,8 +47,9 @@ macro_rules! values {
     ($kind:ident: $($type:ty),+) => { $(impl Value for $type { const KIND: Kind = Kind::$kind; })+ };
 }
 values!(Text: String, PathBuf, SocketAddr, LogFormat, Unregistered, DenialFormat);
-values!(Text: MailTransport, MailSecurity, CredentialDelivery, CredentialRecipients, Language, LockoutScope, Sensitive);
-values!(Number: u8, u16, u32, u64);
+values!(Text: MailTransport, MailSecurity, CredentialDelivery, CredentialRecipients, Language, LockoutScope);
+values!(Text: ReminderDays, Sensitive);
+values!(Number: i8, u8, u16, u32, u64);
 values!(Switch: bool);
 impl<T: Value> Value for Option<T> {
     const KIND: Kind = T::KIND;
@@ -203,6 +205,17 @@ settings! {
     smtp_hello_name: Option<String> = None;
 
     // Scheduled work.
+    /// Days before the last day of a key on which its client is reminded, `30, 14, 7, 1`; `off`: never.
+    key_expiry_reminder_days: ReminderDays = ReminderDays::default();
+    /// Hour of the day (0 to 23, in `time_zone`) at which reminders of expiry are written.
+    key_expiry_reminder_hour: i8 = 9;
+    /// Hours for which the old secret of a key works beside the new one after a rotation; 0: until it is
+    /// retired by hand.
+    key_secret_overlap_h: u32 = 0;
+    /// Days for which mails are kept in the mail log after they were sent or given up.
+    mail_log_retention_days: u32 = 365;
+    /// Days for which counts of calls are kept.
+    usage_retention_days: u32 = 730;
     /// Days for which tasks are kept after they ended.
     task_retention_days: u32 = 90;
 
@@ -473,6 +486,10 @@ impl Config {
                 format!("is {}, must be at least host_refresh_s ({})", self.host_keep_s, self.host_refresh_s),
             );
         }
+        let hour = self.key_expiry_reminder_hour;
+        if !(0..=23).contains(&hour) {
+            return wrong("key_expiry_reminder_hour", format!("is {hour}, must be 0 to 23"));
+        }
         for (setting, value, low, high) in [
             ("database_connections", u64::from(self.database_connections), 1, 1_000),
             ("session_ttl_s", self.session_ttl_s, 60, 31_536_000),
@@ -486,6 +503,9 @@ impl Config {
             ("credential_mail_delay_s", self.credential_mail_delay_s, 0, 604_800),
             ("credential_link_ttl_h", u64::from(self.credential_link_ttl_h), 1, 720),
             ("shutdown_grace_s", self.shutdown_grace_s, 0, 600),
+            ("key_secret_overlap_h", u64::from(self.key_secret_overlap_h), 0, 8_760),
+            ("mail_log_retention_days", u64::from(self.mail_log_retention_days), 1, 36_500),
+            ("usage_retention_days", u64::from(self.usage_retention_days), 1, 36_500),
             ("task_retention_days", u64::from(self.task_retention_days), 1, 36_500),
             ("host_refresh_s", u64::from(self.host_refresh_s), 1, 86_400),
             ("host_keep_s", u64::from(self.host_keep_s), 1, 604_800),

@@ -1,9 +1,12 @@
 //! Background jobs: named, stoppable, one failure never ends them. With several replicas every
 //! replica runs every job; what a job takes it claims in the database.
 
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use gate::time::UnixMillis;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -18,6 +21,40 @@ pub struct Jobs {
     app: App,
     stop: watch::Sender<bool>,
     running: Vec<(&'static str, JoinHandle<()>)>,
+}
+
+/// How the jobs of this process fared: what is told of them elsewhere. Clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Board(Arc<Mutex<BTreeMap<&'static str, Fared>>>);
+
+/// How one job fared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fared {
+    /// When it ended last.
+    pub last_run_at: UnixMillis,
+    /// Whether it succeeded then.
+    pub succeeded: bool,
+    /// When it failed last; None: it has not since the process began.
+    pub last_failure_at: Option<UnixMillis>,
+    /// Why.
+    pub last_error: Option<String>,
+}
+
+impl Board {
+    /// Every job that has run, by name.
+    pub fn all(&self) -> BTreeMap<&'static str, Fared> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, job: &'static str, error: Option<String>, now: UnixMillis) {
+        let mut jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = Fared { last_run_at: now, succeeded: true, last_failure_at: None, last_error: None };
+        let fared = jobs.entry(job).or_insert(first);
+        (fared.last_run_at, fared.succeeded) = (now, error.is_none());
+        if error.is_some() {
+            (fared.last_failure_at, fared.last_error) = (Some(now), error);
+        }
+    }
 }
 
 /// Tells a job that the process is about to end.
@@ -76,6 +113,8 @@ impl Jobs {
                 committed.as_mut().enable();
                 let result = step(app.clone()).await;
                 let outcome = if result.is_ok() { "done" } else { "failed" };
+                let error = result.as_ref().err().map(|error| format!("{error:#}"));
+                app.job_board.note(name, error, app.now());
                 app.metrics.add("keygate_job_runs_total", &[("job", name), ("outcome", outcome)], 1);
                 // What failed is not tried again the sooner.
                 let listening = after_commits && result.is_ok();
@@ -123,7 +162,6 @@ impl Stop {
 mod tests {
     use super::*;
     use crate::testing::World;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     #[tokio::test]
@@ -146,6 +184,8 @@ mod tests {
         assert!(
             world.app.metrics.render().contains("keygate_job_runs_total{job=\"test\",outcome=\"failed\"} 1")
         );
+        let fared = world.app.job_board.all().remove("test").expect("it ran");
+        assert_eq!((fared.succeeded, fared.last_error.as_deref()), (true, Some("first")));
     }
 
     #[tokio::test]

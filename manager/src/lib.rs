@@ -12,6 +12,7 @@ pub mod bearer;
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod expiry;
 pub mod http;
 pub mod jobs;
 pub mod openapi;
@@ -125,12 +126,16 @@ pub fn start_jobs(jobs: &mut jobs::Jobs) {
 }
 
 /// Who does which kind of scheduled work.
-pub fn executors(_config: &config::Config) -> schedule::Executors {
+pub fn executors(config: &config::Config) -> schedule::Executors {
     let mut executors = schedule::Executors::default();
     client_portal::executors(&mut executors);
     credential_links::executors(&mut executors);
     idempotency::executors(&mut executors);
+    keys::executors(config, &mut executors);
+    mail::executors(&mut executors);
     operators::executors(&mut executors);
     schedule::executors(&mut executors);
+    usage::executors(&mut executors);
+    x_api_keys::executors(config, &mut executors);
     executors
 }

@@ -36,7 +36,7 @@ enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     Export(definitions::cli::Export),
-    /// Bring DGRK keys in.
+    /// Bring DGRK keys in, look at them, rotate their secrets, switch them off, revoke them.
     #[command(subcommand)]
     Keys(keys::cli::Command),
     /// Try the mail settings.

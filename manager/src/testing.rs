@@ -29,6 +29,7 @@ use crate::config::{Config, MailTransport};
 use crate::db::{Conditions, Conn, DatabaseSettings, Db, DbError, Dialect};
 use crate::feed;
 use crate::idempotency;
+use crate::jobs;
 use crate::mail;
 use crate::operators::{self, By, Email, NewOperator, NewToken, OperatorName, RoleName};
 use crate::password;
@@ -154,6 +155,7 @@ impl World {
         let (clock, metrics) = (Clock::manual(Self::START), Metrics::default());
         let random = Random::seeded(Self::SEED);
         let kek = Kek::generate(&Random::seeded(Self::SEED));
+        let replica = "rp_test".to_owned();
         let settings = DatabaseSettings { url, max_connections: 4, busy_timeout_ms: 5_000 };
         let db = Db::connect_with(&settings, metrics.clone()).await.expect("the database");
         let vault = Vault::open_database(&db, &kek, &random, clock.now()).await.expect("the vault");
@@ -165,6 +167,8 @@ impl World {
             vault,
             config,
             metrics,
+            replica,
+            job_board: jobs::Board::default(),
             verifying: audit::Turn::default(),
             passwords: password::Queue::default(),
             token_uses: operators::Uses::default(),

@@ -71,7 +71,11 @@ pub(super) async fn carry_out(
     let number = application.number.map(|number| number.to_string());
     let (client, key) = match &application.form {
         Form::Apply { client, terms } => {
-            let new = NewKey { client: client.clone(), terms: terms_of_new(app, terms)? };
+            let new = NewKey {
+                client: client.clone(),
+                terms: terms_of_new(app, terms)?,
+                application: number.clone(),
+            };
             let issued = keys::issue(conn, app, new, by, now).await?;
             let delay_ms = i64::try_from(app.config.credential_mail_delay_s.saturating_mul(1_000));
             let mail = Credentials {
@@ -104,10 +108,13 @@ pub(super) async fn carry_out(
                 uses: uses(terms),
                 reset_usage: *reset_usage,
                 apis: terms.apis.clone(),
+                application: number.clone(),
             };
             (client, keys::change(conn, app, key, change, by, now).await?)
         }
-        Form::Revoke { client, key, .. } => (client, keys::revoke(conn, key, by, now).await?),
+        Form::Revoke { client, key, .. } => {
+            (client, keys::revoke(conn, key, number.as_deref(), by, now).await?)
+        }
     };
     let mail = Changed {
         change: if application.form.terms().is_some() { "changed" } else { "revoked" },

@@ -9,17 +9,18 @@ use gate::wire::exchange::MeterKind;
 use jiff::civil::Date;
 use serde_json::{Value, json};
 
-use super::mails::{self, Credentials};
+use super::mails;
 use super::model::{
-    ApiKey, Key, KeyName, KeyState, MAX_LIVE_SECRETS, Origin, SealedSecret, SecretKey, Terms, TermsError,
-    UseQuota,
+    ApiKey, Key, KeyName, KeyState, MAX_LIVE_SECRETS, Origin, SecretKey, Terms, TermsError, UseQuota,
 };
+use super::secrets::{MAX_OVERLAP_H, RETIRE_SECRET};
 use super::store;
 use crate::app::App;
 use crate::clients::ClientError;
 use crate::db::{Conn, DbError};
 use crate::mail::{MailError, Recipient};
 use crate::quotas::{self, Limit};
+use crate::schedule::{self, About};
 use crate::validity::{Validity, ValidityError};
 use crate::{audit, catalog, changes, clients, credential_links};
 
@@ -30,6 +31,8 @@ pub struct NewKey {
     pub client: ClientId,
     /// What it may do.
     pub terms: Terms,
+    /// Number of the form that asks for it.
+    pub application: Option<String>,
 }
 
 /// A key that was just issued, with the secret that is shown to nobody but its client.
@@ -54,6 +57,8 @@ pub struct KeyChange {
     pub reset_usage: bool,
     /// What it may call.
     pub apis: BTreeSet<ApiUid>,
+    /// Number of the form that asks for it.
+    pub application: Option<String>,
 }
 
 /// A pair that was made elsewhere.
@@ -110,6 +115,14 @@ pub enum KeyError {
         /// Which.
         id: CredentialId,
     },
+    /// Too long.
+    #[error(
+        "{given} hours: the old secret lives for {MAX_OVERLAP_H} hours at most, or with 0 until it is retired"
+    )]
+    Overlap {
+        /// As given.
+        given: u32,
+    },
     /// No such secret.
     #[error("key {id} has no secret {secret}")]
     UnknownSecret {
@@ -118,10 +131,8 @@ pub enum KeyError {
         /// As asked for.
         secret: String,
     },
-    /// A new secret is mailed, and there is nowhere to mail it to.
-    #[error(
-        "the client {client} has no mail address, to which the new secret would be sent: enter one first"
-    )]
+    /// A secret is mailed, and there is nowhere to mail it to.
+    #[error("the client {client} has no mail address, to which the secret would be sent: enter one first")]
     NoAddress {
         /// Whose key it is.
         client: ClientId,
@@ -212,7 +223,9 @@ async fn put_on_record(
         Origin::Issued => "keys.issue",
         Origin::Imported => "keys.import",
     };
-    record(conn, by, action, &key, terms_json(&key), now).await?;
+    let mut detail = terms_json(&key);
+    detail["application"] = json!(new.application);
+    record(conn, by, action, &key, detail, now).await?;
     Ok(IssuedKey { key, secret: pair.secret })
 }
 
@@ -245,16 +258,31 @@ pub async fn change(
         ..before.clone()
     };
     save_quota(conn, &after, now).await?;
+    if after.validity.until != before.validity.until {
+        mails::withdraw_reminders(conn, id, "the expiry was changed", now).await?;
+    }
     if change.reset_usage {
         quotas::reset(conn, MeterKind::KeyUses, id.as_str(), now).await?;
     }
-    let detail = json!({ "before": terms_json(&before), "after": terms_json(&after), "reset_usage": change.reset_usage });
+    let detail = json!({
+        "before": terms_json(&before),
+        "after": terms_json(&after),
+        "reset_usage": change.reset_usage,
+        "application": change.application,
+    });
     record(conn, by, "keys.change", &after, detail, now).await?;
     Ok(after)
 }
 
 /// Ends a key for good within the caller's transaction: gateways refuse it within a second.
-pub async fn revoke(conn: &mut Conn, id: &CredentialId, by: &str, now: UnixMillis) -> Result<Key, KeyError> {
+/// `application` is the number of the form that asks for it.
+pub async fn revoke(
+    conn: &mut Conn,
+    id: &CredentialId,
+    application: Option<&str>,
+    by: &str,
+    now: UnixMillis,
+) -> Result<Key, KeyError> {
     let before = live(conn, id).await?;
     if !store::revoke(conn, id, before.version, now).await? {
         return Err(overtaken(conn, id, before.version).await?);
@@ -267,7 +295,11 @@ pub async fn revoke(conn: &mut Conn, id: &CredentialId, by: &str, now: UnixMilli
     };
     mails::withdraw_credentials(conn, &after.id, now).await?;
     credential_links::withdraw_of_key(conn, after.id.as_str(), now).await?;
-    record(conn, by, "keys.revoke", &after, json!({ "client": after.client }), now).await?;
+    mails::withdraw_reminders(conn, &after.id, "the key was revoked", now).await?;
+    schedule::cancel(conn, RETIRE_SECRET, &About::new("key", id.as_str()), "the key was revoked", now)
+        .await?;
+    let detail = json!({ "client": after.client, "application": application });
+    record(conn, by, "keys.revoke", &after, detail, now).await?;
     Ok(after)
 }
 
@@ -284,7 +316,7 @@ pub async fn revoke_all_of(
     let mut revoked = Vec::new();
     for key in store::live_of(conn, client, "", i64::MAX).await? {
         let recipients = addresses_of(conn, &key.id).await?;
-        let key = revoke(conn, &key.id, by, now).await?;
+        let key = revoke(conn, &key.id, None, by, now).await?;
         let told = mails::Changed { change: "revoked", application: None, recipients, not_before: now };
         mails::mail_change(conn, app, &key, told, now).await?;
         revoked.push(key);
@@ -303,7 +335,7 @@ pub(super) async fn revoke_now(
     let mut tx = app.db.write("keys.revoke").await?;
     require_version(&live(&mut tx, id).await?, expected)?;
     let addresses = addresses_of(&mut tx, id).await?;
-    let key = revoke(&mut tx, id, by, now).await?;
+    let key = revoke(&mut tx, id, None, by, now).await?;
     let told =
         mails::Changed { change: "revoked", application: None, recipients: addresses, not_before: now };
     mails::mail_change(&mut tx, app, &key, told, now).await?;
@@ -311,84 +343,37 @@ pub(super) async fn revoke_now(
     Ok(key)
 }
 
-/// Gives a key a second secret beside the present one, and mails it to the client. Both sign
-/// until the old one is retired.
-pub(super) async fn rotate(
+/// Switches a key off, or on again: gateways refuse it as inactive within a second, or let it in.
+pub(super) async fn set_active(
     app: &App,
     id: &CredentialId,
+    active: bool,
     expected: Option<i64>,
     by: &str,
 ) -> Result<Key, KeyError> {
+    let (action, state) =
+        if active { ("keys.activate", KeyState::Active) } else { ("keys.deactivate", KeyState::Inactive) };
     let now = app.now();
-    let mut tx = app.db.write("keys.rotate").await?;
+    let mut tx = app.db.write(action).await?;
     let before = live(&mut tx, id).await?;
     require_version(&before, expected)?;
-    if before.secrets.len() >= MAX_LIVE_SECRETS {
-        return Err(KeyError::TooManySecrets { id: id.clone() });
+    if before.state == state {
+        return Ok(before);
     }
-    let recipients = addresses_of(&mut tx, id).await?;
-    if recipients.is_empty() {
-        return Err(KeyError::NoAddress { client: before.client });
-    }
-    if !store::touch(&mut tx, id, before.version, now).await? {
+    if !store::set_state(&mut tx, id, before.version, state, now).await? {
         return Err(overtaken(&mut tx, id, before.version).await?);
     }
-    let secret = SecretKey::generate(&app.random);
-    let sealed: SealedSecret = store::sealed(&app.vault, app.random.id("sec"), &secret, now);
-    store::insert_secret(&mut tx, id, &sealed).await?;
-    let detail = json!({ "secret_id": sealed.id });
-    let mut secrets = vec![sealed];
-    secrets.extend(before.secrets.iter().cloned());
-    let key = Key { secrets, version: before.version + 1, updated_at: now, ..before };
-    let issued = IssuedKey { key, secret };
-    let mail = Credentials {
-        headline: "This API key has a new secret key.".into(),
-        notes: vec![
-            "The old secret key works until it is retired: change over, then have it retired.".into(),
-        ],
-        application: None,
-        recipients,
-        not_before: now,
-    };
-    mails::mail_credentials(&mut tx, app, &issued, mail, now).await?;
-    record(&mut tx, by, "keys.rotate", &issued.key, detail, now).await?;
+    let shown = |key: &Key| json!({ "state": key.state.name() });
+    let after = Key { state, version: before.version + 1, updated_at: now, ..before.clone() };
+    let detail =
+        json!({ "client": after.client, "changed": audit::changed(&shown(&before), &shown(&after)) });
+    record(&mut tx, by, action, &after, detail, now).await?;
     tx.commit().await?;
-    Ok(issued.key)
-}
-
-/// Ends one of two live secrets.
-pub(super) async fn retire_secret(
-    app: &App,
-    id: &CredentialId,
-    secret: &str,
-    expected: Option<i64>,
-    by: &str,
-) -> Result<Key, KeyError> {
-    let now = app.now();
-    let mut tx = app.db.write("keys.retire_secret").await?;
-    let before = live(&mut tx, id).await?;
-    require_version(&before, expected)?;
-    if !before.secrets.iter().any(|live| live.id == secret) {
-        return Err(KeyError::UnknownSecret { id: id.clone(), secret: secret.into() });
-    }
-    if before.secrets.len() == 1 {
-        return Err(KeyError::LastSecret { id: id.clone() });
-    }
-    // The version is tested with the key's row locked: two who retire one each cannot both.
-    if !store::touch(&mut tx, id, before.version, now).await? {
-        return Err(overtaken(&mut tx, id, before.version).await?);
-    }
-    store::delete_secret(&mut tx, id, secret).await?;
-    credential_links::withdraw_of_secret(&mut tx, id.as_str(), secret, now).await?;
-    let secrets = before.secrets.iter().filter(|live| live.id != secret).cloned().collect();
-    let key = Key { secrets, version: before.version + 1, updated_at: now, ..before };
-    record(&mut tx, by, "keys.retire_secret", &key, json!({ "secret_id": secret }), now).await?;
-    tx.commit().await?;
-    Ok(key)
+    Ok(after)
 }
 
 /// The key, unless it is gone or revoked.
-async fn live(conn: &mut Conn, id: &CredentialId) -> Result<Key, KeyError> {
+pub(super) async fn live(conn: &mut Conn, id: &CredentialId) -> Result<Key, KeyError> {
     let key = store::by_id(conn, id).await?.ok_or_else(|| KeyError::NotFound { id: id.clone() })?;
     match key.state {
         KeyState::Active | KeyState::Inactive => Ok(key),
@@ -397,12 +382,16 @@ async fn live(conn: &mut Conn, id: &CredentialId) -> Result<Key, KeyError> {
 }
 
 /// Why a conditional update found nothing.
-async fn overtaken(conn: &mut Conn, id: &CredentialId, expected: i64) -> Result<KeyError, KeyError> {
+pub(super) async fn overtaken(
+    conn: &mut Conn,
+    id: &CredentialId,
+    expected: i64,
+) -> Result<KeyError, KeyError> {
     let present = live(conn, id).await?;
     Ok(KeyError::Version { expected, present: present.version })
 }
 
-fn require_version(key: &Key, expected: Option<i64>) -> Result<(), KeyError> {
+pub(super) fn require_version(key: &Key, expected: Option<i64>) -> Result<(), KeyError> {
     match expected {
         Some(expected) if expected != key.version => {
             Err(KeyError::Version { expected, present: key.version })
@@ -430,7 +419,7 @@ async fn require_apis(conn: &mut Conn, apis: &BTreeSet<ApiUid>) -> Result<(), Ke
     }
 }
 
-async fn addresses_of(conn: &mut Conn, id: &CredentialId) -> Result<Vec<Recipient>, KeyError> {
+pub(super) async fn addresses_of(conn: &mut Conn, id: &CredentialId) -> Result<Vec<Recipient>, KeyError> {
     let Some(key) = store::by_id(conn, id).await? else { return Ok(Vec::new()) };
     let client = clients::by_id(conn, key.client.as_str()).await?;
     Ok(client.iter().flat_map(clients::recipients).collect())
@@ -447,7 +436,7 @@ async fn save_quota(conn: &mut Conn, key: &Key, now: UnixMillis) -> Result<(), D
 }
 
 /// What gateways must forget, then who did it: always in this order.
-async fn record(
+pub(super) async fn record(
     conn: &mut Conn,
     by: &str,
     action: &'static str,

@@ -5,21 +5,25 @@ use gate::id::{ApiUid, ClientId, CredentialId};
 use gate::time::UnixMillis;
 use gate::wire::exchange::MeterKind;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::actions::{self, ImportedPair, KeyError, NewKey};
+use super::history::{self, Event};
 use super::model::{
     ApiKey, ApiUids, Key, KeyName, KeyState, Origin, SecretKey, Terms, TermsError, UseQuota, parse_apis,
 };
-use super::store;
+use super::{secrets, store};
 use crate::app::App;
+use crate::catalog;
 use crate::db::Conn;
 use crate::http::{
     Actor, Added, Created, IfMatch, Json, Page, Path, Permission, Query, Routes, Versioned, page_cursor,
     page_limit,
 };
+use crate::mail::{MailState, Template};
 use crate::openapi::schema::Day;
 use crate::problem::Problem;
 use crate::quotas;
@@ -31,7 +35,11 @@ pub fn routes() -> Routes {
         .permitted(&[Permission::KeysRead], routes!(list))
         .permitted(&[Permission::KeysWrite], routes!(import))
         .permitted(&[Permission::KeysRead], routes!(show))
+        .permitted(&[Permission::KeysRead], routes!(show_history))
+        .permitted(&[Permission::KeysWrite], routes!(activate))
+        .permitted(&[Permission::KeysWrite], routes!(deactivate))
         .permitted(&[Permission::KeysWrite], routes!(revoke))
+        .permitted(&[Permission::KeysResend], routes!(resend))
         .permitted(&[Permission::KeysWrite], routes!(rotate))
         .permitted(&[Permission::KeysWrite], routes!(retire_secret))
 }
@@ -84,12 +92,21 @@ struct KeyJson {
     expiry_date: String,
     /// −1 = unlimited.
     quota: i64,
+    /// What is left of it, where one key is shown; null for an unlimited one.
+    remaining: Option<u64>,
     /// Calls let in or handed to gateways for letting in, where one key is shown; null for an unlimited one.
     used: Option<u64>,
     #[schema(value_type = Vec<String>)]
     apis: BTreeSet<ApiUid>,
+    /// The names of its APIs by uid, where one key is shown; else null.
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    api_names: Option<BTreeMap<ApiUid, String>>,
     #[schema(value_type = KeyState)]
     state: &'static str,
+    /// The state in words: `Active`, `Dormant`, `Active (Overdue)`, `Revoked` …
+    label: String,
+    /// Its last day is over.
+    overdue: bool,
     #[schema(value_type = Option<i64>)]
     revoked_at: Option<UnixMillis>,
     #[schema(value_type = Origin)]
@@ -112,6 +129,91 @@ struct SecretJson {
     created_at: UnixMillis,
     #[schema(value_type = Option<i64>)]
     last_used_at: Option<UnixMillis>,
+    /// When it ends by itself; null: when it is retired.
+    #[schema(value_type = Option<i64>)]
+    ends_at: Option<UnixMillis>,
+}
+
+/// How the old secret ends.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = KeyRotation)]
+struct RotateJson {
+    /// Hours for which the old secret works beside the new one; 0: until it is retired. Absent: the
+    /// setting `key_secret_overlap_h`.
+    #[schema(maximum = 8760)]
+    overlap_h: Option<u32>,
+}
+
+/// What happened to a key, newest first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeyEvents)]
+struct HistoryJson {
+    /// The newest 500.
+    items: Vec<EventJson>,
+}
+
+/// One thing that happened to a key: something done, or a mail about it. Instants are UTC ms.
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeyEvent)]
+struct EventJson {
+    at: i64,
+    /// Of something done: `keys.issue`, `keys.change`, `keys.rotate` …; of a mail: `mail`.
+    event: String,
+    /// Who did it; null of a mail.
+    actor: Option<String>,
+    /// What the operator signs in with; null where it was no operator.
+    actor_name: Option<String>,
+    /// Number of the form that asked for it.
+    application: Option<String>,
+    /// More about what was done; `before` and `after` of a change.
+    #[schema(value_type = Object)]
+    detail: Value,
+    mail: Option<EventMailJson>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeyEventMail)]
+struct EventMailJson {
+    id: String,
+    #[schema(value_type = Template)]
+    template: &'static str,
+    recipient: String,
+    subject: String,
+    #[schema(value_type = MailState)]
+    state: &'static str,
+}
+
+impl From<Event> for EventJson {
+    fn from(event: Event) -> Self {
+        let at = event.at();
+        match event {
+            Event::Done { entry, actor_name } => Self {
+                at,
+                event: entry.action,
+                actor: Some(entry.actor),
+                actor_name,
+                application: entry.detail["application"].as_str().map(str::to_owned),
+                detail: entry.detail,
+                mail: None,
+            },
+            Event::Mailed(mail) => Self {
+                at,
+                event: "mail".into(),
+                actor: None,
+                actor_name: None,
+                application: None,
+                detail: serde_json::json!({}),
+                mail: Some(EventMailJson {
+                    id: mail.id,
+                    template: mail.template.name(),
+                    recipient: mail.recipient,
+                    subject: mail.subject,
+                    state: mail.state.name(),
+                }),
+            },
+        }
+    }
 }
 
 /// List keys.
@@ -168,7 +270,7 @@ async fn revoke(
     answer(&app, key).await
 }
 
-/// Mail a second secret; both sign until one is retired.
+/// Give a key a second secret and mail it: both sign until the old one ends.
 #[utoipa::path(post, path = "/api/v1/keys/{id}/secrets", params(IfMatch), responses(
     (status = 409, description = "`key_revoked`, `too_many_secrets` or `client_without_address`"),
 ))]
@@ -177,9 +279,59 @@ async fn rotate(
     actor: Actor,
     Path(id): Path<String>,
     IfMatch(version): IfMatch,
+    Json(body): Json<RotateJson>,
 ) -> Result<Added<Versioned<KeyJson>>, Problem> {
-    let key = actions::rotate(&app, &CredentialId(id), version, &actor.audit_name()).await?;
+    let (id, by) = (CredentialId(id), actor.audit_name());
+    let key = secrets::rotate(&app, &id, body.overlap_h, version, &by).await?;
     Ok(Added(answer(&app, key).await?))
+}
+
+/// Send the pair to its client once more.
+#[utoipa::path(post, path = "/api/v1/keys/{id}/resend", responses(
+    (status = 409, description = "`key_revoked` or `client_without_address`"),
+))]
+async fn resend(
+    State(app): State<App>,
+    actor: Actor,
+    Path(id): Path<String>,
+) -> Result<Versioned<KeyJson>, Problem> {
+    let key = secrets::resend(&app, &CredentialId(id), &actor.audit_name()).await?;
+    answer(&app, key).await
+}
+
+/// Switch a key on again.
+#[utoipa::path(post, path = "/api/v1/keys/{id}/activate", params(IfMatch), responses(
+    (status = 409, description = "`key_revoked`"),
+))]
+async fn activate(
+    State(app): State<App>,
+    actor: Actor,
+    Path(id): Path<String>,
+    IfMatch(version): IfMatch,
+) -> Result<Versioned<KeyJson>, Problem> {
+    let key = actions::set_active(&app, &CredentialId(id), true, version, &actor.audit_name()).await?;
+    answer(&app, key).await
+}
+
+/// Switch a key off: gateways refuse it within a second.
+#[utoipa::path(post, path = "/api/v1/keys/{id}/deactivate", params(IfMatch), responses(
+    (status = 409, description = "`key_revoked`"),
+))]
+async fn deactivate(
+    State(app): State<App>,
+    actor: Actor,
+    Path(id): Path<String>,
+    IfMatch(version): IfMatch,
+) -> Result<Versioned<KeyJson>, Problem> {
+    let key = actions::set_active(&app, &CredentialId(id), false, version, &actor.audit_name()).await?;
+    answer(&app, key).await
+}
+
+/// Show what happened to a key: what was done with it, and the mails about it.
+#[utoipa::path(get, path = "/api/v1/keys/{id}/history")]
+async fn show_history(State(app): State<App>, Path(id): Path<String>) -> Result<Json<HistoryJson>, Problem> {
+    let events = history::of(&app, &CredentialId(id)).await?;
+    Ok(Json(HistoryJson { items: events.into_iter().map(EventJson::from).collect() }))
 }
 
 /// Retire one of two secrets.
@@ -192,7 +344,7 @@ async fn retire_secret(
     Path((id, secret)): Path<(String, String)>,
     IfMatch(version): IfMatch,
 ) -> Result<Versioned<KeyJson>, Problem> {
-    let key = actions::retire_secret(&app, &CredentialId(id), &secret, version, &actor.audit_name()).await?;
+    let key = secrets::retire(&app, &CredentialId(id), &secret, version, &actor.audit_name()).await?;
     answer(&app, key).await
 }
 
@@ -219,7 +371,7 @@ impl ImportJson {
             parse_apis(self.apis).map_err(field("apis"))?,
             &zone,
         );
-        Ok((NewKey { client: ClientId(self.client), terms }, pair))
+        Ok((NewKey { client: ClientId(self.client), terms, application: None }, pair))
     }
 }
 
@@ -241,16 +393,25 @@ async fn full(conn: &mut Conn, app: &App, key: Key) -> Result<Versioned<KeyJson>
     }
     let meter = quotas::meter_of(conn, MeterKind::KeyUses, key.id.as_str()).await?;
     json.used = meter.map(|meter| meter.debited);
+    json.remaining = match (key.uses, json.used) {
+        (UseQuota::Uses(uses), used) => Some(u64::from(uses).saturating_sub(used.unwrap_or_default())),
+        (UseQuota::Unlimited, _) => None,
+    };
+    let uids: Vec<ApiUid> = key.apis.iter().cloned().collect();
+    let named = catalog::known_apis(conn, &uids).await?;
+    json.api_names = Some(named.into_iter().map(|api| (api.uid, api.name)).collect());
     Ok(Versioned(key.version, json))
 }
 
 fn brief(app: &App, key: &Key) -> KeyJson {
+    let now = app.now();
     let days = Validity::of_instants(key.validity, &app.config.zone());
     let secret = |secret: &super::model::SealedSecret| SecretJson {
         id: secret.id.clone(),
         mask: None,
         created_at: secret.created_at,
         last_used_at: secret.last_used_at,
+        ends_at: secret.ends_at,
     };
     KeyJson {
         id: key.id.clone(),
@@ -261,8 +422,12 @@ fn brief(app: &App, key: &Key) -> KeyJson {
         expiry_date: days.expires_on().to_string(),
         quota: key.uses.as_number(),
         used: None,
+        remaining: None,
         apis: key.apis.clone(),
+        api_names: None,
         state: key.state.name(),
+        label: key.label(now),
+        overdue: now > key.validity.until,
         revoked_at: match key.state {
             KeyState::Active | KeyState::Inactive => None,
             KeyState::Revoked { revoked_at } => Some(revoked_at),
@@ -284,6 +449,7 @@ impl From<KeyError> for Problem {
             KeyError::UnknownApi { .. } => Self::invalid("apis", detail),
             KeyError::Revoked { .. } => Self::conflict("key_revoked", detail),
             KeyError::ApiKeyTaken => Self::conflict("api_key_taken", detail).field("api_key"),
+            KeyError::Overlap { .. } => Self::invalid("overlap_h", detail),
             KeyError::Terms(error) => Self::invalid(field_of(&error), detail),
             KeyError::TooManySecrets { .. } => Self::conflict("too_many_secrets", detail),
             KeyError::LastSecret { .. } => Self::conflict("last_secret", detail),

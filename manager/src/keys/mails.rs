@@ -11,7 +11,8 @@ use crate::clients;
 use crate::config::CredentialDelivery;
 use crate::credential_links::{self, NewLink};
 use crate::db::{Conn, DbError};
-use crate::mail::contexts::{CallableApi, KeyChanged, KeyCredentials};
+use crate::expiry;
+use crate::mail::contexts::{CallableApi, KeyChanged, KeyCredentials, KeyExpiring};
 use crate::mail::{self, About, NewMail, Recipient, Template};
 use crate::validity::{Validity, print_instant};
 
@@ -144,6 +145,42 @@ pub(super) async fn withdraw_credentials(
 ) -> Result<(), DbError> {
     let about = About::new("key", key.as_str());
     mail::withdraw(conn, &about, Template::KeyCredentials, "the key was revoked", now).await
+}
+
+/// Takes back what is not sent yet of the reminders of a key whose expiry is no longer what they say.
+pub(super) async fn withdraw_reminders(
+    conn: &mut Conn,
+    key: &CredentialId,
+    why: &str,
+    now: UnixMillis,
+) -> Result<(), DbError> {
+    mail::withdraw(conn, &About::new("key", key.as_str()), Template::KeyExpiring, why, now).await
+}
+
+/// Writes the mail that a key ends soon, in the caller's transaction.
+pub(super) async fn mail_expiry(
+    conn: &mut Conn,
+    app: &App,
+    key: &Key,
+    recipients: Vec<Recipient>,
+    now: UnixMillis,
+) -> Result<(), KeyError> {
+    let uids: Vec<ApiUid> = key.apis.iter().cloned().collect();
+    let context = KeyExpiring {
+        product_name: app.config.product_name.clone(),
+        api_key: key.api_key.as_str().into(),
+        key_name: key.name.as_str().into(),
+        client_id: key.client.0.clone(),
+        client_name: client_name(conn, key).await?,
+        days_left: expiry::days_left(app, key.validity.until, now),
+        expires_on: days_of(app, key).expires_on().to_string(),
+        time_zone: app.config.zone().iana_name().unwrap_or("UTC").into(),
+        apis: catalog::known_apis(conn, &uids).await?.into_iter().map(|api| api.name).collect(),
+        link: app.config.public_url.as_ref().map(|url| format!("{}/applications", url.trim_end_matches('/'))),
+    };
+    let about = About::new("key", key.id.as_str());
+    mail::enqueue(conn, app, NewMail { recipients, context, not_before: now, about }, now).await?;
+    Ok(())
 }
 
 /// Writes the mail about a change or a revocation, in the caller's transaction.

@@ -7,9 +7,12 @@
 
 mod actions;
 pub mod cli;
+mod expiry;
+mod history;
 mod http;
 mod mails;
 mod model;
+mod secrets;
 pub mod sign;
 mod store;
 #[cfg(test)]
@@ -25,3 +28,17 @@ pub use model::{
 pub use store::{
     OpenedKey, by_id, count_live_of, find_by_api_key, list, live_of, lock_all_of, masks, note_secret_used,
 };
+
+use crate::config::Config;
+use crate::schedule::{Every, Executors};
+
+/// Reminders that keys end; the end of secrets whose time is over.
+pub fn executors(config: &Config, executors: &mut Executors) {
+    let daily = Every::Day { at_hour: config.key_expiry_reminder_hour };
+    executors.recurring("keys.remind_of_expiry", daily, |app, conn, task| {
+        Box::pin(expiry::remind(app, conn, task))
+    });
+    executors.on(secrets::RETIRE_SECRET, |app, conn, task| {
+        Box::pin(secrets::retire_when_over(conn, task, app.now()))
+    });
+}

@@ -90,6 +90,18 @@ impl KeyState {
     }
 }
 
+impl Key {
+    /// The state in words, as people know it: `Active`, `Dormant`, `Revoked`, and whether the last day is over.
+    pub fn label(&self, now: UnixMillis) -> String {
+        let overdue = if now > self.validity.until { " (Overdue)" } else { "" };
+        match self.state {
+            KeyState::Active => format!("Active{overdue}"),
+            KeyState::Inactive => format!("Dormant{overdue}"),
+            KeyState::Revoked { .. } => "Revoked".into(),
+        }
+    }
+}
+
 /// Where a pair was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -120,6 +132,8 @@ pub struct SealedSecret {
     pub created_at: UnixMillis,
     /// Last use that a gateway reported.
     pub last_used_at: Option<UnixMillis>,
+    /// When it ends by itself, its successor being there.
+    pub ends_at: Option<UnixMillis>,
 }
 
 /// The public half of a pair: what an `Authorization` header names before the dot.

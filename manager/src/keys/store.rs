@@ -9,7 +9,8 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::model::{ApiKey, Key, KeyName, KeyState, Origin, SealedSecret, SecretKey, Terms, UseQuota};
-use crate::db::{Conn, DbError};
+use crate::db::{Conn, DbError, step_of};
+use crate::expiry::Step;
 use crate::vault::Vault;
 
 /// A key with its secrets opened: what a grant is made of.
@@ -212,6 +213,34 @@ pub(super) async fn insert_secret(
     Ok(())
 }
 
+pub(super) async fn set_secret_end(conn: &mut Conn, secret: &str, at: UnixMillis) -> Result<(), DbError> {
+    sqlx::query(
+        "-- keys.set_secret_end
+         UPDATE key_secrets
+            SET ends_at = $2
+          WHERE id = $1",
+    )
+    .bind(secret)
+    .bind(at.0)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// None of the key's secrets ends by itself.
+pub(super) async fn keep_secrets(conn: &mut Conn, key: &CredentialId) -> Result<(), DbError> {
+    sqlx::query(
+        "-- keys.keep_secrets
+         UPDATE key_secrets
+            SET ends_at = NULL
+          WHERE key_id = $1 AND ends_at IS NOT NULL",
+    )
+    .bind(key.as_str())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Whether there was such a secret.
 pub(super) async fn delete_secret(
     conn: &mut Conn,
@@ -242,7 +271,8 @@ pub(super) async fn set_terms(
         "-- keys.change
          UPDATE keys
             SET alias = $3, effective_at = $4, expires_at = $5, use_quota = $6, search = $7, version = version + 1,
-                updated_at = $8
+                updated_at = $8, expiry_set_at = CASE WHEN expires_at = $5 THEN expiry_set_at ELSE $8 END,
+                reminded_days = CASE WHEN expires_at = $5 THEN reminded_days END
           WHERE id = $1 AND version = $2 AND state <> 'revoked'",
     )
     .bind(id.as_str())
@@ -290,6 +320,45 @@ pub(super) async fn revoke(
     Ok(done.rows_affected() == 1)
 }
 
+/// Whether the key was there in that version and not revoked.
+pub(super) async fn set_state(
+    conn: &mut Conn,
+    id: &CredentialId,
+    version: i64,
+    state: KeyState,
+    now: UnixMillis,
+) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- keys.set_state
+         UPDATE keys
+            SET state = $3, version = version + 1, updated_at = $4
+          WHERE id = $1 AND version = $2 AND state <> 'revoked'",
+    )
+    .bind(id.as_str())
+    .bind(version)
+    .bind(state.name())
+    .bind(now.0)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Keeps others from the key until the transaction ends. Whether it was there in that version and
+/// not revoked.
+pub(super) async fn hold(conn: &mut Conn, id: &CredentialId, version: i64) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- keys.hold
+         UPDATE keys
+            SET version = version
+          WHERE id = $1 AND version = $2 AND state <> 'revoked'",
+    )
+    .bind(id.as_str())
+    .bind(version)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// Notes a change of something that hangs on the key. Whether it was there in that version.
 pub(super) async fn touch(
     conn: &mut Conn,
@@ -306,6 +375,67 @@ pub(super) async fn touch(
     .bind(id.as_str())
     .bind(version)
     .bind(now.0)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// A key that ends soon.
+pub(super) struct Ending {
+    pub id: CredentialId,
+    pub expires_at: UnixMillis,
+    pub expiry_set_at: UnixMillis,
+}
+
+/// The active key that ends next after the one that `after` names (when it ends, and its id) and
+/// that has not been reminded of as the steps say.
+pub(super) async fn next_to_remind(
+    conn: &mut Conn,
+    steps: &[Step],
+    after: &(i64, String),
+    now: UnixMillis,
+) -> Result<Option<Ending>, DbError> {
+    let Some((last, _)) = steps.last() else { return Ok(None) };
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "-- keys.next_to_remind
+         SELECT id, expires_at, COALESCE(expiry_set_at, created_at) AS set_at
+           FROM keys
+          WHERE expires_at >= $1
+            AND expires_at <= $2
+            AND (expires_at > $3 OR (expires_at = $3 AND id > $4))
+            AND state = 'active'
+            AND (reminded_days IS NULL OR reminded_days > {})
+          ORDER BY expires_at, id
+          LIMIT 1",
+        step_of("expires_at", steps)
+    )))
+    .bind(now.0.max(after.0))
+    .bind(last.0)
+    .bind(after.0)
+    .bind(&after.1)
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| {
+        Ok(Ending {
+            id: CredentialId(row.try_get("id")?),
+            expires_at: UnixMillis(row.try_get("expires_at")?),
+            expiry_set_at: UnixMillis(row.try_get("set_at")?),
+        })
+    })
+    .transpose()
+}
+
+/// Whether the key was active and ended then still, and had not been reminded of so late.
+pub(super) async fn set_reminded(conn: &mut Conn, ending: &Ending, days: u16) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- keys.set_reminded
+         UPDATE keys
+            SET reminded_days = $3
+          WHERE id = $1 AND expires_at = $2 AND state = 'active' AND (reminded_days IS NULL OR reminded_days > $3)",
+    )
+    .bind(ending.id.as_str())
+    .bind(ending.expires_at.0)
+    .bind(i64::from(days))
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
@@ -385,7 +515,7 @@ async fn complete(conn: &mut Conn, row: &AnyRow) -> Result<Key, DbError> {
 async fn secrets_of(conn: &mut Conn, key: &CredentialId) -> Result<Vec<SealedSecret>, DbError> {
     sqlx::query(
         "-- keys.secrets_of
-         SELECT id, sealed, created_at, last_used_at
+         SELECT id, sealed, created_at, last_used_at, ends_at
            FROM key_secrets
           WHERE key_id = $1
           ORDER BY created_at DESC, id DESC",
@@ -401,6 +531,7 @@ async fn secrets_of(conn: &mut Conn, key: &CredentialId) -> Result<Vec<SealedSec
             sealed: row.try_get("sealed")?,
             created_at: UnixMillis(row.try_get("created_at")?),
             last_used_at: last_used_at.map(UnixMillis),
+            ends_at: row.try_get::<Option<i64>, _>("ends_at")?.map(UnixMillis),
         })
     })
     .collect()
@@ -422,5 +553,5 @@ async fn apis_of(conn: &mut Conn, key: &CredentialId) -> Result<BTreeSet<ApiUid>
 /// A secret, sealed for its row.
 pub(super) fn sealed(vault: &Vault, id: String, secret: &SecretKey, now: UnixMillis) -> SealedSecret {
     let sealed = vault.seal(&purpose(&id), secret.reveal().as_bytes());
-    SealedSecret { id, sealed, created_at: now, last_used_at: None }
+    SealedSecret { id, sealed, created_at: now, last_used_at: None, ends_at: None }
 }

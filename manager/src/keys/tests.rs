@@ -17,6 +17,7 @@ use crate::testing::{Caller, Mailed, World};
 use crate::validity::Validity;
 use crate::{changes, quotas};
 
+const HOUR_MS: i64 = 3_600_000;
 const API_KEY: &str = "YjQxNzJlMjFiMzAzM2Q5NWM2ZDYzNTVjYzhmMTRjNGQxMTA3YzllYw==";
 const SECRET: &str =
     "YTk2MTQ2MjhhZDM1MjYwZDVkMTdjMTE2MTIyZDhkOTFhNmNiNGI3NjNmMjg1ZTgzMWI3OGQ1ZGZlNDA2OGNkYw==";
@@ -51,7 +52,7 @@ fn terms(world: &World, quota: i64, apis: &[String]) -> Terms {
 }
 
 async fn issued(world: &World, quota: i64, apis: &[String]) -> IssuedKey {
-    let new = NewKey { client: ClientId::from("acme"), terms: terms(world, quota, apis) };
+    let new = NewKey { client: ClientId::from("acme"), terms: terms(world, quota, apis), application: None };
     let now = world.app.now();
     let mut tx = world.app.db.write("test.issue").await.expect("a transaction");
     let issued = issue(&mut tx, &world.app, new, "system", now).await.expect("issued");
@@ -244,6 +245,7 @@ async fn changed_terms_keep_what_was_used_and_revoked_keys_take_none() {
             uses: UseQuota::parse(quota).expect("a quota"),
             reset_usage,
             apis: parse_apis(apis[..1].to_vec()).expect("one API"),
+            application: Some("KU-20260115-0001".into()),
         };
         for (quota, reset, limit, used) in [
             (10, false, Some(10), Some(3)),
@@ -265,7 +267,7 @@ async fn changed_terms_keep_what_was_used_and_revoked_keys_take_none() {
         }
 
         let mut tx = world.app.db.write("test.revoke").await.expect("a transaction");
-        let ended = revoke(&mut tx, &key.id, "system", now).await.expect("revoked");
+        let ended = revoke(&mut tx, &key.id, None, "system", now).await.expect("revoked");
         assert_eq!(ended.state, KeyState::Revoked { revoked_at: now });
         let refused = change(&mut tx, &world.app, &key.id, wanted(1, false), "system", now).await;
         assert!(matches!(refused, Err(KeyError::Revoked { .. })), "{refused:?}");
@@ -332,7 +334,7 @@ async fn mails_about_a_key_say_what_its_holder_needs() {
         };
         let mut tx = world.app.db.write("test.mail").await.expect("a transaction");
         let ids = mail_credentials(&mut tx, &world.app, &issued, mail, now).await.expect("written");
-        let ended = revoke(&mut tx, &issued.key.id, "system", now).await.expect("revoked");
+        let ended = revoke(&mut tx, &issued.key.id, None, "system", now).await.expect("revoked");
         let told = Changed {
             change: "revoked",
             application: None,
@@ -456,5 +458,333 @@ async fn by_link_what_is_revoked_or_retired_is_not_shown_any_more() {
             };
             assert_eq!(page_behind(&world, link_in(&mails[0])).await.0, 410, "retired: {retired}");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_old_secret_ends_by_itself_when_its_time_is_over() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        let key = issued(&world, -1, &apis).await.key;
+        let (path, old) = (format!("/api/v1/keys/{}", key.id), key.secrets[0].id.clone());
+        world.advance_ms(1);
+        admin.post(&format!("{path}/secrets"), json!({ "overlap_h": 8_761 })).await.refuses("overlap_h");
+        let rotated = admin.post(&format!("{path}/secrets"), json!({ "overlap_h": 72 })).await.expect(201);
+        let ends_at = world.app.now().0 + 72 * HOUR_MS;
+        assert_eq!(
+            (&rotated["secrets"][1]["id"], &rotated["secrets"][1]["ends_at"]),
+            (&json!(old), &json!(ends_at))
+        );
+        assert!(rotated["secrets"][0]["ends_at"].is_null());
+        let planned = admin.get(&format!("/api/v1/tasks?about=key:{}", key.id)).await.expect(200);
+        assert_eq!(planned["items"][0]["due_at"], ends_at, "it is seen beforehand");
+        world.advance_ms(72 * HOUR_MS - 1);
+        world.run_due().await;
+        assert_eq!(admin.get(&path).await.expect(200)["secrets"].as_array().map(Vec::len), Some(2));
+        world.advance_ms(1);
+        world.run_due().await;
+        let left = admin.get(&path).await.expect(200);
+        assert_eq!(left["secrets"].as_array().map(Vec::len), Some(1));
+        assert_ne!(left["secrets"][0]["id"], json!(old));
+        assert!(
+            matches!(last_change(&world).await, Subject::Credential { credential, .. } if credential == key.id)
+        );
+        let done = admin.get(&format!("/api/v1/tasks?about=key:{}&state=done", key.id)).await.expect(200);
+        assert_eq!(done["items"][0]["result"], format!("retired {old}"));
+    }
+}
+
+#[tokio::test]
+async fn the_only_secret_left_does_not_end_by_itself() {
+    for world in World::both_with(|config| config.key_secret_overlap_h = 1).await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        let key = issued(&world, -1, &apis).await.key;
+        let path = format!("/api/v1/keys/{}", key.id);
+        world.advance_ms(1);
+        let rotated = admin.post(&format!("{path}/secrets"), json!({})).await.expect(201);
+        assert_eq!(rotated["secrets"][1]["ends_at"], world.app.now().0 + HOUR_MS, "as the setting says");
+        // Not the old one, but the new one is ended by hand.
+        let new = rotated["secrets"][0]["id"].as_str().expect("an id");
+        let left = admin.delete(&format!("{path}/secrets/{new}")).await.expect(200);
+        assert!(left["secrets"][0]["ends_at"].is_null());
+        world.advance_ms(HOUR_MS);
+        world.run_due().await;
+        assert_eq!(admin.get(&path).await.expect(200)["secrets"].as_array().map(Vec::len), Some(1));
+        let task = admin.get(&format!("/api/v1/tasks?about=key:{}", key.id)).await.expect(200);
+        assert_eq!(task["items"][0]["state"], "cancelled");
+    }
+}
+
+#[tokio::test]
+async fn a_pair_is_sent_again_by_those_who_may_and_on_record() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        let IssuedKey { key, secret } = issued(&world, -1, &apis).await;
+        let path = format!("/api/v1/keys/{}/resend", key.id);
+        let role = json!({ "permissions": ["keys.read", "keys.write"] });
+        admin.put("/api/v1/roles/keeper", role).await.expect(200);
+        let keeper = world.operator("kim", &["keeper"]).await;
+        keeper.post(&path, Value::Null).await.problem(403, "forbidden");
+        let answer = admin.post(&path, Value::Null).await.expect(200);
+        assert!(!answer.to_string().contains(secret.reveal()));
+        let mailed = world.mailed().await;
+        assert_eq!((mailed.len(), mailed[0].to.as_str()), (1, "ops@acme.example"));
+        assert!(mailed[0].text.contains(secret.reveal()));
+        let trail = admin.get("/api/v1/audit?action=keys.resend").await.expect(200);
+        assert_eq!(trail["items"][0]["subject"], format!("key:{}", key.id));
+        admin.post(&format!("/api/v1/keys/{}/revoke", key.id), Value::Null).await.expect(200);
+        admin.post(&path, Value::Null).await.problem(409, "key_revoked");
+        admin.post("/api/v1/keys/key_none/resend", Value::Null).await.problem(404, "not_found");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_switched_off_and_on_and_gateways_hear_of_it() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        let key = issued(&world, 5, &apis).await.key;
+        let path = format!("/api/v1/keys/{}", key.id);
+        assert_eq!(admin.get(&path).await.expect(200)["label"], "Active");
+        let off = admin.post(&format!("{path}/deactivate"), Value::Null).await.expect(200);
+        assert_eq!(
+            (&off["state"], &off["label"], &off["version"]),
+            (&json!("inactive"), &json!("Dormant"), &json!(2))
+        );
+        assert!(
+            matches!(last_change(&world).await, Subject::Credential { credential, .. } if credential == key.id)
+        );
+        let again = admin.post(&format!("{path}/deactivate"), Value::Null).await.expect(200);
+        assert_eq!(again["version"], 2, "what changes nothing leaves no trace");
+        let stale = [("if-match", "\"1\"")];
+        let on = format!("{path}/activate");
+        admin.send(axum::http::Method::POST, &on, &stale, None).await.problem(412, "version_mismatch");
+        assert_eq!(admin.post(&on, Value::Null).await.expect(200)["state"], "active");
+        world.sql(&format!("UPDATE keys SET expires_at = {}", World::START.0)).await;
+        world.advance_ms(1);
+        let late = admin.get(&path).await.expect(200);
+        assert_eq!((&late["label"], &late["overdue"]), (&json!("Active (Overdue)"), &json!(true)));
+        admin.post(&format!("{path}/revoke"), Value::Null).await.expect(200);
+        admin.post(&on, Value::Null).await.problem(409, "key_revoked");
+        let trail = admin
+            .get(&format!("/api/v1/audit?subject=key:{}&action=keys.deactivate", key.id))
+            .await
+            .expect(200);
+        assert_eq!(
+            trail["items"][0]["detail"]["changed"],
+            json!({ "state": { "before": "active", "after": "inactive" } })
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_key_shows_its_apis_by_name_what_is_left_and_what_happened() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        let key = issued(&world, 5, &apis).await.key;
+        world.sql("UPDATE meters SET debited = 3").await;
+        let path = format!("/api/v1/keys/{}", key.id);
+        let shown = admin.get(&path).await.expect(200);
+        assert_eq!((&shown["used"], &shown["remaining"]), (&json!(3), &json!(2)));
+        assert_eq!(shown["api_names"], json!({ &apis[0]: "orders", &apis[1]: "invoices" }));
+
+        world.advance_ms(1);
+        let change = KeyChange {
+            name: key.name.clone(),
+            expires_on: date(2027, 6, 30),
+            uses: key.uses,
+            reset_usage: false,
+            apis: key.apis.clone(),
+            application: Some("KU-20260115-0001".into()),
+        };
+        let mut tx = world.app.db.write("test.change").await.expect("a transaction");
+        super::change(&mut tx, &world.app, &key.id, change, "system", world.app.now())
+            .await
+            .expect("changed");
+        tx.commit().await.expect("committed");
+        world.advance_ms(1);
+        admin.post(&format!("{path}/secrets"), json!({})).await.expect(201);
+        world.advance_ms(1);
+        admin.post(&format!("{path}/revoke"), Value::Null).await.expect(200);
+
+        let history = admin.get(&format!("{path}/history")).await.expect(200);
+        let events: Vec<_> = history["items"]
+            .as_array()
+            .expect("events")
+            .iter()
+            .rev()
+            .map(|event| match &event["mail"] {
+                Value::Null => event["event"].as_str().expect("what").to_owned(),
+                mail => format!("mail {}", mail["template"].as_str().expect("which")),
+            })
+            .collect();
+        let expected = [
+            "keys.issue",
+            "keys.change",
+            "keys.rotate",
+            "mail key_credentials",
+            "keys.revoke",
+            "mail key_changed",
+        ];
+        assert_eq!(events, expected);
+        let items = &history["items"];
+        assert_eq!(
+            (&items[4]["application"], &items[1]["actor_name"]),
+            (&json!("KU-20260115-0001"), &json!("ann"))
+        );
+        assert_ne!(items[4]["detail"]["before"]["expires_at"], items[4]["detail"]["after"]["expires_at"]);
+        admin.get("/api/v1/keys/key_none/history").await.problem(404, "not_found");
+        world
+            .operator("rita", &["applicant"])
+            .await
+            .get(&format!("{path}/history"))
+            .await
+            .problem(403, "forbidden");
+    }
+}
+
+/// The reminders that were written, oldest first: template and what it says of the days.
+async fn reminders(admin: &Caller) -> Vec<String> {
+    let mut told = Vec::new();
+    for template in ["key_expiring", "x_api_key_expiring"] {
+        let mails = admin.get(&format!("/api/v1/mails?template={template}")).await.expect(200);
+        for mail in mails["items"].as_array().expect("mails").iter().rev() {
+            assert_eq!(mail["recipient"], "ops@acme.example");
+            told.push(mail["subject"].as_str().expect("a subject").to_owned());
+        }
+    }
+    told
+}
+
+/// Nine o'clock of the day so many days before 2026-12-31, on a clock that does not go back.
+fn goes_to(world: &World, days_before: i64) {
+    let last = 1_798_675_200_000; // 2026-12-31T00:00Z
+    world.app.clock.set(gate::time::UnixMillis(last - days_before * 24 * HOUR_MS + 9 * HOUR_MS));
+}
+
+#[tokio::test]
+async fn a_client_is_reminded_once_per_threshold_that_its_key_ends() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        issued(&world, -1, &apis).await;
+        let subject = |left: &str| format!("【Keygate】API Key Expiry Notice: orders key expires {left}");
+        let mut expected = Vec::new();
+        for (days_before, told) in [
+            (31, None),
+            (30, Some("in 30 days")),
+            (29, None),
+            (14, Some("in 14 days")),
+            (7, Some("in 7 days")),
+            (1, Some("tomorrow")),
+            (0, None),
+            (-1, None),
+        ] {
+            goes_to(&world, days_before);
+            world.run_due().await;
+            world.run_due().await;
+            expected.extend(told.map(subject));
+            assert_eq!(reminders(&admin).await, expected, "{days_before}");
+        }
+        let done = admin.get("/api/v1/tasks?kind=keys.remind_of_expiry&state=done").await.expect(200);
+        let results: Vec<_> =
+            done["items"].as_array().expect("tasks").iter().map(|task| &task["result"]).collect();
+        assert!(results.contains(&&json!("reminded of 1 that end soon")), "{results:?}");
+    }
+}
+
+#[tokio::test]
+async fn after_a_pause_only_the_nearest_reminder_is_sent() {
+    for world in World::both_with(|config| config.time_zone = "Asia/Taipei".into()).await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        issued(&world, -1, &apis).await;
+        goes_to(&world, 40);
+        world.run_due().await;
+        goes_to(&world, 5);
+        world.run_due().await;
+        assert_eq!(
+            reminders(&admin).await,
+            ["【Keygate】API Key Expiry Notice: orders key expires in 5 days"]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_later_expiry_voids_reminders_and_brings_new_ones() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        let key = issued(&world, -1, &apis).await.key;
+        goes_to(&world, 7);
+        world.run_due().await;
+        let change = KeyChange {
+            name: key.name.clone(),
+            expires_on: date(2027, 1, 3),
+            uses: key.uses,
+            reset_usage: false,
+            apis: key.apis.clone(),
+            application: None,
+        };
+        let mut tx = world.app.db.write("test.change").await.expect("a transaction");
+        super::change(&mut tx, &world.app, &key.id, change, "system", world.app.now())
+            .await
+            .expect("changed");
+        tx.commit().await.expect("committed");
+        let withdrawn = admin.get("/api/v1/mails?template=key_expiring&state=failed").await.expect(200);
+        assert_eq!(withdrawn["items"].as_array().map(Vec::len), Some(1), "it had not gone yet");
+        goes_to(&world, 6);
+        world.run_due().await;
+        assert_eq!(reminders(&admin).await.len(), 1, "9 days: that of 14 lies before the change");
+        goes_to(&world, 4);
+        world.run_due().await;
+        let told = reminders(&admin).await;
+        assert_eq!(told[1..], ["【Keygate】API Key Expiry Notice: orders key expires in 7 days"]);
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_reminded_of_revoked_keys_or_when_it_is_off() {
+    let off = |config: &mut crate::config::Config| {
+        config.key_expiry_reminder_days = crate::expiry::ReminderDays::parse("off").expect("a list");
+    };
+    for (worlds, revoked) in [(World::both().await, true), (World::both_with(off).await, false)] {
+        for world in worlds {
+            let admin = world.operator("ann", &["admin"]).await;
+            let apis = furnish(&admin).await;
+            let key = issued(&world, -1, &apis).await.key;
+            if revoked {
+                admin.post(&format!("/api/v1/keys/{}/revoke", key.id), Value::Null).await.expect(200);
+            }
+            goes_to(&world, 7);
+            world.run_due().await;
+            assert_eq!(reminders(&admin).await, Vec::<String>::new());
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_replicas_remind_of_many_keys_once_each() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        for _ in 0..12 {
+            issued(&world, -1, &apis).await;
+        }
+        goes_to(&world, 14);
+        let other = crate::app::App { db: world.another_process().await, ..world.app.clone() };
+        let executors = crate::executors(&world.app.config);
+        let (one, two) = tokio::join!(
+            crate::schedule::run_due(&world.app, &executors),
+            crate::schedule::run_due(&other, &executors)
+        );
+        let (one, two) = (one.expect("the database"), two.expect("the database"));
+        assert_eq!((one.postponed, two.postponed), (0, 0));
+        world.run_due().await;
+        assert_eq!(reminders(&admin).await.len(), 12);
     }
 }

@@ -17,6 +17,7 @@ use super::transport::{Letter, Transport};
 use crate::app::App;
 use crate::audit;
 use crate::db::{Conn, DbError};
+use crate::schedule::{self, BATCH, Outcome, Task};
 
 /// Conversations with servers at the same time, per process.
 const LANES: usize = 4;
@@ -305,4 +306,13 @@ pub async fn resend(app: &App, id: &str, by: &str, now: UnixMillis) -> Result<Ma
 /// What the context of a mail is sealed for.
 fn purpose(id: &str) -> String {
     format!("mail.context:{id}")
+}
+
+/// Mails that were sent or given up `mail_log_retention_days` ago leave the log.
+pub(super) async fn forget(app: &App, conn: &mut Conn, task: &Task) -> anyhow::Result<Outcome> {
+    const DAY_MS: i64 = 86_400_000;
+    let kept_ms = i64::from(app.config.mail_log_retention_days).saturating_mul(DAY_MS);
+    let before = UnixMillis(app.now().0.saturating_sub(kept_ms));
+    let deleted = store::forget(conn, before, BATCH).await?;
+    Ok(schedule::forgotten(task, deleted, BATCH, "mails"))
 }

@@ -28,11 +28,13 @@ pub use http::routes;
 pub use model::{About, Mail, MailState, Recipient, SendError, Via};
 pub use render::{Rendered, render};
 pub use settings::{MailSettings, SmtpSettings};
+pub use store::written_about;
 pub use template::{Language, Template};
 pub use transport::Transport;
 
 use crate::app::App;
 use crate::jobs::Jobs;
+use crate::schedule::{Executors, NIGHTLY};
 
 /// How often the worker looks for mails that are due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -55,4 +57,9 @@ pub fn start_jobs(jobs: &mut Jobs) {
             Ok(())
         }
     });
+}
+
+/// The mail log is not kept for ever.
+pub fn executors(executors: &mut Executors) {
+    executors.recurring("mail.forget", NIGHTLY, |app, conn, task| Box::pin(actions::forget(app, conn, task)));
 }

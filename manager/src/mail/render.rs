@@ -66,7 +66,7 @@ mod tests {
 
     use super::super::contexts::{
         ApplicationResult, ApplicationStep, ClientCreated, ClientPasswordReset, KeyChanged, KeyCredentials,
-        KeyExpiring, MailContext, RegistrationConfirmation, TestMail, XApiKeyIssued,
+        KeyExpiring, MailContext, RegistrationConfirmation, TestMail, XApiKeyExpiring, XApiKeyIssued,
     };
     use super::*;
 
@@ -102,6 +102,7 @@ mod tests {
         );
         check("key_expiring", &KeyExpiring::sample());
         check("x_api_key_issued", &XApiKeyIssued::sample());
+        check("x_api_key_expiring", &XApiKeyExpiring::sample());
         check("client_created", &ClientCreated::sample());
         check("client_password_reset", &ClientPasswordReset::sample());
         check("registration_confirmation", &RegistrationConfirmation::sample());

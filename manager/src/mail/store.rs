@@ -331,3 +331,36 @@ fn read(row: &AnyRow) -> Result<Mail, DbError> {
 fn inconsistent(column: &'static str, row: &str) -> DbError {
     DbError::Inconsistency { table: "mails", column, row: row.into() }
 }
+
+/// Deletes up to `limit` mails that were sent or given up before `before`. How many there were.
+pub(super) async fn forget(conn: &mut Conn, before: UnixMillis, limit: i64) -> Result<u64, DbError> {
+    let done = sqlx::query(
+        "-- mail.forget
+         DELETE FROM mails
+          WHERE id IN (SELECT id FROM mails WHERE ended_at < $1 ORDER BY ended_at, id LIMIT $2)
+            AND state IN ('sent', 'failed')",
+    )
+    .bind(before.0)
+    .bind(limit)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// The newest `limit` mails about something, newest first.
+pub async fn written_about(conn: &mut Conn, about: &About, limit: i64) -> Result<Vec<Mail>, DbError> {
+    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "-- mail.written_about
+         SELECT {COLUMNS}
+           FROM mails
+          WHERE about_kind = $1 AND about_id = $2
+          ORDER BY created_at DESC, id DESC
+          LIMIT $3"
+    )))
+    .bind(&about.kind)
+    .bind(&about.id)
+    .bind(limit)
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(read).collect()
+}

@@ -115,6 +115,7 @@ templates! {
     KeyChanged "key_changed" open;
     KeyExpiring "key_expiring" open;
     XApiKeyIssued "x_api_key_issued" secret;
+    XApiKeyExpiring "x_api_key_expiring" open;
     ClientCreated "client_created" secret;
     ClientPasswordReset "client_password_reset" secret;
     RegistrationConfirmation "registration_confirmation" secret;

@@ -14,6 +14,7 @@ mod actions;
 pub mod cli;
 mod executors;
 mod http;
+mod jobs;
 mod model;
 mod store;
 #[cfg(test)]
@@ -23,10 +24,15 @@ use std::time::Duration;
 
 pub use actions::{NewTask, Ran, ScheduleError, cancel, plan, run_due};
 pub use executors::{Executors, Work};
-pub use http::routes;
 pub use model::{About, BATCH, Every, NIGHTLY, Outcome, Task, TaskState, forgotten};
 
+use crate::http::Routes;
 use crate::jobs::Jobs;
+
+/// `/api/v1/tasks` and below, `/api/v1/jobs`.
+pub fn routes() -> Routes {
+    http::routes().merge(jobs::routes())
+}
 
 /// How often a replica looks for what is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -40,6 +46,7 @@ pub fn executors(executors: &mut Executors) {
 
 /// The worker that does what is due.
 pub fn start_jobs(jobs: &mut Jobs, executors: Executors) {
+    jobs::start_jobs(jobs);
     let executors = std::sync::Arc::new(executors);
     jobs.every("schedule", LOOK_EVERY, move |app| {
         let executors = executors.clone();

@@ -343,3 +343,38 @@ async fn tasks_that_ended_long_ago_are_forgotten_in_batches() {
         assert!(results.contains(&format!("deleted {many} tasks").as_str()), "{results:?}");
     }
 }
+
+#[tokio::test]
+async fn house_keeping_deletes_what_is_old_and_says_how_much() {
+    let short = |config: &mut crate::config::Config| {
+        (config.mail_log_retention_days, config.usage_retention_days) = (30, 60);
+    };
+    for world in World::both_with(short).await {
+        let admin = world.operator("root", &["admin"]).await;
+        let day = |days: i64| World::START.0 + days * DAY_MS;
+        for (n, state, ended) in [(1, "sent", day(0)), (2, "failed", day(1)), (3, "sent", day(10))] {
+            let sql = format!(
+                "INSERT INTO mails (id, template, language, recipient, about_kind, about_id, subject, body_masked, \
+                 context_masked, state, next_attempt_at, created_at, ended_at) VALUES ('ml_{n}', 'test', 'en', 'a@b.example', \
+                 'test', '{n}', 's', 'b', '{{}}', '{state}', 0, 0, {ended})"
+            );
+            world.sql(&sql).await;
+        }
+        for hour in [day(-31), day(0)] {
+            let sql = format!(
+                "INSERT INTO usage_hours (hour, credential, api, result, calls) VALUES ({hour}, '', '', 'x', 1)"
+            );
+            world.sql(&sql).await;
+        }
+        world.app.clock.set(UnixMillis(day(32) + 3 * HOUR_MS));
+        world.run_due().await;
+        let result = async |kind: &str| {
+            let done = listed(&admin, &format!("kind={kind}&state=done")).await;
+            done.last().map(|task| task["result"].as_str().expect("a result").to_owned()).expect("done")
+        };
+        assert_eq!(result("mail.forget").await, "deleted 2 mails");
+        assert_eq!(result("usage.forget").await, "deleted 1 counts of calls");
+        assert_eq!(world.sql("DELETE FROM mails").await, 1);
+        assert_eq!(world.sql("DELETE FROM usage_hours").await, 1);
+    }
+}

@@ -171,3 +171,18 @@ fn summed<'a>(rows: &[&'a UsageRow]) -> BTreeMap<(&'a str, &'a str, &'a str), i6
     }
     sums
 }
+
+/// Deletes up to `limit` counts of hours that began before `before`. How many there were.
+pub(super) async fn forget(conn: &mut Conn, before: UnixMillis, limit: i64) -> Result<u64, DbError> {
+    let done = sqlx::query(
+        "-- usage.forget
+         DELETE FROM usage_hours
+          WHERE (hour, credential, api, result)
+             IN (SELECT hour, credential, api, result FROM usage_hours WHERE hour < $1 ORDER BY hour LIMIT $2)",
+    )
+    .bind(before.0)
+    .bind(limit)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}

@@ -180,7 +180,9 @@ async fn delete_in(
     }
     for key in &keys {
         let about = About::new("x_api_key", key.id.as_str());
-        mail::withdraw(conn, &about, Template::XApiKeyIssued, "the X-Api-Key was deleted", now).await?;
+        for template in [Template::XApiKeyIssued, Template::XApiKeyExpiring] {
+            mail::withdraw(conn, &about, template, "the X-Api-Key was deleted", now).await?;
+        }
     }
     record(conn, by, "x_api_keys.delete", &keys, now).await?;
     Ok(keys)

@@ -4,6 +4,7 @@
 
 mod actions;
 pub mod cli;
+mod expiry;
 mod http;
 mod model;
 mod store;
@@ -14,3 +15,14 @@ pub use actions::{XApiKeyError, delete_all_of};
 pub use http::routes;
 pub use model::{XApiKey, XApiKeyState, is_x_api_key};
 pub use store::{Filter, count_of_client, find_by_sha256, list, lock_all_of, note_used, of_client};
+
+use crate::config::Config;
+use crate::schedule::{Every, Executors};
+
+/// Reminders that keys end.
+pub fn executors(config: &Config, executors: &mut Executors) {
+    let daily = Every::Day { at_hour: config.key_expiry_reminder_hour };
+    executors.recurring("x_api_keys.remind_of_expiry", daily, |app, conn, task| {
+        Box::pin(expiry::remind(app, conn, task))
+    });
+}

@@ -8,7 +8,8 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::model::{Alias, Origin, Trace, XApiKey};
-use crate::db::{Conn, DbError, MAX_IN, like_pattern, placeholders};
+use crate::db::{Conn, DbError, MAX_IN, like_pattern, placeholders, step_of};
+use crate::expiry::Step;
 
 const COLUMNS: &str = "id, client_id, alias, sha256, mask, effective_at, expires_at, origin, last_used_at, \
      created_at, created_by";
@@ -175,6 +176,65 @@ pub(super) async fn insert(conn: &mut Conn, key: &XApiKey) -> Result<(), DbError
         .await?;
     }
     Ok(())
+}
+
+/// A key that ends soon.
+pub(super) struct Ending {
+    pub id: CredentialId,
+    pub expires_at: UnixMillis,
+    pub created_at: UnixMillis,
+}
+
+/// The key that ends next after the one that `after` names (when it ends, and its id) and that has
+/// not been reminded of as the steps say.
+pub(super) async fn next_to_remind(
+    conn: &mut Conn,
+    steps: &[Step],
+    after: &(i64, String),
+    now: UnixMillis,
+) -> Result<Option<Ending>, DbError> {
+    let Some((last, _)) = steps.last() else { return Ok(None) };
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "-- x_api_keys.next_to_remind
+         SELECT id, expires_at, created_at
+           FROM x_api_keys
+          WHERE expires_at >= $1
+            AND expires_at <= $2
+            AND (expires_at > $3 OR (expires_at = $3 AND id > $4))
+            AND (reminded_days IS NULL OR reminded_days > {})
+          ORDER BY expires_at, id
+          LIMIT 1",
+        step_of("expires_at", steps)
+    )))
+    .bind(now.0.max(after.0))
+    .bind(last.0)
+    .bind(after.0)
+    .bind(&after.1)
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| {
+        Ok(Ending {
+            id: CredentialId(row.try_get("id")?),
+            expires_at: UnixMillis(row.try_get("expires_at")?),
+            created_at: UnixMillis(row.try_get("created_at")?),
+        })
+    })
+    .transpose()
+}
+
+/// Whether the key was there still, and had not been reminded of so late.
+pub(super) async fn set_reminded(conn: &mut Conn, id: &CredentialId, days: u16) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- x_api_keys.set_reminded
+         UPDATE x_api_keys
+            SET reminded_days = $2
+          WHERE id = $1 AND (reminded_days IS NULL OR reminded_days > $2)",
+    )
+    .bind(id.as_str())
+    .bind(i64::from(days))
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Notes that a gateway let in a call with that key at `at`.

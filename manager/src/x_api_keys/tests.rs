@@ -446,3 +446,47 @@ async fn only_the_clients_own_groups_are_offered_for_its_keys() {
         admin.get("/api/v1/clients/nobody/offered-x-api-key-groups").await.problem(404, "not_found");
     }
 }
+
+#[tokio::test]
+async fn a_client_is_reminded_that_its_key_ends_and_not_of_one_that_is_gone() {
+    const DAY_MS: i64 = 86_400_000;
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let [own, _] = shop(&admin, "it@acme.example").await;
+        // From 2026-01-15 to 2026-02-01: 17 days, so that the reminder of 30 is left out.
+        let kept = admin.post(PATH, wanted(&own)).await.expect(201);
+        let gone = admin.post(PATH, wanted(&own)).await.expect(201);
+        let told = async || {
+            let mails = admin.get("/api/v1/mails?template=x_api_key_expiring").await.expect(200);
+            let mails = mails["items"].as_array().expect("mails").clone();
+            mails
+                .iter()
+                .rev()
+                .map(|mail| mail["subject"].as_str().expect("one").to_owned())
+                .collect::<Vec<_>>()
+        };
+        world.advance_ms(9 * 3_600_000);
+        world.run_due().await;
+        assert_eq!(told().await, Vec::<String>::new());
+        let id = gone["id"].as_str().expect("an id");
+        admin.delete(&format!("{PATH}/{id}")).await.expect(204);
+        let mut expected = Vec::new();
+        for (days, says) in
+            [(3, Some("in 14 days")), (4, None), (10, Some("in 7 days")), (16, Some("tomorrow"))]
+        {
+            world.app.clock.set(gate::time::UnixMillis(World::START.0 + days * DAY_MS + 9 * 3_600_000));
+            world.run_due().await;
+            expected.extend(
+                says.map(|says| format!("【Keygate】X-Api-Key Expiry Notice: back office expires {says}")),
+            );
+            assert_eq!(told().await, expected, "{days}");
+        }
+        let mails = admin.get("/api/v1/mails?template=x_api_key_expiring").await.expect(200);
+        let text =
+            admin.get(&format!("/api/v1/mails/{}", mails["items"][0]["id"].as_str().expect("an id"))).await;
+        let text = text.expect(200);
+        assert!(
+            text["body"].as_str().is_some_and(|body| body.contains(kept["mask"].as_str().expect("a mask")))
+        );
+    }
+}

@@ -385,3 +385,40 @@ fn sha256_hex(bytes: &[u8]) -> String {
     use sha2::Digest;
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[test]
+fn both_secrets_sign_during_a_rotation_and_the_retired_one_is_refused_within_a_second() -> Result<()> {
+    e2e::run(async {
+        let stage = stage().await?;
+        let old = stage.pair("to be rotated", &stage.terms())?;
+        let call = |pair: &Pair| pair.sign(Call::get("/orders/rotated"));
+        assert_eq!(stage.call(call(&old)).await?.status, 200);
+        let (operator, path) = (stage.world.operator(), format!("/api/v1/keys/{}", old.id));
+        operator.post(&format!("{path}/secrets"), json!({})).await?;
+        let mail =
+            stage.world.mail.mail_to("acme@example.com", &old.api_key, Duration::from_secs(10)).await?;
+        let secret_key = mail.text.lines().find_map(|line| line.strip_prefix("Secret Key: "));
+        let secret_key = secret_key.context("the mail has the new secret")?.trim().to_owned();
+        let new = Pair { id: old.id.clone(), api_key: old.api_key.clone(), secret_key };
+        // The gates hold the old secret alone, until they have heard of the change.
+        let look = async || stage.call(call(&new)).await.ok().filter(|answer| answer.status == 200);
+        wait::until("the new secret to sign", Duration::from_secs(5), look).await?;
+        for pair in [&old, &new, &old, &new] {
+            assert_eq!(stage.call(call(pair)).await?.status, 200);
+        }
+        let shown = wait::until("the last use of both secrets", Duration::from_secs(20), async || {
+            let shown = operator.get(&path).await.ok()?;
+            let used = (0..2).all(|n| shown["secrets"][n]["last_used_at"].is_i64());
+            used.then_some(shown)
+        });
+        let shown = shown.await?;
+        let first = shown["secrets"][1]["id"].as_str().context("the old secret, the older one")?;
+        operator.delete(&format!("{path}/secrets/{first}")).await?;
+        let retired = wait::now();
+        while stage.call(call(&old)).await?.verdict() != "401 signature_incorrect" {
+            assert!(retired.elapsed() < Duration::from_secs(1), "still let in after {:?}", retired.elapsed());
+        }
+        assert_eq!(stage.call(call(&new)).await?.status, 200);
+        Ok(())
+    })
+}

@@ -293,3 +293,50 @@ impl std::fmt::Debug for XApiKeyIssued {
         write!(f, "XApiKeyIssued({}, [redacted])", self.mask)
     }
 }
+
+/// An X-Api-Key ends soon. There is no form for a later end: its holder needs another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct XApiKeyExpiring {
+    /// Setting `product_name`.
+    pub product_name: String,
+    /// `abc***xyz`.
+    pub mask: String,
+    /// Alias of the key.
+    pub key_name: String,
+    /// Client id.
+    pub client_id: String,
+    /// Client name.
+    pub client_name: String,
+    /// Days from today to the last day: 1 = the last day is tomorrow, 0 = it is today.
+    pub days_left: u32,
+    /// Last day.
+    pub expires_on: String,
+    /// Zone of the days.
+    pub time_zone: String,
+}
+
+impl MailContext for XApiKeyExpiring {
+    const TEMPLATE: Template = Template::XApiKeyExpiring;
+
+    fn sample() -> Self {
+        Self {
+            product_name: "Keygate".into(),
+            mask: "YjN***GJm".into(),
+            key_name: "dashboard".into(),
+            client_id: "partner-1".into(),
+            client_name: "Partner_One".into(),
+            days_left: 30,
+            expires_on: "2026-12-31".into(),
+            time_zone: "Asia/Taipei".into(),
+        }
+    }
+
+    fn variants() -> Vec<(&'static str, Self)> {
+        let left = |days_left| Self { days_left, ..Self::sample() };
+        vec![("tomorrow", left(1)), ("today", left(0))]
+    }
+
+    fn masked(&self) -> Self {
+        self.clone()
+    }
+}

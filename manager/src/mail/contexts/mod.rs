@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use applications::{ApplicationResult, ApplicationStep};
 pub use clients::{ClientCreated, ClientPasswordReset, RegistrationConfirmation};
-pub use keys::{CallableApi, KeyChanged, KeyCredentials, KeyExpiring, XApiKeyIssued};
+pub use keys::{CallableApi, KeyChanged, KeyCredentials, KeyExpiring, XApiKeyExpiring, XApiKeyIssued};
 
 use super::template::Template;
 

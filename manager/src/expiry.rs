@@ -1,0 +1,192 @@
+//! When one is reminded that something ends: so many days before its last day, once each. The
+//! rules of all kinds of keys, and the setting that they follow.
+
+use gate::time::UnixMillis;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::schedule::{Outcome, Task};
+use crate::validity::{Validity, day_of};
+
+/// Reminders of one key at most.
+pub const MAX_REMINDERS: usize = 10;
+/// The earliest reminder, in days before the last day.
+pub const MAX_DAYS: u16 = 365;
+
+/// So many days before the last day, ascending, none twice; none at all: nobody is reminded.
+/// Written `30, 14, 7, 1`, or `off`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ReminderDays(Vec<u16>);
+
+/// Why a text is no list of reminders.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no list of days: up to {MAX_REMINDERS} numbers of 1 to {MAX_DAYS}, such as \"30, 14, 7, 1\", or \"off\""
+)]
+pub struct NoReminderDays(String);
+
+/// What is to be done about something that ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reminder {
+    /// Its holder is told: this reminder, in days before the last day, has come.
+    Tell(u16),
+    /// This one would have come before the last day was set: nobody is told.
+    Skip(u16),
+}
+
+/// Until when (the last instant of a day) something ends whose next reminder is of that many days.
+pub type Step = (UnixMillis, u16);
+
+/// How far a round over all that ends soon has come.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Round {
+    /// Reminders written.
+    pub told: u64,
+    /// Those whose client has no address.
+    pub unaddressed: u64,
+    /// Expiry and id of the last one looked at.
+    pub after: (i64, String),
+}
+
+impl ReminderDays {
+    /// Reads the setting.
+    pub fn parse(text: &str) -> Result<Self, NoReminderDays> {
+        let wrong = || NoReminderDays(text.into());
+        if matches!(text.trim(), "" | "off") {
+            return Ok(Self(Vec::new()));
+        }
+        let days: Option<Vec<u16>> = text.split(',').map(|days| days.trim().parse().ok()).collect();
+        let mut days = days.ok_or_else(wrong)?;
+        days.sort_unstable();
+        days.dedup();
+        if days.len() > MAX_REMINDERS || days.iter().any(|days| !(1..=MAX_DAYS).contains(days)) {
+            return Err(wrong());
+        }
+        Ok(Self(days))
+    }
+
+    /// Nobody is reminded.
+    pub fn is_off(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The steps as they stand on the day of `now`, ascending.
+    pub fn steps(&self, now: UnixMillis, zone: &jiff::tz::TimeZone) -> Vec<Step> {
+        let today = day_of(now, zone);
+        let end_of = |days: u16| {
+            let day = today.saturating_add(jiff::Span::new().days(i64::from(days)));
+            Validity::new(day, day).map_or(now, |day| day.instants(zone).until)
+        };
+        self.0.iter().map(|days| (end_of(*days), *days)).collect()
+    }
+
+    /// What is due on `today` for something whose last day is `expires_on`, which was set on
+    /// `set_on`: after a pause the nearest reminder alone. None: it ends too late or has ended.
+    pub fn due(&self, expires_on: Date, set_on: Date, today: Date) -> Option<Reminder> {
+        let (left, had) = (days_between(today, expires_on), days_between(set_on, expires_on));
+        let nearest = *self.0.iter().find(|days| i32::from(**days) >= left).filter(|_| left >= 0)?;
+        Some(if i32::from(nearest) >= had { Reminder::Skip(nearest) } else { Reminder::Tell(nearest) })
+    }
+}
+
+impl Default for ReminderDays {
+    fn default() -> Self {
+        Self(vec![1, 7, 14, 30])
+    }
+}
+
+impl TryFrom<String> for ReminderDays {
+    type Error = NoReminderDays;
+
+    fn try_from(text: String) -> Result<Self, NoReminderDays> {
+        Self::parse(&text)
+    }
+}
+
+impl Round {
+    /// Where the task stands.
+    pub fn of(task: &Task) -> Self {
+        task.progress.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    /// One more has been looked at.
+    pub fn goes_on(self) -> Outcome {
+        let progress = serde_json::to_string(&self).unwrap_or_default();
+        Outcome::More { progress, result: self.result() }
+    }
+
+    /// All have been looked at.
+    pub fn is_done(self) -> Outcome {
+        Outcome::Done(self.result())
+    }
+
+    fn result(&self) -> String {
+        let Self { told, unaddressed, .. } = self;
+        match unaddressed {
+            0 => format!("reminded of {told} that end soon"),
+            _ => format!(
+                "reminded of {told} that end soon; {unaddressed} belong to clients without an address"
+            ),
+        }
+    }
+}
+
+/// Days from `today` to the last day of something that ends at `until`: 0 = it is today.
+pub fn days_left(app: &App, until: UnixMillis, now: UnixMillis) -> u32 {
+    let zone = app.config.zone();
+    u32::try_from(days_between(day_of(now, &zone), day_of(until, &zone))).unwrap_or_default()
+}
+
+fn days_between(from: Date, to: Date) -> i32 {
+    from.until(to).map_or(i32::MAX, |span| span.get_days())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::date;
+
+    #[test]
+    fn lists_of_days_at_their_edges() {
+        for (text, days) in [
+            ("30, 14, 7, 1", Some(vec![1, 7, 14, 30])),
+            ("365", Some(vec![365])),
+            ("7,7", Some(vec![7])),
+            ("off", Some(vec![])),
+            ("", Some(vec![])),
+            ("1,2,3,4,5,6,7,8,9,10", Some((1..=10).collect())),
+            ("1,2,3,4,5,6,7,8,9,10,11", None),
+            ("0", None),
+            ("366", None),
+            ("7 days", None),
+            ("7,", None),
+        ] {
+            assert_eq!(ReminderDays::parse(text).ok().map(|list| list.0), days, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_reminder_counts_and_none_from_before_the_day_was_set() {
+        let days = ReminderDays::default();
+        let (long_ago, expires) = (date(2025, 1, 1), date(2026, 7, 31));
+        for (today, set_on, due) in [
+            (date(2026, 6, 30), long_ago, None),
+            (date(2026, 7, 1), long_ago, Some(Reminder::Tell(30))),
+            (date(2026, 7, 16), long_ago, Some(Reminder::Tell(30))),
+            (date(2026, 7, 17), long_ago, Some(Reminder::Tell(14))),
+            (date(2026, 7, 24), long_ago, Some(Reminder::Tell(7))),
+            (date(2026, 7, 30), long_ago, Some(Reminder::Tell(1))),
+            (date(2026, 7, 31), long_ago, Some(Reminder::Tell(1))),
+            (date(2026, 8, 1), long_ago, None),
+            // Set on the day of a reminder, or after it.
+            (date(2026, 7, 1), date(2026, 7, 1), Some(Reminder::Skip(30))),
+            (date(2026, 7, 20), date(2026, 7, 19), Some(Reminder::Skip(14))),
+            (date(2026, 7, 24), date(2026, 7, 19), Some(Reminder::Tell(7))),
+        ] {
+            assert_eq!(days.due(expires, set_on, today), due, "{today}");
+        }
+        assert_eq!(ReminderDays::parse("off").expect("a list").due(expires, long_ago, expires), None);
+    }
+}

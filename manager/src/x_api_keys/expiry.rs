@@ -1,0 +1,72 @@
+//! Reminders that an X-Api-Key ends: one key a transaction, which locks nothing else.
+
+use gate::time::UnixMillis;
+
+use super::model::XApiKey;
+use super::store;
+use crate::app::App;
+use crate::clients::{self, Client};
+use crate::db::Conn;
+use crate::expiry::{Reminder, Round, days_left};
+use crate::mail::contexts::XApiKeyExpiring;
+use crate::mail::{self, About, MailError, NewMail};
+use crate::schedule::{Outcome, Task};
+use crate::validity::{Validity, day_of};
+
+/// Looks at the next key that ends soon, and tells its client where a reminder is due.
+pub(super) async fn remind(app: &App, conn: &mut Conn, task: &Task) -> anyhow::Result<Outcome> {
+    let (mut round, now, zone) = (Round::of(task), app.now(), app.config.zone());
+    let days = &app.config.key_expiry_reminder_days;
+    let steps = days.steps(now, &zone);
+    let Some(ending) = store::next_to_remind(conn, &steps, &round.after, now).await? else {
+        return Ok(round.is_done());
+    };
+    round.after = (ending.expires_at.0, ending.id.0.clone());
+    let set_on = day_of(ending.created_at, &zone);
+    let Some(due) = days.due(day_of(ending.expires_at, &zone), set_on, day_of(now, &zone)) else {
+        return Ok(round.goes_on());
+    };
+    let (Reminder::Tell(reminder) | Reminder::Skip(reminder)) = due;
+    // Somebody else may have deleted it meanwhile.
+    if !store::set_reminded(conn, &ending.id, reminder).await? || due == Reminder::Skip(reminder) {
+        return Ok(round.goes_on());
+    }
+    let Some(key) = store::by_id(conn, &ending.id).await? else { return Ok(round.goes_on()) };
+    let client = clients::by_id(conn, key.client.as_str()).await?;
+    match client.filter(|client| !client.emails.is_empty()) {
+        Some(client) => {
+            round.told += 1;
+            tell(conn, app, &key, &client, now).await?;
+        }
+        None => round.unaddressed += 1,
+    }
+    Ok(round.goes_on())
+}
+
+async fn tell(
+    conn: &mut Conn,
+    app: &App,
+    key: &XApiKey,
+    client: &Client,
+    now: UnixMillis,
+) -> Result<(), MailError> {
+    let zone = app.config.zone();
+    let context = XApiKeyExpiring {
+        product_name: app.config.product_name.clone(),
+        mask: key.trace.mask.clone(),
+        key_name: key.alias.as_str().into(),
+        client_id: key.client.0.clone(),
+        client_name: client.display_name.clone(),
+        days_left: days_left(app, key.validity.until, now),
+        expires_on: Validity::of_instants(key.validity, &zone).expires_on().to_string(),
+        time_zone: zone.iana_name().unwrap_or("UTC").into(),
+    };
+    let mail = NewMail {
+        recipients: clients::recipients(client),
+        context,
+        not_before: now,
+        about: About::new("x_api_key", key.id.as_str()),
+    };
+    mail::enqueue(conn, app, mail, now).await?;
+    Ok(())
+}
