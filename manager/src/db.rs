@@ -12,7 +12,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gate::time::UnixMillis;
 use sqlx::any::{AnyArguments, AnyPoolOptions};
 use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
@@ -377,12 +376,6 @@ impl DerefMut for Write {
 /// `$<from>, $<from + 1>, …`: `count` parameters for an `IN (…)`.
 pub fn placeholders(from: usize, count: usize) -> String {
     (from..from + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
-}
-
-/// An expression: of the first of these steps that `column` does not exceed, the number.
-pub fn step_of(column: &str, steps: &[(UnixMillis, u16)]) -> String {
-    let when = |(until, number): &(UnixMillis, u16)| format!("WHEN {column} <= {} THEN {number} ", until.0);
-    format!("CASE {}END", steps.iter().map(when).collect::<String>())
 }
 
 /// What a folded column is compared with by `LIKE … ESCAPE '\\'` to contain `keyword`; everything

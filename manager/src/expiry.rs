@@ -1,8 +1,10 @@
 //! When one is reminded that something ends: so many days before its last day, once each. The
 //! rules of all kinds of keys, and the setting that they follow.
 
+use gate::id::CredentialId;
 use gate::time::UnixMillis;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
@@ -36,8 +38,23 @@ pub enum Reminder {
     Skip(u16),
 }
 
-/// Until when (the last instant of a day) something ends whose next reminder is of that many days.
-pub type Step = (UnixMillis, u16);
+/// Keys that one transaction of a round looks at, at most.
+pub const PAGE: i64 = 1_000;
+
+/// Something that ends soon.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// Its id.
+    pub id: CredentialId,
+    /// Its last instant.
+    pub expires_at: UnixMillis,
+    /// When that was set.
+    pub set_at: UnixMillis,
+    /// The reminder that was dealt with last, in days before the last day.
+    pub reminded_days: Option<i64>,
+    /// It would do without an end what it is for.
+    pub works: bool,
+}
 
 /// How far a round over all that ends soon has come.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -72,14 +89,31 @@ impl ReminderDays {
         self.0.is_empty()
     }
 
-    /// The steps as they stand on the day of `now`, ascending.
-    pub fn steps(&self, now: UnixMillis, zone: &jiff::tz::TimeZone) -> Vec<Step> {
-        let today = day_of(now, zone);
-        let end_of = |days: u16| {
-            let day = today.saturating_add(jiff::Span::new().days(i64::from(days)));
-            Validity::new(day, day).map_or(now, |day| day.instants(zone).until)
-        };
-        self.0.iter().map(|days| (end_of(*days), *days)).collect()
+    /// The last instant that the earliest reminder is about.
+    pub fn horizon(&self, now: UnixMillis, zone: &TimeZone) -> UnixMillis {
+        let days = i64::from(self.0.last().copied().unwrap_or_default());
+        let day = day_of(now, zone).saturating_add(jiff::Span::new().days(days));
+        Validity::new(day, day).map_or(now, |day| day.instants(zone).until)
+    }
+
+    /// The first of these that something is to be done about, and how far `round` has come with it.
+    pub fn next(
+        &self,
+        page: &[Ending],
+        round: &mut Round,
+        now: UnixMillis,
+        zone: &TimeZone,
+    ) -> Option<(Ending, Reminder)> {
+        for ending in page {
+            round.after = (ending.expires_at.0, ending.id.0.clone());
+            let (expires_on, set_on) = (day_of(ending.expires_at, zone), day_of(ending.set_at, zone));
+            let due = self.due(expires_on, set_on, day_of(now, zone)).filter(|_| ending.works);
+            let Some(due) = due else { continue };
+            if ending.reminded_days.is_none_or(|last| last > i64::from(due.days())) {
+                return Some((ending.clone(), due));
+            }
+        }
+        None
     }
 
     /// What is due on `today` for something whose last day is `expires_on`, which was set on
@@ -102,6 +136,15 @@ impl TryFrom<String> for ReminderDays {
 
     fn try_from(text: String) -> Result<Self, NoReminderDays> {
         Self::parse(&text)
+    }
+}
+
+impl Reminder {
+    /// Days before the last day.
+    pub fn days(self) -> u16 {
+        match self {
+            Self::Tell(days) | Self::Skip(days) => days,
+        }
     }
 }
 
@@ -188,5 +231,30 @@ mod tests {
             assert_eq!(days.due(expires, set_on, today), due, "{today}");
         }
         assert_eq!(ReminderDays::parse("off").expect("a list").due(expires, long_ago, expires), None);
+    }
+
+    #[test]
+    fn a_page_is_read_to_what_is_due_and_what_was_dealt_with_is_passed_over() {
+        const DAY_MS: i64 = 86_400_000;
+        let (days, zone, now) = (ReminderDays::default(), TimeZone::UTC, UnixMillis(1_783_987_200_000));
+        let ending = |id: &str, days: i64, reminded_days, works| Ending {
+            id: CredentialId(id.into()),
+            expires_at: UnixMillis(now.0 + days * DAY_MS),
+            set_at: UnixMillis(0),
+            reminded_days,
+            works,
+        };
+        let page = [
+            ending("told", 1, Some(1), true),
+            ending("off", 2, None, false),
+            ending("later", 3, Some(14), true),
+            ending("new", 4, None, true),
+        ];
+        let mut round = Round::default();
+        let (next, due) = days.next(&page, &mut round, now, &zone).expect("one");
+        assert_eq!((next.id.0.as_str(), due, round.after.1.as_str()), ("later", Reminder::Tell(7), "later"));
+        assert!(days.next(&page[..2], &mut round, now, &zone).is_none());
+        assert_eq!(round.after.1, "off", "it goes on behind the page");
+        assert_eq!(days.horizon(now, &zone), UnixMillis(now.0 + 31 * DAY_MS - 1));
     }
 }

@@ -5,26 +5,21 @@ use super::store;
 use crate::app::App;
 use crate::clients;
 use crate::db::Conn;
-use crate::expiry::{Reminder, Round};
+use crate::expiry::{PAGE, Reminder, Round};
 use crate::schedule::{Outcome, Task};
-use crate::validity::day_of;
 
 /// Looks at the next key that ends soon, and tells its client where a reminder is due.
 pub(super) async fn remind(app: &App, conn: &mut Conn, task: &Task) -> anyhow::Result<Outcome> {
     let (mut round, now, zone) = (Round::of(task), app.now(), app.config.zone());
     let days = &app.config.key_expiry_reminder_days;
-    let steps = days.steps(now, &zone);
-    let Some(ending) = store::next_to_remind(conn, &steps, &round.after, now).await? else {
-        return Ok(round.is_done());
+    let window = (now, days.horizon(now, &zone));
+    let page =
+        if days.is_off() { Vec::new() } else { store::ending(conn, window, &round.after, PAGE).await? };
+    let Some((ending, due)) = days.next(&page, &mut round, now, &zone) else {
+        return Ok(if page.is_empty() { round.is_done() } else { round.goes_on() });
     };
-    round.after = (ending.expires_at.0, ending.id.0.clone());
-    let set_on = day_of(ending.expiry_set_at, &zone);
-    let Some(due) = days.due(day_of(ending.expires_at, &zone), set_on, day_of(now, &zone)) else {
-        return Ok(round.goes_on());
-    };
-    let (Reminder::Tell(reminder) | Reminder::Skip(reminder)) = due;
     // Somebody else may have changed or revoked it meanwhile.
-    if !store::set_reminded(conn, &ending, reminder).await? || due == Reminder::Skip(reminder) {
+    if !store::set_reminded(conn, &ending, due.days()).await? || matches!(due, Reminder::Skip(_)) {
         return Ok(round.goes_on());
     }
     let Some(key) = store::by_id(conn, &ending.id).await? else { return Ok(round.goes_on()) };

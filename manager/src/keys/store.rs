@@ -9,8 +9,8 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::model::{ApiKey, Key, KeyName, KeyState, Origin, SealedSecret, SecretKey, Terms, UseQuota};
-use crate::db::{Conn, DbError, step_of};
-use crate::expiry::Step;
+use crate::db::{Conn, DbError};
+use crate::expiry::Ending;
 use crate::vault::Vault;
 
 /// A key with its secrets opened: what a grant is made of.
@@ -380,49 +380,41 @@ pub(super) async fn touch(
     Ok(done.rows_affected() == 1)
 }
 
-/// A key that ends soon.
-pub(super) struct Ending {
-    pub id: CredentialId,
-    pub expires_at: UnixMillis,
-    pub expiry_set_at: UnixMillis,
-}
-
-/// The active key that ends next after the one that `after` names (when it ends, and its id) and
-/// that has not been reminded of as the steps say.
-pub(super) async fn next_to_remind(
+/// Those of all keys that end from `now` to `until`, by their end and id: `limit` after `after`.
+pub(super) async fn ending(
     conn: &mut Conn,
-    steps: &[Step],
+    (now, until): (UnixMillis, UnixMillis),
     after: &(i64, String),
-    now: UnixMillis,
-) -> Result<Option<Ending>, DbError> {
-    let Some((last, _)) = steps.last() else { return Ok(None) };
-    let row = sqlx::query(AssertSqlSafe(format!(
-        "-- keys.next_to_remind
-         SELECT id, expires_at, COALESCE(expiry_set_at, created_at) AS set_at
+    limit: i64,
+) -> Result<Vec<Ending>, DbError> {
+    // One lower bound, by which the index is entered: many keys end at the same time.
+    let after = if after.0 < now.0 { (now.0, "") } else { (after.0, after.1.as_str()) };
+    let rows = sqlx::query(
+        "-- keys.ending
+         SELECT id, expires_at, COALESCE(expiry_set_at, created_at) AS set_at, reminded_days, state
            FROM keys
-          WHERE expires_at >= $1
-            AND expires_at <= $2
-            AND (expires_at > $3 OR (expires_at = $3 AND id > $4))
-            AND state = 'active'
-            AND (reminded_days IS NULL OR reminded_days > {})
+          WHERE (expires_at, id) > ($1, $2)
+            AND expires_at <= $3
           ORDER BY expires_at, id
-          LIMIT 1",
-        step_of("expires_at", steps)
-    )))
-    .bind(now.0.max(after.0))
-    .bind(last.0)
+          LIMIT $4",
+    )
     .bind(after.0)
-    .bind(&after.1)
-    .fetch_optional(conn)
+    .bind(after.1)
+    .bind(until.0)
+    .bind(limit)
+    .fetch_all(conn)
     .await?;
-    row.map(|row| {
-        Ok(Ending {
-            id: CredentialId(row.try_get("id")?),
-            expires_at: UnixMillis(row.try_get("expires_at")?),
-            expiry_set_at: UnixMillis(row.try_get("set_at")?),
+    rows.iter()
+        .map(|row| {
+            Ok(Ending {
+                id: CredentialId(row.try_get("id")?),
+                expires_at: UnixMillis(row.try_get("expires_at")?),
+                set_at: UnixMillis(row.try_get("set_at")?),
+                reminded_days: row.try_get("reminded_days")?,
+                works: row.try_get::<String, _>("state")? == KeyState::Active.name(),
+            })
         })
-    })
-    .transpose()
+        .collect()
 }
 
 /// Whether the key was active and ended then still, and had not been reminded of so late.

@@ -5,8 +5,14 @@ mod actions;
 mod csv;
 mod http;
 mod model;
+mod planned;
 mod store;
 #[cfg(test)]
 mod tests;
 
-pub use http::routes;
+use crate::http::Routes;
+
+/// `/api/v1/reports/…`, `/api/v1/planned`.
+pub fn routes() -> Routes {
+    http::routes().merge(planned::routes())
+}
