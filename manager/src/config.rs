@@ -177,6 +177,10 @@ settings! {
     mail_transport: MailTransport = MailTransport::None;
     /// Sender of every mail.
     mail_from: String = "keygate@localhost".into();
+    /// Where answers to mails go; absent: to `mail_from`.
+    mail_reply_to: Option<String> = None;
+    /// Hours after which a mail that no server takes is given up.
+    mail_give_up_h: u32 = 72;
     /// Directory of `mail_transport = "file"`; each mail is a file of mode 0600.
     mail_file_dir: PathBuf = PathBuf::from("mails");
     /// SMTP server.
@@ -502,6 +506,7 @@ impl Config {
             ("lease_horizon_s", u64::from(self.lease_horizon_s), 1, 86_400),
             ("credential_mail_delay_s", self.credential_mail_delay_s, 0, 604_800),
             ("credential_link_ttl_h", u64::from(self.credential_link_ttl_h), 1, 720),
+            ("mail_give_up_h", u64::from(self.mail_give_up_h), 1, 720),
             ("shutdown_grace_s", self.shutdown_grace_s, 0, 600),
             ("key_secret_overlap_h", u64::from(self.key_secret_overlap_h), 0, 8_760),
             ("mail_log_retention_days", u64::from(self.mail_log_retention_days), 1, 36_500),

@@ -8,23 +8,26 @@
 mod actions;
 pub mod cli;
 pub mod contexts;
+mod delivery;
 mod health;
-mod http;
+mod log;
 mod model;
 mod render;
 mod settings;
+mod smtp;
 mod store;
 mod template;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod trial;
 
 use std::time::Duration;
 
-pub use actions::{Delivered, MailError, NewMail, deliver_due, enqueue, resend, withdraw};
+pub use actions::{MailError, NewMail, enqueue, withdraw};
 pub use contexts::MailContext;
+pub use delivery::{Delivered, deliver_due};
 pub use health::{Health, Warning, health, warnings};
-pub use http::routes;
 pub use model::{About, Mail, MailState, Recipient, SendError, Via};
 pub use render::{Rendered, render};
 pub use settings::{MailSettings, SmtpSettings};
@@ -34,10 +37,16 @@ pub use transport::Transport;
 
 use crate::app::App;
 use crate::jobs::Jobs;
+use crate::openapi::Routes;
 use crate::schedule::{Executors, NIGHTLY};
 
 /// How often the worker looks for mails that are due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// `/api/v1/mails` and below, `/api/v1/mail/test`.
+pub fn routes() -> Routes {
+    log::http::routes().merge(trial::http::routes())
+}
 
 /// The worker that sends what is due.
 pub fn start_jobs(jobs: &mut Jobs) {

@@ -6,12 +6,6 @@ use serde::Serialize;
 use super::template::{Language, Template};
 use crate::openapi::schema::schema_of;
 
-/// Attempts at one mail before it is given up. With [`retry_after_ms`]: about four hours.
-pub const MAX_ATTEMPTS: u32 = 12;
-/// The wait after the first failed attempt; it doubles from then on …
-const FIRST_RETRY_MS: i64 = 15_000;
-/// … up to this.
-const LONGEST_RETRY_MS: i64 = 3_600_000;
 /// How long one worker may be at one mail before another may take it: longer than both servers'
 /// time-outs together.
 pub const CLAIM_MS: i64 = 300_000;
@@ -71,12 +65,16 @@ pub struct Mail {
     pub state: MailState,
     /// Attempts begun.
     pub attempts: u32,
+    /// Those of them that ended without an answer.
+    pub unanswered: u32,
     /// Some attempt ended without the server's answer: it may have arrived more than once.
     pub maybe_repeated: bool,
     /// Why the last attempt failed.
     pub last_error: Option<String>,
     /// When it was written.
     pub created_at: UnixMillis,
+    /// When it was first to go out.
+    pub due_at: UnixMillis,
 }
 
 /// Where a mail stands.
@@ -163,10 +161,13 @@ impl Via {
 /// Why an attempt at a mail failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
+    /// No server could be asked: it has nothing to do with this mail.
+    #[error("{0}")]
+    Unavailable(String),
     /// Nothing was handed over; another attempt may succeed.
     #[error("{0}")]
     Retry(String),
-    /// The server refused this mail for good (5xx after the greeting), or it cannot be written.
+    /// The server refused this mail for good (5xx), or it cannot be written.
     #[error("{0}")]
     Refused(String),
     /// The mail was handed over, and the answer never came: it may have been accepted.
@@ -174,59 +175,18 @@ pub enum SendError {
     AnswerLost(String),
 }
 
-/// What becomes of a mail after a failed attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AfterFailure {
-    /// It waits for another attempt.
-    TryAgain {
-        /// Not before.
-        at: UnixMillis,
-    },
-    /// It is given up.
-    GiveUp,
-}
-
-/// The decision after attempt number `attempts` (from 1) has failed with `error`.
-pub fn after_failure(attempts: u32, error: &SendError, now: UnixMillis) -> AfterFailure {
-    match error {
-        SendError::Refused(_) => AfterFailure::GiveUp,
-        SendError::Retry(_) | SendError::AnswerLost(_) if attempts >= MAX_ATTEMPTS => AfterFailure::GiveUp,
-        SendError::Retry(_) | SendError::AnswerLost(_) => {
-            AfterFailure::TryAgain { at: UnixMillis(now.0.saturating_add(retry_after_ms(attempts))) }
+impl SendError {
+    /// What was found.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Unavailable(text) | Self::Retry(text) | Self::Refused(text) | Self::AnswerLost(text) => {
+                text
+            }
         }
     }
-}
-
-/// 15 s, 30 s, 1 min … 1 h.
-fn retry_after_ms(attempts: u32) -> i64 {
-    let doublings = attempts.saturating_sub(1).min(20);
-    (FIRST_RETRY_MS << doublings).min(LONGEST_RETRY_MS)
 }
 
 /// At most [`MAX_ERROR_CHARS`] of it.
 pub fn shortened(error: &str) -> String {
     error.chars().take(MAX_ERROR_CHARS).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attempts_grow_rarer_and_end() {
-        let retry = SendError::Retry("451".into());
-        let lost = SendError::AnswerLost("timeout".into());
-        let now = UnixMillis(1_000);
-        for (attempts, error, expected) in [
-            (1, &retry, AfterFailure::TryAgain { at: UnixMillis(16_000) }),
-            (2, &lost, AfterFailure::TryAgain { at: UnixMillis(31_000) }),
-            (9, &retry, AfterFailure::TryAgain { at: UnixMillis(3_601_000) }),
-            (MAX_ATTEMPTS - 1, &retry, AfterFailure::TryAgain { at: UnixMillis(3_601_000) }),
-            (MAX_ATTEMPTS, &retry, AfterFailure::GiveUp),
-            (MAX_ATTEMPTS, &lost, AfterFailure::GiveUp),
-            (1, &SendError::Refused("550".into()), AfterFailure::GiveUp),
-        ] {
-            assert_eq!(after_failure(attempts, error, now), expected, "{attempts} {error}");
-        }
-    }
 }

@@ -17,8 +17,8 @@ pub enum MailSettings {
     None,
     /// Through a server.
     Smtp {
-        /// Sender.
-        from: Mailbox,
+        /// As whom.
+        sender: Sender,
         /// Tried first.
         primary: Box<SmtpSettings>,
         /// Tried at once when the first one fails.
@@ -26,11 +26,20 @@ pub enum MailSettings {
     },
     /// Into a folder.
     File {
-        /// Sender.
-        from: Mailbox,
+        /// As whom.
+        sender: Sender,
         /// One `.eml` per mail (mode 0600).
         folder: PathBuf,
     },
+}
+
+/// As whom mails go out.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    /// `From`, and the sender of the envelope.
+    pub from: Mailbox,
+    /// Where answers go; absent: to `from`.
+    pub reply_to: Option<Mailbox>,
 }
 
 /// One SMTP server.
@@ -60,19 +69,17 @@ impl MailSettings {
     /// From the installation's settings.
     pub fn of(config: &Config) -> Result<Self, ConfigError> {
         let sender = || {
-            config.mail_from.parse::<Mailbox>().map_err(|error| ConfigError::Setting {
-                setting: "mail_from",
-                reason: format!(
-                    "{:?} is not a sender such as `Keygate <keygate@example.com>`: {error}",
-                    config.mail_from
-                ),
+            let reply_to = config.mail_reply_to.as_deref();
+            Ok(Sender {
+                from: mailbox("mail_from", &config.mail_from)?,
+                reply_to: reply_to.map(|text| mailbox("mail_reply_to", text)).transpose()?,
             })
         };
         match config.mail_transport {
             MailTransport::None => Ok(Self::None),
-            MailTransport::File => Ok(Self::File { from: sender()?, folder: config.mail_file_dir.clone() }),
+            MailTransport::File => Ok(Self::File { sender: sender()?, folder: config.mail_file_dir.clone() }),
             MailTransport::Smtp => Ok(Self::Smtp {
-                from: sender()?,
+                sender: sender()?,
                 primary: Box::new(primary(config)?),
                 secondary: secondary(config)?.map(Box::new),
             }),
@@ -86,11 +93,11 @@ impl MailSettings {
     pub fn servers(&self) -> Vec<(Via, String)> {
         match self {
             Self::None => Vec::new(),
-            Self::Smtp { from: _, primary, secondary } => {
+            Self::Smtp { sender: _, primary, secondary } => {
                 let secondary = secondary.iter().map(|server| (Via::Secondary, server.address()));
                 std::iter::once((Via::Primary, primary.address())).chain(secondary).collect()
             }
-            Self::File { from: _, folder } => vec![(Via::File, folder.display().to_string())],
+            Self::File { sender: _, folder } => vec![(Via::File, folder.display().to_string())],
         }
     }
 }
@@ -128,6 +135,13 @@ fn secondary(config: &Config) -> Result<Option<SmtpSettings>, ConfigError> {
     };
     server.check("smtp_secondary_security")?;
     Ok(Some(server))
+}
+
+fn mailbox(setting: &'static str, text: &str) -> Result<Mailbox, ConfigError> {
+    text.parse().map_err(|error| ConfigError::Setting {
+        setting,
+        reason: format!("{text:?} is not an address such as `Keygate <keygate@example.com>`: {error}"),
+    })
 }
 
 /// `None`: one of the two is missing.

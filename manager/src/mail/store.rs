@@ -30,17 +30,9 @@ pub(super) struct Claimed {
     pub context_sealed: String,
 }
 
-/// Which mails a list shows.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Filter {
-    pub state: Option<String>,
-    pub template: Option<String>,
-    pub recipient: Option<String>,
-    pub about: Option<About>,
-}
-
-const COLUMNS: &str = "id, template, language, recipient, about_kind, about_id, subject, body_masked, state, \
-     next_attempt_at, attempts, claimed_until, maybe_repeated, last_error, sent_via, created_at, ended_at";
+pub(super) const COLUMNS: &str = "id, template, language, recipient, about_kind, about_id, subject, body_masked, state, \
+     next_attempt_at, attempts, claimed_until, maybe_repeated, last_error, sent_via, created_at, ended_at, \
+     unanswered, COALESCE(not_before, created_at) AS due_at";
 
 pub(super) async fn insert(conn: &mut Conn, row: &NewRow<'_>) -> Result<(), DbError> {
     sqlx::query(
@@ -67,9 +59,25 @@ pub(super) async fn insert(conn: &mut Conn, row: &NewRow<'_>) -> Result<(), DbEr
     Ok(())
 }
 
+/// Whether a mail is to be sent, or was to be by somebody who has not said how it went.
+pub(super) async fn anything_due(conn: &mut Conn, now: UnixMillis) -> Result<bool, DbError> {
+    let row = sqlx::query(
+        "-- mail.anything_due
+         SELECT COUNT(*) AS due
+           FROM (SELECT id
+                   FROM mails
+                  WHERE (state = 'waiting' AND next_attempt_at <= $1)
+                     OR (state = 'sending' AND claimed_until < $1)
+                  LIMIT 1) AS first",
+    )
+    .bind(now.0)
+    .fetch_one(conn)
+    .await?;
+    Ok(row.try_get::<i64, _>("due")? > 0)
+}
+
 /// Takes the mail that is due longest. Two replicas that choose the same row do not both get it:
-/// the outer WHERE tests the state again. A row whose claim has lapsed is taken over, and says
-/// from then on that it may have been sent before.
+/// the outer WHERE tests the state again.
 pub(super) async fn claim(
     conn: &mut Conn,
     claim: &str,
@@ -82,15 +90,15 @@ pub(super) async fn claim(
             SET state = 'sending',
                 claim = $1,
                 claimed_until = $2,
-                attempts = attempts + 1,
-                maybe_repeated = CASE WHEN state = 'sending' THEN 1 ELSE maybe_repeated END
+                attempts = attempts + 1
           WHERE id = (SELECT id
                         FROM mails
-                       WHERE (state = 'waiting' AND next_attempt_at <= $3)
-                          OR (state = 'sending' AND claimed_until < $3)
+                       WHERE state = 'waiting'
+                         AND next_attempt_at <= $3
                        ORDER BY next_attempt_at, id
                        LIMIT 1)
-            AND ((state = 'waiting' AND next_attempt_at <= $3) OR (state = 'sending' AND claimed_until < $3))
+            AND state = 'waiting'
+            AND next_attempt_at <= $3
       RETURNING {COLUMNS}, context_sealed"
     )))
     .bind(claim)
@@ -103,6 +111,101 @@ pub(super) async fn claim(
     let context_sealed: Option<String> = row.try_get("context_sealed")?;
     let context_sealed = context_sealed.ok_or_else(|| inconsistent("context_sealed", &mail.id))?;
     Ok(Some(Claimed { mail, claim: claim.into(), context_sealed }))
+}
+
+/// Mails whose claim has lapsed wait again, and may have been sent: their ids and the number of the
+/// attempt that nobody has told about.
+pub(super) async fn take_back_lapsed(
+    conn: &mut Conn,
+    now: UnixMillis,
+) -> Result<Vec<(String, u32)>, DbError> {
+    let rows = sqlx::query(
+        "-- mail.take_back
+         UPDATE mails
+            SET state = 'waiting', next_attempt_at = $1, claim = NULL, claimed_until = NULL,
+                maybe_repeated = 1, unanswered = unanswered + 1
+          WHERE state = 'sending'
+            AND claimed_until < $1
+      RETURNING id, attempts",
+    )
+    .bind(now.0)
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let (id, attempts): (String, i64) = (row.try_get("id")?, row.try_get("attempts")?);
+            let attempts = u32::try_from(attempts).map_err(|_| inconsistent("attempts", &id))?;
+            Ok((id, attempts))
+        })
+        .collect()
+}
+
+/// Gives up what was handed over that often without an answer. Returns how many.
+pub(super) async fn give_up_unanswered(
+    conn: &mut Conn,
+    unanswered: u32,
+    now: UnixMillis,
+) -> Result<u64, DbError> {
+    let done = sqlx::query(
+        "-- mail.give_up_unanswered
+         UPDATE mails
+            SET state = 'failed', last_error = $2, ended_at = $3, context_sealed = NULL
+          WHERE state = 'waiting'
+            AND unanswered >= $1",
+    )
+    .bind(i64::from(unanswered))
+    .bind(format!("{unanswered} attempts ended without an answer: it may have arrived"))
+    .bind(now.0)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Gives up mails that have been due since `cutoff` or longer, oldest first, `limit` at most. Returns
+/// how many.
+pub(super) async fn give_up_overdue(
+    conn: &mut Conn,
+    cutoff: UnixMillis,
+    why: &str,
+    limit: i64,
+    now: UnixMillis,
+) -> Result<u64, DbError> {
+    let done = sqlx::query(
+        "-- mail.give_up_overdue
+         UPDATE mails
+            SET state = 'failed', last_error = $2, ended_at = $3, context_sealed = NULL
+          WHERE state = 'waiting'
+            AND id IN (SELECT id
+                         FROM mails
+                        WHERE state = 'waiting'
+                          AND COALESCE(not_before, created_at) <= $1
+                        ORDER BY next_attempt_at
+                        LIMIT $4)",
+    )
+    .bind(cutoff.0)
+    .bind(shortened(why))
+    .bind(now.0)
+    .bind(limit)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// As it was before the attempt, which no server could be found for. Whether the mail was still this
+/// worker's.
+pub(super) async fn put_back(conn: &mut Conn, id: &str, claim: &str, error: &str) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- mail.put_back
+         UPDATE mails
+            SET state = 'waiting', last_error = $3, attempts = attempts - 1, claim = NULL, claimed_until = NULL
+          WHERE id = $1 AND claim = $2 AND state = 'sending'",
+    )
+    .bind(id)
+    .bind(claim)
+    .bind(shortened(error))
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Whether the mail was still this worker's.
@@ -141,7 +244,7 @@ pub(super) async fn waits_again(
         "-- mail.waits_again
          UPDATE mails
             SET state = 'waiting', next_attempt_at = $3, last_error = $4, claim = NULL, claimed_until = NULL,
-                maybe_repeated = CASE WHEN $5 = 1 THEN 1 ELSE maybe_repeated END
+                maybe_repeated = CASE WHEN $5 = 1 THEN 1 ELSE maybe_repeated END, unanswered = unanswered + $5
           WHERE id = $1 AND claim = $2 AND state = 'sending'",
     )
     .bind(id)
@@ -167,7 +270,8 @@ pub(super) async fn given_up(
         "-- mail.given_up
          UPDATE mails
             SET state = 'failed', last_error = $3, ended_at = $4, context_sealed = NULL, claim = NULL,
-                claimed_until = NULL, maybe_repeated = CASE WHEN $5 = 1 THEN 1 ELSE maybe_repeated END
+                claimed_until = NULL, maybe_repeated = CASE WHEN $5 = 1 THEN 1 ELSE maybe_repeated END,
+                unanswered = unanswered + $5
           WHERE id = $1 AND claim = $2 AND state = 'sending'",
     )
     .bind(id)
@@ -178,30 +282,6 @@ pub(super) async fn given_up(
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
-}
-
-/// Puts on record how an attempt at a server ended: `error` is null where it accepted the mail.
-pub(super) async fn server_fared(
-    conn: &mut Conn,
-    address: &str,
-    error: Option<&str>,
-    now: UnixMillis,
-) -> Result<(), DbError> {
-    sqlx::query(
-        "-- mail.server_fared
-         INSERT INTO mail_servers (address, last_success_at, last_failure_at, last_error)
-         VALUES ($1, CASE WHEN $2 IS NULL THEN $3 END, CASE WHEN $2 IS NOT NULL THEN $3 END, $2)
-             ON CONFLICT (address) DO UPDATE
-            SET last_success_at = COALESCE(excluded.last_success_at, mail_servers.last_success_at),
-                last_failure_at = COALESCE(excluded.last_failure_at, mail_servers.last_failure_at),
-                last_error      = COALESCE(excluded.last_error, mail_servers.last_error)",
-    )
-    .bind(address)
-    .bind(error)
-    .bind(now.0)
-    .execute(conn)
-    .await?;
-    Ok(())
 }
 
 /// Ends the mails that are not sent yet; a worker that is at one has lost its claim.
@@ -234,6 +314,44 @@ pub(super) async fn withdraw(
     Ok(())
 }
 
+/// Ends a mail that waits; whether it did.
+pub(super) async fn cancel(conn: &mut Conn, id: &str, why: &str, now: UnixMillis) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- mail.cancel
+         UPDATE mails
+            SET state = 'failed', last_error = $2, ended_at = $3, context_sealed = NULL
+          WHERE id = $1 AND state = 'waiting'",
+    )
+    .bind(id)
+    .bind(shortened(why))
+    .bind(now.0)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Removes mails that ended before `before`, `limit` at most; what was on record of their attempts is
+/// the caller's to remove. Returns their ids.
+pub(super) async fn purge(conn: &mut Conn, before: UnixMillis, limit: i64) -> Result<Vec<String>, DbError> {
+    let rows = sqlx::query(
+        "-- mail.purge
+         DELETE FROM mails
+          WHERE id IN (SELECT id
+                         FROM mails
+                        WHERE state IN ('sent', 'failed')
+                          AND ended_at < $1
+                        ORDER BY ended_at
+                        LIMIT $2)
+            AND state IN ('sent', 'failed')
+      RETURNING id",
+    )
+    .bind(before.0)
+    .bind(limit)
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
+}
+
 pub(super) async fn by_id(conn: &mut Conn, id: &str) -> Result<Option<Mail>, DbError> {
     let row = sqlx::query(sqlx::AssertSqlSafe(format!(
         "-- mail.by_id
@@ -257,41 +375,7 @@ pub(super) async fn masked_context(conn: &mut Conn, id: &str) -> Result<Option<S
     Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
-/// Newest first: up to `limit` mails written before the one that `before` names (its creation
-/// time and id).
-pub(super) async fn list(
-    conn: &mut Conn,
-    filter: &Filter,
-    before: (UnixMillis, &str),
-    limit: i64,
-) -> Result<Vec<Mail>, DbError> {
-    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "-- mail.list
-         SELECT {COLUMNS}
-           FROM mails
-          WHERE (created_at < $1 OR (created_at = $1 AND id < $2))
-            AND ($3 = '' OR state = $3)
-            AND ($4 = '' OR template = $4)
-            AND ($5 = '' OR about_kind = $5)
-            AND ($6 = '' OR about_id = $6)
-            AND ($7 = '' OR recipient = $7)
-          ORDER BY created_at DESC, id DESC
-          LIMIT $8"
-    )))
-    .bind(before.0.0)
-    .bind(before.1)
-    .bind(filter.state.as_deref().unwrap_or_default())
-    .bind(filter.template.as_deref().unwrap_or_default())
-    .bind(filter.about.as_ref().map_or("", |about| &about.kind))
-    .bind(filter.about.as_ref().map_or("", |about| &about.id))
-    .bind(filter.recipient.as_deref().unwrap_or_default())
-    .bind(limit)
-    .fetch_all(conn)
-    .await?;
-    rows.iter().map(read).collect()
-}
-
-fn read(row: &AnyRow) -> Result<Mail, DbError> {
+pub(super) fn read(row: &AnyRow) -> Result<Mail, DbError> {
     let id: String = row.try_get("id")?;
     let template: String = row.try_get("template")?;
     let language: String = row.try_get("language")?;
@@ -321,30 +405,18 @@ fn read(row: &AnyRow) -> Result<Mail, DbError> {
         body_masked: row.try_get("body_masked")?,
         state,
         attempts: u32::try_from(attempts).map_err(|_| inconsistent("attempts", &id))?,
+        unanswered: u32::try_from(row.try_get::<i64, _>("unanswered")?)
+            .map_err(|_| inconsistent("unanswered", &id))?,
         maybe_repeated: row.try_get::<i64, _>("maybe_repeated")? != 0,
         last_error: row.try_get("last_error")?,
         created_at: UnixMillis(row.try_get("created_at")?),
+        due_at: UnixMillis(row.try_get("due_at")?),
         id,
     })
 }
 
-fn inconsistent(column: &'static str, row: &str) -> DbError {
+pub(super) fn inconsistent(column: &'static str, row: &str) -> DbError {
     DbError::Inconsistency { table: "mails", column, row: row.into() }
-}
-
-/// Deletes up to `limit` mails that were sent or given up before `before`. How many there were.
-pub(super) async fn forget(conn: &mut Conn, before: UnixMillis, limit: i64) -> Result<u64, DbError> {
-    let done = sqlx::query(
-        "-- mail.forget
-         DELETE FROM mails
-          WHERE id IN (SELECT id FROM mails WHERE ended_at < $1 ORDER BY ended_at, id LIMIT $2)
-            AND state IN ('sent', 'failed')",
-    )
-    .bind(before.0)
-    .bind(limit)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
 }
 
 /// The newest `limit` mails about something, newest first.

@@ -3,11 +3,16 @@
 use serde_json::json;
 
 use super::super::contexts::{MailContext as _, TestMail};
-use super::super::tests::{Manner, Server, run, smtp, transport, write};
+use super::super::smtp::server::{At, Fault, Manner, Server};
+use super::super::tests::{run, smtp, transport, write};
 use super::{Warning, warnings};
 use crate::app::App;
 use crate::config::Config;
 use crate::testing::World;
+
+fn busy() -> Manner {
+    Manner::fails(At::Recipient, Fault::Says("451 <anna@example.com>: come back later"))
+}
 
 async fn warned(app: &App) -> Vec<Warning> {
     warnings(&mut app.db.read().await.expect("a connection"), app).await.expect("the database answers")
@@ -47,11 +52,11 @@ async fn without_a_transport_everybody_is_told_that_mails_wait() {
 
 #[tokio::test]
 async fn a_failed_attempt_is_told_until_a_mail_goes_out_again() {
-    let server = Server::start(Manner::IsBusy).await;
-    let config = smtp(server.port);
+    let server = Server::start(busy()).await;
+    let config = smtp(&server);
     let with_server = |settings: &mut Config| *settings = config.clone();
     for world in World::both_with(with_server).await {
-        server.turns(Manner::IsBusy);
+        server.turns(busy());
         let transport = transport(&config);
         assert_eq!(warned(&world.app).await, [], "nothing has been tried yet");
 
@@ -66,7 +71,7 @@ async fn a_failed_attempt_is_told_until_a_mail_goes_out_again() {
         assert_eq!(ready["mail"]["last_failure_at"], World::START.0);
         assert!(!ready.to_string().contains("anna@example.com"), "{ready}");
 
-        server.turns(Manner::Accepts);
+        server.turns(Manner::accepts());
         world.advance_ms(3_600_000);
         run(&world.app, &transport).await;
         assert_eq!(warned(&world.app).await, []);

@@ -6,10 +6,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::actions::{self, MailError};
-use super::model::{About, Mail, MailState, Via};
-use super::store::{self, Filter};
-use super::template::Template;
+use super::super::actions::MailError;
+use super::super::model::{About, Mail, MailState, Via};
+use super::super::store as mails;
+use super::super::template::Template;
+use super::actions::{self, LogError};
+use super::model::{PastAttempt, Search, reissue};
+use super::store;
 use crate::app::App;
 use crate::http::{
     Actor, Created, Json, Page, Path, Permission, Query, Routes, foreign_cursor, page_cursor, page_limit,
@@ -22,6 +25,7 @@ pub fn routes() -> Routes {
         .permitted(&[Permission::MailRead], routes!(list))
         .permitted(&[Permission::MailRead], routes!(show))
         .permitted(&[Permission::MailWrite], routes!(resend))
+        .permitted(&[Permission::MailWrite], routes!(cancel))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -37,6 +41,12 @@ struct ListQuery {
     /// `<kind>:<id>`, such as `key:key_…`.
     #[param(pattern = ":")]
     about: Option<String>,
+    /// Written at this instant or later, UTC ms.
+    from: Option<i64>,
+    /// Written at this instant or earlier, UTC ms.
+    to: Option<i64>,
+    /// In the subject; a to z in whatever case.
+    keyword: Option<String>,
 }
 
 /// A mail as the log tells it. Instants are UTC ms.
@@ -69,12 +79,44 @@ struct MailJson {
     failed_at: Option<UnixMillis>,
     /// It held a secret: it cannot be sent again from here.
     secret: bool,
+    /// What to do instead, where it held a secret.
+    reissue: Option<String>,
     /// The plain text, secrets masked, where one mail is shown; else null.
     body: Option<String>,
+    /// What each server said to each attempt, where one mail is shown; else null.
+    history: Option<Vec<PastAttemptJson>>,
+}
+
+/// A server's part of an attempt at a mail.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MailAttempt)]
+struct PastAttemptJson {
+    /// Number of the attempt, from 1.
+    attempt: i64,
+    /// `host:port` or a folder; null where nobody said.
+    server: Option<String>,
+    /// `accepted`; `postponed`, `refused` (this mail); `unavailable` (the server); `answer_lost`,
+    /// `no_word` (it may have arrived).
+    outcome: String,
+    /// What the server said, or what went wrong in which step.
+    answer: String,
+    #[schema(value_type = i64)]
+    started_at: UnixMillis,
+    #[schema(value_type = i64)]
+    ended_at: UnixMillis,
+}
+
+impl From<PastAttempt> for PastAttemptJson {
+    fn from(past: PastAttempt) -> Self {
+        let PastAttempt { attempt, server, outcome, answer, started_at, ended_at } = past;
+        let server = (!server.is_empty()).then_some(server);
+        Self { attempt, server, outcome, answer, started_at, ended_at }
+    }
 }
 
 impl From<Mail> for MailJson {
     fn from(mail: Mail) -> Self {
+        let reissue = reissue(mail.template, &mail.about);
         let (mut next_attempt_at, mut sent_at, mut via, mut failed_at) = (None, None, None, None);
         match mail.state {
             MailState::Waiting { next_attempt_at: at } => next_attempt_at = Some(at),
@@ -99,7 +141,9 @@ impl From<Mail> for MailJson {
             via,
             failed_at,
             secret: mail.template.carries_secret(),
+            reissue,
             body: None,
+            history: None,
         }
     }
 }
@@ -114,10 +158,15 @@ async fn list(
     let before = match page_cursor(query.cursor.as_deref())?.split_once(' ') {
         Some((at, id)) => {
             let at = at.parse().map_err(|_| foreign_cursor())?;
-            (UnixMillis(at), id.to_string())
+            Some((UnixMillis(at), id.to_string()))
         }
-        None => (UnixMillis(i64::MAX), String::new()),
+        None => None,
     };
+    if let (Some(from), Some(to)) = (query.from, query.to)
+        && to < from
+    {
+        return Err(Problem::invalid_query("to", "to is before from: name the first instant in from"));
+    }
     if let Some(state) = &query.state
         && !MailState::NAMES.contains(&state.as_str())
     {
@@ -137,20 +186,31 @@ async fn list(
         Some(None) => return Err(Problem::invalid_query("about", "about is <kind>:<id>, such as key:key_…")),
         None => None,
     };
-    let filter = Filter { state: query.state, template: query.template, recipient: query.recipient, about };
+    let search = Search {
+        state: query.state,
+        template: query.template,
+        recipient: query.recipient,
+        about,
+        from: query.from.map(UnixMillis),
+        to: query.to.map(UnixMillis),
+        keyword: query.keyword,
+        before,
+    };
     let mut conn = app.db.read().await?;
-    let mails = store::list(&mut conn, &filter, (before.0, &before.1), limit + 1).await?;
+    let mails = store::list(&mut conn, &search, limit + 1).await?;
     let page = Page::new(mails, limit, |mail| format!("{} {}", mail.created_at.0, mail.id));
     Ok(Json(page.map(MailJson::from)))
 }
 
-/// Show a mail with its text, secrets masked.
+/// Show a mail with its text, secrets masked, and what came of each attempt.
 #[utoipa::path(get, path = "/api/v1/mails/{id}")]
 async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Json<MailJson>, Problem> {
-    let mut conn = app.db.read().await?;
-    let mail = store::by_id(&mut conn, &id).await?.ok_or(MailError::NotFound { id })?;
+    let mut conn = app.db.snapshot().await?;
+    let mail = mails::by_id(&mut conn, &id).await?.ok_or(LogError::NotFound { id })?;
+    let history = store::attempts(&mut conn, &mail.id).await?;
     let body = Some(mail.body_masked.clone());
-    Ok(Json(MailJson { body, ..mail.into() }))
+    let history = Some(history.into_iter().map(PastAttemptJson::from).collect());
+    Ok(Json(MailJson { body, history, ..mail.into() }))
 }
 
 /// Write a mail that was sent or given up once more.
@@ -166,13 +226,36 @@ async fn resend(
     Ok(Created(format!("/api/v1/mails/{}", mail.id), Json(mail.into())))
 }
 
+/// Take back a mail that waits: it is never sent.
+#[utoipa::path(post, path = "/api/v1/mails/{id}/cancel", responses(
+    (status = 409, description = "`mail_not_waiting`: it is being sent, or has ended"),
+))]
+async fn cancel(
+    State(app): State<App>,
+    actor: Actor,
+    Path(id): Path<String>,
+) -> Result<Json<MailJson>, Problem> {
+    let mail = actions::cancel(&app, &id, &actor.audit_name(), app.now()).await?;
+    Ok(Json(mail.into()))
+}
+
+impl From<LogError> for Problem {
+    fn from(error: LogError) -> Self {
+        let detail = error.to_string();
+        match error {
+            LogError::NotFound { .. } => Self::not_found(detail),
+            LogError::SecretErased { .. } => Self::conflict("secret_erased", detail),
+            LogError::StillPending { .. } => Self::conflict("mail_pending", detail),
+            LogError::NotWaiting { .. } => Self::conflict("mail_not_waiting", detail),
+            LogError::Db(error) => error.into(),
+        }
+    }
+}
+
 impl From<MailError> for Problem {
     fn from(error: MailError) -> Self {
         let detail = error.to_string();
         match error {
-            MailError::NotFound { .. } => Self::not_found(detail),
-            MailError::SecretErased { .. } => Self::conflict("secret_erased", detail),
-            MailError::StillPending { .. } => Self::conflict("mail_pending", detail),
             MailError::Template { .. } => {
                 tracing::error!("{detail}");
                 Self::internal()
