@@ -10,10 +10,11 @@ use super::actions;
 use super::body::{EditedForm, NewForm};
 use super::error::ApplicationError;
 use super::model::{Action, Application, MAX_COMMENT_CHARS, Refusal};
-use super::view::{ApplicationView, DetailView};
+use super::view::{ApplicationView, DetailView, MovedView};
 use super::worklist;
 use crate::app::App;
 use crate::http::{Actor, Created, IfMatch, Json, NoContent, Path, Permission, Routes, Versioned};
+use crate::mail;
 use crate::openapi::schema::schema_of;
 use crate::problem::Problem;
 
@@ -99,8 +100,8 @@ async fn submit(
     actor: Actor,
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
-) -> Result<Versioned<ApplicationView>, Problem> {
-    answer(actions::submit(&app, (&actor).into(), &id, seen, Action::Submit).await)
+) -> Result<Versioned<MovedView>, Problem> {
+    moved(&app, actions::submit(&app, (&actor).into(), &id, seen, Action::Submit).await).await
 }
 
 /// Hand a returned form in again.
@@ -113,8 +114,8 @@ async fn resubmit(
     actor: Actor,
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
-) -> Result<Versioned<ApplicationView>, Problem> {
-    answer(actions::submit(&app, (&actor).into(), &id, seen, Action::Resubmit).await)
+) -> Result<Versioned<MovedView>, Problem> {
+    moved(&app, actions::submit(&app, (&actor).into(), &id, seen, Action::Resubmit).await).await
 }
 
 /// Sign the level that waits.
@@ -129,8 +130,8 @@ async fn approve(
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
     Json(body): Json<Comment>,
-) -> Result<Versioned<ApplicationView>, Problem> {
-    answer(actions::review(&app, (&actor).into(), &id, seen, Action::Approve, &body.comment).await)
+) -> Result<Versioned<MovedView>, Problem> {
+    moved(&app, actions::review(&app, (&actor).into(), &id, seen, Action::Approve, &body.comment).await).await
 }
 
 /// Send a form back to its applicant.
@@ -145,8 +146,8 @@ async fn send_back(
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
     Json(body): Json<Comment>,
-) -> Result<Versioned<ApplicationView>, Problem> {
-    answer(actions::review(&app, (&actor).into(), &id, seen, Action::Return, &body.comment).await)
+) -> Result<Versioned<MovedView>, Problem> {
+    moved(&app, actions::review(&app, (&actor).into(), &id, seen, Action::Return, &body.comment).await).await
 }
 
 /// Refuse a form for good.
@@ -161,8 +162,8 @@ async fn reject(
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
     Json(body): Json<Comment>,
-) -> Result<Versioned<ApplicationView>, Problem> {
-    answer(actions::review(&app, (&actor).into(), &id, seen, Action::Reject, &body.comment).await)
+) -> Result<Versioned<MovedView>, Problem> {
+    moved(&app, actions::review(&app, (&actor).into(), &id, seen, Action::Reject, &body.comment).await).await
 }
 
 /// Take one's form back for good.
@@ -175,8 +176,8 @@ async fn withdraw(
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
     Json(body): Json<Comment>,
-) -> Result<Versioned<ApplicationView>, Problem> {
-    answer(actions::withdraw(&app, (&actor).into(), &id, seen, &body.comment).await)
+) -> Result<Versioned<MovedView>, Problem> {
+    moved(&app, actions::withdraw(&app, (&actor).into(), &id, seen, &body.comment).await).await
 }
 
 /// Stop an approved change or revocation that is not yet due.
@@ -207,6 +208,16 @@ async fn show(
 fn answer(result: Result<Application, ApplicationError>) -> Result<Versioned<ApplicationView>, Problem> {
     let application = result?;
     Ok(Versioned(application.version, application.into()))
+}
+
+/// The answer to a step that mails tell about: who takes it should know that they do not go out.
+async fn moved(
+    app: &App,
+    result: Result<Application, ApplicationError>,
+) -> Result<Versioned<MovedView>, Problem> {
+    let application = result?;
+    let warnings = mail::warnings(&mut *app.db.read().await?, app).await?;
+    Ok(Versioned(application.version, MovedView::new(application, warnings)))
 }
 
 impl From<ApplicationError> for Problem {

@@ -33,7 +33,7 @@ pub use form::{FieldFault, Fields, Form, MAX_DESCRIPTION_CHARS};
 pub use http::routes;
 pub use model::{Action, Application, MAX_COMMENT_CHARS, State, Step};
 pub use store::{count_open_of, lock_all_of, open_of};
-pub use view::{ApplicationView, DetailView};
+pub use view::{ApplicationView, DetailView, MovedView};
 pub use worklist::{Detail, Filter, Found, Item, Place, View, detail, list};
 
 /// Scheduled changes are made within seconds of 00:00 of their day.

@@ -10,6 +10,7 @@ use super::model::{Action, Application, Effect, State, Step};
 use super::worklist::Detail;
 use crate::approvals::FormKind;
 use crate::clients::{Binding, Registration};
+use crate::mail::Warning;
 use crate::openapi::schema::{Day, schema_of};
 
 /// A form. Instants are UTC ms.
@@ -76,6 +77,23 @@ pub struct EffectView {
     at: i64,
     /// Why it failed; else null.
     reason: Option<String>,
+}
+
+/// A form after a step that mails tell about.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApplicationMoved)]
+pub struct MovedView {
+    #[serde(flatten)]
+    application: ApplicationView,
+    /// What keeps these mails from going out; empty while they do.
+    warnings: Vec<Warning>,
+}
+
+impl MovedView {
+    /// The form, and what to know about its mails.
+    pub fn new(application: Application, warnings: Vec<Warning>) -> Self {
+        Self { application: application.into(), warnings }
+    }
 }
 
 /// A form with its history.

@@ -212,3 +212,40 @@ async fn a_client_switched_off_and_an_api_taken_away_stop_a_form() {
         stage.act(&stage.anna, &waiting, "resubmit").await.expect(200);
     }
 }
+
+#[tokio::test]
+async fn whoever_takes_a_step_is_told_that_mails_do_not_go_out() {
+    let codes = |answer: &Value| -> Vec<String> {
+        let warnings = answer["warnings"].as_array().expect("a list");
+        warnings.iter().map(|one| one["code"].as_str().expect("a code").to_owned()).collect()
+    };
+    for stage in Stage::both().await {
+        let id = stage.draft(stage.form()).await;
+        let submitted = stage.act(&stage.anna, &id, "submit").await.expect(200);
+        assert_eq!(codes(&submitted), ["mail_not_configured"]);
+        let sentence = submitted["warnings"][0]["message"].as_str().expect("a sentence");
+        assert!(sentence.contains("mail_transport"), "{sentence}");
+        for (who, action) in [(&stage.rita, "return"), (&stage.anna, "resubmit"), (&stage.rita, "approve")] {
+            let answer = stage.act(who, &id, action).await.expect(200);
+            assert_eq!(codes(&answer), ["mail_not_configured"], "{action}");
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let with_folder = |config: &mut Config| {
+        config.mail_transport = crate::config::MailTransport::File;
+        config.mail_file_dir = folder.path().join("mails");
+    };
+    for stage in Stage::both_with(with_folder).await {
+        let id = stage.draft(stage.form()).await;
+        let submitted = stage.act(&stage.anna, &id, "submit").await.expect(200);
+        assert_eq!(submitted["warnings"], json!([]));
+        let address = folder.path().join("mails").display().to_string();
+        let failed = format!(
+            "INSERT INTO mail_servers (address, last_failure_at, last_error) VALUES ('{address}', 1, 'disk full')"
+        );
+        stage.world.sql(&failed).await;
+        let approved = stage.act(&stage.rita, &id, "approve").await.expect(200);
+        assert_eq!(codes(&approved), ["mail_failing"]);
+        assert!(approved["warnings"][0]["message"].as_str().expect("a sentence").contains("disk full"));
+    }
+}

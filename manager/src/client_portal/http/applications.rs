@@ -12,7 +12,7 @@ use super::apis::is_open;
 use crate::app::App;
 use crate::applications::{
     self, Action, Application, ApplicationError, ApplicationView, Caller, Detail, EditedForm, Filter,
-    MAX_COMMENT_CHARS, NewForm, Place, State, Step, View,
+    MAX_COMMENT_CHARS, MovedView, NewForm, Place, State, Step, View,
 };
 use crate::approvals::FormKind;
 use crate::catalog;
@@ -22,6 +22,7 @@ use crate::http::{
     Created, IfMatch, Json, NoContent, Page, Path, Query, Routes, Versioned, foreign_cursor, page_cursor,
     page_limit,
 };
+use crate::mail;
 use crate::openapi::schema::schema_of;
 use crate::problem::Problem;
 use crate::search::{Keyword, Words, several};
@@ -218,7 +219,7 @@ async fn submit_application(
     caller: SignedIn,
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
-) -> Result<Versioned<ApplicationView>, Problem> {
+) -> Result<Versioned<MovedView>, Problem> {
     hand_in(&app, &caller, &id, seen, Action::Submit).await
 }
 
@@ -233,7 +234,7 @@ async fn resubmit_application(
     caller: SignedIn,
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
-) -> Result<Versioned<ApplicationView>, Problem> {
+) -> Result<Versioned<MovedView>, Problem> {
     hand_in(&app, &caller, &id, seen, Action::Resubmit).await
 }
 
@@ -273,7 +274,7 @@ async fn hand_in(
     id: &str,
     seen: Option<i64>,
     action: Action,
-) -> Result<Versioned<ApplicationView>, Problem> {
+) -> Result<Versioned<MovedView>, Problem> {
     let client = id_of(caller);
     let detail = applications::detail(app, as_applicant(&client), id).await?;
     // A draft may be older than what has become of its APIs.
@@ -283,7 +284,11 @@ async fn hand_in(
             terms.into_iter().flat_map(|terms| &terms.apis).map(|api| api.0.clone()).collect();
         require_open(app, caller, Some(&apis)).await?;
     }
-    answer(applications::submit(app, as_applicant(&client), id, seen, action).await)
+    let application =
+        applications::submit(app, as_applicant(&client), id, seen, action).await.map_err(without_names)?;
+    let warnings = mail::warnings(&mut *app.db.read().await?, app).await?;
+    let warnings = warnings.into_iter().map(mail::Warning::without_details).collect();
+    Ok(Versioned(application.version, MovedView::new(application, warnings)))
 }
 
 fn id_of(caller: &SignedIn) -> ClientId {

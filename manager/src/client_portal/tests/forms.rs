@@ -12,7 +12,9 @@ async fn a_client_applies_is_returned_its_form_and_gets_its_key() {
         let path = format!("{apis}/{id}");
         let shown = acme.get(&path).await.expect(200);
         assert_eq!(shown["actions"], json!(["edit", "delete", "submit", "withdraw"]));
-        stage.act(acme, &id, "submit").await.expect(200);
+        let submitted = stage.act(acme, &id, "submit").await.expect(200);
+        assert_eq!(submitted["warnings"][0]["code"], "mail_not_configured");
+        assert!(!submitted["warnings"].to_string().contains("mail_transport"), "settings are the operators'");
         stage.review(&stage.rita, &id, "return").await;
         let returned = acme.get(&path).await;
         assert_eq!(returned.header("etag"), Some("\"3\""));
