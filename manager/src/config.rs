@@ -160,6 +160,11 @@ settings! {
     allow_self_approval: bool = false;
     /// One person may sign two levels of a form.
     allow_signing_two_levels: bool = false;
+    /// Hours after which the reviewers of a level that waits are reminded; 0 = never.
+    review_reminder_h: u32 = 24;
+    /// Hours after which the next level may sign one that waits, after the last one administrators;
+    /// 0 = never.
+    review_escalation_h: u32 = 0;
     /// Who gets issued credentials: `client`, `applicant` or `both`.
     credential_recipients: CredentialRecipients = CredentialRecipients::Client;
     /// How issued credentials are handed over: `mail` (they stand in it) or `link` (it holds a link to a page

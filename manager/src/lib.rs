@@ -131,6 +131,7 @@ pub fn executors(config: &config::Config) -> schedule::Executors {
     client_portal::executors(&mut executors);
     credential_links::executors(&mut executors);
     idempotency::executors(&mut executors);
+    applications::executors(&mut executors);
     keys::executors(config, &mut executors);
     mail::executors(&mut executors);
     operators::executors(&mut executors);

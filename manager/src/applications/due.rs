@@ -10,9 +10,8 @@ use super::form::{FieldFault, Form, Moment};
 use super::history::{self, audit_actor, record, step_of};
 use super::model::{Application, Effect, State, Step};
 use super::turn::overtaken;
-use super::{effects, mails, store};
+use super::{effects, mails, signing, store};
 use crate::app::App;
-use crate::approvals::rounds;
 use crate::db::Conn;
 use crate::keys::KeyError;
 use crate::operators::Actor;
@@ -56,7 +55,7 @@ pub async fn cancel_all_of(
         }
         let step = step_of(&application, &by.operator, "cancel", None, reason.to_owned());
         history::add(conn, &application.id, &step).await?;
-        rounds::end(conn, &application.id, now).await?;
+        signing::end(conn, &application.id, now).await?;
         mails::announce(conn, app, &application, &step, &[]).await?;
         record(conn, &application, &step).await?;
         cancelled.push(application);

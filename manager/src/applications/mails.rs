@@ -73,11 +73,7 @@ impl Facts {
         application: &Application,
         step: &Step,
     ) -> Result<Self, DbError> {
-        let (client_id, client_name) = match (application.form.client(), application.form.registration()) {
-            (Some(client), _) => (client.0.clone(), world::client_name(conn, client).await?),
-            (None, Some(asked)) => (asked.name.as_str().to_owned(), asked.display_name.clone()),
-            (None, None) => (String::new(), String::new()),
-        };
+        let (client_id, client_name) = world::client_of(conn, &application.form).await?;
         let uids = application.form.terms().map(|terms| terms.apis.clone()).unwrap_or_default();
         let used_up = match (&application.form, &application.state) {
             (Form::Change { key, .. }, State::Approved { effect: Effect::Done { .. }, .. }) => {
@@ -96,11 +92,7 @@ impl Facts {
             client_id,
             client_name,
             apis: world::api_names(conn, &uids).await?,
-            link: app
-                .config
-                .public_url
-                .as_ref()
-                .map(|url| format!("{}/applications/{}", url.trim_end_matches('/'), application.id)),
+            link: world::link(app, application),
         })
     }
 

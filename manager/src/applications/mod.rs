@@ -21,6 +21,7 @@ mod store;
 mod tests;
 mod turn;
 mod view;
+mod waiting;
 mod worklist;
 mod world;
 
@@ -34,12 +35,24 @@ pub use http::routes;
 pub use model::{Action, Application, MAX_COMMENT_CHARS, State, Step};
 pub use store::{count_open_of, lock_all_of, open_of};
 pub use view::{ApplicationView, DetailView, MovedView};
+pub use waiting::{Waiting, report_stuck};
 pub use worklist::{Detail, Filter, Found, Item, Place, View, detail, list};
 
-/// Scheduled changes are made within seconds of 00:00 of their day.
+/// Reviewers who are reminded, levels that others may sign too.
+pub fn executors(executors: &mut crate::schedule::Executors) {
+    executors.on(waiting::REMIND, |app, conn, task| Box::pin(waiting::remind(app, conn, task)));
+    executors.on(waiting::ESCALATE, |app, conn, task| Box::pin(waiting::escalate(app, conn, task)));
+}
+
+/// Scheduled changes are made within seconds of 00:00 of their day; administrators are told within a
+/// minute of a form that nobody can sign.
 pub fn start_jobs(jobs: &mut crate::jobs::Jobs) {
     jobs.every("applications.apply_due", std::time::Duration::from_secs(5), |app| async move {
         due::apply_due(&app).await?;
+        Ok(())
+    });
+    jobs.every("applications.report_stuck", std::time::Duration::from_secs(60), |app| async move {
+        waiting::report_stuck(&app).await?;
         Ok(())
     });
 }

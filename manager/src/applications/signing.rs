@@ -9,6 +9,7 @@ use super::applicant::{Applicant, Caller};
 use super::error::ApplicationError;
 use super::model::{Action, Application, Signing, Standing, State};
 use super::turn::flow_of;
+use super::waiting;
 use crate::app::App;
 use crate::approvals::rounds::{self, Author, Round};
 use crate::approvals::signers::{self, Bar, Right, Signer, Word};
@@ -92,6 +93,7 @@ pub(super) async fn standings(
 /// is. Returns the round in which it waits now.
 pub(super) async fn follow(
     conn: &mut Conn,
+    app: &App,
     application: &Application,
     action: Action,
     signer: &str,
@@ -102,18 +104,33 @@ pub(super) async fn follow(
         (Action::Submit | Action::Resubmit, &State::PendingOrder { levels, .. }) => {
             let number = application.number.map(|number| number.to_string()).unwrap_or_default();
             let form = (application.id.as_str(), application.form.kind(), number.as_str());
-            rounds::begin(conn, form, &author(&application.applicant), levels, now).await.map(Some)
+            let round = rounds::begin(conn, form, &author(&application.applicant), levels, now).await?;
+            waiting::plan(conn, app, &round, now).await?;
+            Ok(Some(round))
         }
         (Action::Approve, _) => match (round, right) {
-            (Some(round), Some(right)) => rounds::sign(conn, &round, signer, right, now).await,
+            (Some(round), Some(right)) => {
+                waiting::forget(conn, &application.id, now).await?;
+                let next = rounds::sign(conn, &round, signer, right, now).await?;
+                if let Some(next) = &next {
+                    waiting::plan(conn, app, next, now).await?;
+                }
+                Ok(next)
+            }
             _ => Err(without_round(application)),
         },
         (_, State::PendingOrder { .. }) => Ok(round),
         (_, _) => {
-            rounds::end(conn, &application.id, now).await?;
+            end(conn, &application.id, now).await?;
             Ok(None)
         }
     }
+}
+
+/// No level of the form waits any more, nor is anything planned for one.
+pub(super) async fn end(conn: &mut Conn, form: &str, now: UnixMillis) -> Result<(), DbError> {
+    waiting::forget(conn, form, now).await?;
+    rounds::end(conn, form, now).await
 }
 
 /// Err: the form that begins `round` would not find its signers. To be asked behind the audit

@@ -104,7 +104,7 @@ impl Turn {
         }
         history::add(conn, &application.id, &step).await?;
         let signed = (round, right.as_ref());
-        let waiting = signing::follow(conn, &application, action, by.id(), signed, now).await?;
+        let waiting = signing::follow(conn, app, &application, action, by.id(), signed, now).await?;
         if action != Action::Edit {
             let signers = match &waiting {
                 Some(round) => signing::signers_of(conn, app, round).await?,

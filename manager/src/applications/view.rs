@@ -7,8 +7,10 @@ use utoipa::ToSchema;
 use super::applicant::ApplicantKind;
 use super::form::Form;
 use super::model::{Action, Application, Effect, State, Step};
+use super::waiting::Waiting;
 use super::worklist::Detail;
 use crate::approvals::FormKind;
+use crate::approvals::signers::{Grounds, Signer};
 use crate::clients::{Binding, Registration};
 use crate::mail::Warning;
 use crate::openapi::schema::{Day, schema_of};
@@ -107,6 +109,57 @@ pub struct DetailView {
     /// What the caller may do now.
     #[schema(value_type = Vec<Action>)]
     actions: Vec<&'static str>,
+    /// Who may sign the level that waits; null: none waits, or the caller is no operator.
+    waiting: Option<WaitingView>,
+}
+
+/// How a form that waits stands among its signers. Instants are UTC ms.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApplicationWaiting)]
+pub struct WaitingView {
+    /// Which submission, from 1.
+    round: u32,
+    /// When the level began to wait.
+    since: i64,
+    /// Null: its reviewers were not reminded.
+    reminded_at: Option<i64>,
+    /// When the next level, after the last one administrators, came to sign it too; null: not.
+    escalated_at: Option<i64>,
+    /// Who may sign it now.
+    signers: Vec<SignerView>,
+    /// Why the levels that are left do not all find a signer; null: they do.
+    problem: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApplicationSigner)]
+pub struct SignerView {
+    /// Operator.
+    operator: String,
+    name: String,
+    /// The operator whose delegate this is; null: the signer's own signature.
+    on_behalf_of: Option<String>,
+    /// Only since the level was escalated.
+    by_escalation: bool,
+}
+
+impl From<Waiting> for WaitingView {
+    fn from(Waiting { round, signers, shortage }: Waiting) -> Self {
+        let signer = |Signer { person, right }: Signer| SignerView {
+            operator: person.id,
+            name: person.name,
+            on_behalf_of: right.on_behalf_of,
+            by_escalation: right.grounds == Grounds::Escalation,
+        };
+        Self {
+            round: round.round,
+            since: round.since.0,
+            reminded_at: round.reminded_at.map(|at| at.0),
+            escalated_at: round.escalated_at.map(|at| at.0),
+            signers: signers.into_iter().map(signer).collect(),
+            problem: shortage.map(|shortage| shortage.to_string()),
+        }
+    }
 }
 
 enum EffectState {}
@@ -211,11 +264,12 @@ impl From<Step> for StepView {
 
 impl From<Detail> for DetailView {
     fn from(detail: Detail) -> Self {
-        let Detail { application, history, actions } = detail;
+        let Detail { application, history, actions, waiting } = detail;
         Self {
             application: application.into(),
             history: history.into_iter().map(StepView::from).collect(),
             actions: actions.into_iter().map(Action::name).collect(),
+            waiting: waiting.map(WaitingView::from),
         }
     }
 }

@@ -8,8 +8,9 @@ use jiff::civil::Date;
 
 use super::applicant::Applicant;
 use super::form::{ClientFacts, Form, KeyFacts, World};
-use super::model::Step;
+use super::model::{Application, Step};
 use super::store;
+use crate::app::App;
 use crate::clients::{ClientError, TakenNames};
 use crate::config::{Config, CredentialRecipients};
 use crate::db::{Conn, DbError};
@@ -173,7 +174,7 @@ pub(super) async fn doer(conn: &mut Conn, step: &Step) -> Result<String, DbError
 }
 
 /// What whoever did something is called.
-async fn actor_name(conn: &mut Conn, actor: &str) -> Result<String, DbError> {
+pub(super) async fn actor_name(conn: &mut Conn, actor: &str) -> Result<String, DbError> {
     if actor == Step::BY_ITSELF {
         return Ok("Keygate".to_owned());
     }
@@ -193,4 +194,19 @@ pub(super) async fn applicant_name(conn: &mut Conn, applicant: &Applicant) -> Re
         Applicant::Client(client) => client_name(conn, client).await,
         Applicant::Visitor { email } => Ok(email.as_str().to_owned()),
     }
+}
+
+/// Where operators see a form.
+pub(super) fn link(app: &App, application: &Application) -> Option<String> {
+    let url = app.config.public_url.as_ref()?;
+    Some(format!("{}/applications/{}", url.trim_end_matches('/'), application.id))
+}
+
+/// Id and name of the client that a form is about, or those that it asks for.
+pub(super) async fn client_of(conn: &mut Conn, form: &Form) -> Result<(String, String), DbError> {
+    Ok(match (form.client(), form.registration()) {
+        (Some(client), _) => (client.0.clone(), client_name(conn, client).await?),
+        (None, Some(asked)) => (asked.name.as_str().to_owned(), asked.display_name.clone()),
+        (None, None) => (String::new(), String::new()),
+    })
 }

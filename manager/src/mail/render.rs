@@ -66,7 +66,8 @@ mod tests {
 
     use super::super::contexts::{
         ApplicationResult, ApplicationStep, ClientCreated, ClientPasswordReset, KeyChanged, KeyCredentials,
-        KeyExpiring, MailContext, RegistrationConfirmation, TestMail, XApiKeyExpiring, XApiKeyIssued,
+        KeyExpiring, Lack, MailContext, RegistrationConfirmation, ReviewStuck, ReviewWaiting, TestMail,
+        XApiKeyExpiring, XApiKeyIssued,
     };
     use super::*;
 
@@ -90,6 +91,13 @@ mod tests {
     fn every_template_prints_its_sample_as_agreed() {
         check("application_step", &ApplicationStep::sample());
         check("application_result", &ApplicationResult::sample());
+        check("review_waiting", &ReviewWaiting::sample());
+        let escalated = ReviewWaiting { escalated: true, on_behalf_of: None, ..ReviewWaiting::sample() };
+        check("review_escalated", &escalated);
+        check("review_stuck", &ReviewStuck::sample());
+        let people = Lack::People { levels: vec![1, 2], people: vec!["rita".into()] };
+        let refused = ReviewStuck { escalation: true, lack: people, link: None, ..ReviewStuck::sample() };
+        check("review_not_escalated", &refused);
         check("key_credentials", &KeyCredentials::sample());
         check("key_changed", &KeyChanged::sample());
         check(

@@ -111,6 +111,8 @@ macro_rules! templates {
 templates! {
     ApplicationStep "application_step" open;
     ApplicationResult "application_result" open;
+    ReviewWaiting "review_waiting" open;
+    ReviewStuck "review_stuck" open;
     KeyCredentials "key_credentials" secret;
     KeyChanged "key_changed" open;
     KeyExpiring "key_expiring" open;

@@ -46,7 +46,7 @@ pub(super) async fn record(conn: &mut Conn, application: &Application, step: &St
             "level": step.level,
             "on_behalf_of": step.on_behalf_of,
             "escalated": step.escalated,
-            "version": application.version,
+            "version": step.version,
         }),
     };
     audit::record(conn, entry, step.at).await
@@ -65,7 +65,7 @@ pub(super) fn audit_actor(actor: &str) -> String {
 
 /// The name of a step as the audit trail writes it.
 fn audit_action(step: &str) -> &'static str {
-    const NAMES: [&str; 13] = [
+    const NAMES: [&str; 15] = [
         "applications.save",
         "applications.edit",
         "applications.delete",
@@ -79,6 +79,8 @@ fn audit_action(step: &str) -> &'static str {
         "applications.apply",
         "applications.fail",
         "applications.cancel",
+        "applications.escalate",
+        "applications.escalation_refused",
     ];
     let named = |name: &&&str| name.strip_prefix("applications.") == Some(step);
     NAMES.iter().find(named).copied().expect("every step is one of these")

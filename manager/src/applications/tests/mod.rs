@@ -10,6 +10,7 @@ mod races;
 mod registration;
 mod reviewing;
 mod signing;
+mod waiting;
 mod worklist;
 
 use axum::http::Method;

@@ -17,6 +17,7 @@ use super::history;
 use super::model::{Action, Application, State, Step};
 use super::signing::standings;
 use super::turn::must_see;
+use super::waiting::{self, Waiting};
 use crate::app::App;
 use crate::approvals::FormKind;
 use crate::db::{Conn, DbError, MAX_IN};
@@ -41,6 +42,8 @@ pub struct Detail {
     pub history: Vec<Step>,
     /// What the caller may do with it now.
     pub actions: Vec<Action>,
+    /// How it stands among its signers, for operators; none: it waits for none.
+    pub waiting: Option<Waiting>,
 }
 
 /// A form with what a list shows of it.
@@ -149,7 +152,11 @@ pub(super) async fn detail_in(
     must_see(conn, caller, &application, standing).await?;
     let history = history::of(conn, &application.id).await?;
     let actions = application.state.actions(standing);
-    Ok(Detail { application, history, actions })
+    let waiting = match caller.operator() {
+        Some(_) => waiting::of(conn, app, &application.id).await?,
+        None => None,
+    };
+    Ok(Detail { application, history, actions, waiting })
 }
 
 /// Up to `limit` forms that the caller may see and wants to, the newest first.
@@ -200,7 +207,8 @@ async fn gather(
         View::Everything if caller.may(Permission::ApplicationsRead) => Scope::All,
         View::Everything => Scope::Concerning(&who),
         View::Mine => Scope::FiledBy(&who),
-        View::WaitingForMe if !caller.may(Permission::ApplicationsReview) => return Ok((Vec::new(), None)),
+        // A delegate needs no permission of its own.
+        View::WaitingForMe if caller.operator().is_none() => return Ok((Vec::new(), None)),
         View::WaitingForMe => Scope::Waiting,
         View::Reviewed => Scope::ReviewedBy(&who),
     };

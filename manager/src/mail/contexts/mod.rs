@@ -8,12 +8,14 @@
 mod applications;
 mod clients;
 mod keys;
+mod reviews;
 
 use serde::{Deserialize, Serialize};
 
 pub use applications::{ApplicationResult, ApplicationStep};
 pub use clients::{ClientCreated, ClientPasswordReset, RegistrationConfirmation};
 pub use keys::{CallableApi, KeyChanged, KeyCredentials, KeyExpiring, XApiKeyExpiring, XApiKeyIssued};
+pub use reviews::{Lack, ReviewStuck, ReviewWaiting};
 
 use super::template::Template;
 

@@ -1,0 +1,249 @@
+//! What happens to a form that waits for too long: its reviewers are reminded, then others may sign
+//! in their place. Both are scheduled work, planned in the transaction that makes a level wait. And
+//! what is told of a form that nobody can sign.
+
+mod mails;
+
+use gate::time::UnixMillis;
+use serde_json::json;
+
+use super::error::ApplicationError;
+use super::history::{self, record, step_of};
+use super::model::{Application, Step};
+use super::store;
+use super::turn::flow_of;
+use crate::app::App;
+use crate::approvals::rounds::{self, Mark, Round};
+use crate::approvals::signers::{self, NoEscalation, Shortage, Signer};
+use crate::approvals::{Flow, FormKind};
+use crate::audit;
+use crate::db::{Conn, DbError};
+use crate::schedule::{self, About, NewTask, Outcome, Task};
+
+/// Reminds the reviewers of a level.
+pub(super) const REMIND: &str = "applications.remind";
+/// Has others sign a level too.
+pub(super) const ESCALATE: &str = "applications.escalate";
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// How a form that waits for a signature stands among its signers.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// Where it waits.
+    pub round: Round,
+    /// Who may sign it now, by name.
+    pub signers: Vec<Signer>,
+    /// Why its levels do not find their signers, if they do not.
+    pub shortage: Option<Shortage>,
+}
+
+/// Plans what is to happen if the level at which `round` has begun to wait goes on waiting.
+pub(super) async fn plan(conn: &mut Conn, app: &App, round: &Round, now: UnixMillis) -> Result<(), DbError> {
+    let hours = [(REMIND, app.config.review_reminder_h), (ESCALATE, app.config.review_escalation_h)];
+    for (kind, hours) in hours.into_iter().filter(|(_, hours)| *hours > 0) {
+        let task = NewTask {
+            kind,
+            about: About::new("application", round.form.clone()),
+            key: format!("{kind}:{}:{}:{}", round.form, round.round, round.level),
+            due_at: UnixMillis(now.0.saturating_add(i64::from(hours).saturating_mul(HOUR_MS))),
+            detail: json!({ "round": round.round, "level": round.level }),
+        };
+        schedule::plan(conn, app, task, now).await?;
+    }
+    Ok(())
+}
+
+/// What was planned for the level that waited so far is no longer wanted.
+pub(super) async fn forget(conn: &mut Conn, form: &str, now: UnixMillis) -> Result<(), DbError> {
+    let about = About::new("application", form);
+    for kind in [REMIND, ESCALATE] {
+        schedule::cancel(conn, kind, &about, "the level was signed, or the form has ended or come back", now)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Reminds the reviewers of the level that waits, once.
+pub(super) async fn remind(app: &App, conn: &mut Conn, task: &Task) -> anyhow::Result<Outcome> {
+    let now = app.now();
+    if app.config.review_reminder_h == 0 {
+        return Ok(not_wanted("reminders are switched off"));
+    }
+    let Some((application, round, flow)) = waits_still(conn, task).await? else {
+        return Ok(not_wanted("the level waits no longer"));
+    };
+    if !rounds::mark(conn, &round, Mark::Reminded, now).await? {
+        return Ok(not_wanted("its reviewers were reminded"));
+    }
+    let signers = signers::circle(conn, &app.config, now).await?.signers(&flow, &round);
+    mails::remind(conn, app, &application, &round, &signers, now).await?;
+    let told = names(&signers);
+    tell(conn, &application, &round, "applications.remind", &told, now).await?;
+    Ok(Outcome::Done(format!("{}: reminded {told}", round.number)))
+}
+
+/// Has the next level, after the last one administrators, sign the level that waits too; or reports
+/// that this would leave no signer.
+pub(super) async fn escalate(app: &App, conn: &mut Conn, task: &Task) -> anyhow::Result<Outcome> {
+    let now = app.now();
+    if app.config.review_escalation_h == 0 {
+        return Ok(not_wanted("escalation is switched off"));
+    }
+    let Some((application, round, flow)) = waits_still(conn, task).await? else {
+        return Ok(not_wanted("the level waits no longer"));
+    };
+    let circle = signers::circle(conn, &app.config, now).await?;
+    match circle.escalate(&flow, &round) {
+        Ok(signers) => {
+            if !rounds::mark(conn, &round, Mark::Escalated, now).await? {
+                return Ok(not_wanted("it was escalated"));
+            }
+            let told = names(&signers);
+            let done = add_step(conn, &application, &round, "escalate", format!("to {told}"), now).await?;
+            mails::escalated(conn, app, &application, &round, &signers, now).await?;
+            record(conn, &application, &done).await?;
+            Ok(Outcome::Done(format!("{}: {told} may sign level {} too", round.number, round.level)))
+        }
+        Err(why) => {
+            let reason = why.to_string();
+            let done =
+                add_step(conn, &application, &round, "escalation_refused", reason.clone(), now).await?;
+            let missing = match why {
+                NoEscalation::NobodyNew { .. } => None,
+                NoEscalation::Leaves { shortage, .. } => Some(shortage),
+            };
+            mails::stuck(conn, app, &application, &round, &circle, (missing.as_ref(), true), now).await?;
+            record(conn, &application, &done).await?;
+            Ok(Outcome::Done(format!("{}: not escalated, administrators were told: {reason}", round.number)))
+        }
+    }
+}
+
+/// Tells administrators of the forms that nobody can sign, once for each: an operator was disabled or
+/// lost a role. A form that finds its signers again is told of anew the next time. Returns how many.
+pub async fn report_stuck(app: &App) -> Result<usize, ApplicationError> {
+    let mut read = app.db.snapshot().await?;
+    let waiting = rounds::waiting(&mut read, None).await?;
+    if waiting.is_empty() {
+        return Ok(0);
+    }
+    let circle = signers::circle(&mut read, &app.config, app.now()).await?;
+    let mut flows = Vec::new();
+    for kind in FormKind::ALL {
+        flows.push((kind, flow_of(&mut read, kind).await?));
+    }
+    drop(read);
+    let mut reported = 0;
+    for round in waiting {
+        let flow = flows.iter().find(|(kind, _)| *kind == round.kind).and_then(|(_, flow)| flow.as_ref());
+        let short = flow.is_some_and(|flow| circle.shortage(flow, &round).is_some());
+        if short != round.reported_at.is_some() {
+            reported += usize::from(report(app, &round.form).await?);
+        }
+    }
+    Ok(reported)
+}
+
+/// Notes whether nobody can sign that form, and tells it the first time.
+async fn report(app: &App, form: &str) -> Result<bool, ApplicationError> {
+    let now = app.now();
+    let mut tx = app.db.write("applications.report_stuck").await?;
+    if !store::lock(&mut tx, form).await? {
+        return Ok(false);
+    }
+    let (Some(application), Some(round)) =
+        (store::find(&mut tx, form).await?, rounds::find(&mut tx, form).await?)
+    else {
+        return Ok(false);
+    };
+    let Some(flow) = flow_of(&mut tx, round.kind).await? else { return Ok(false) };
+    let circle = signers::circle(&mut tx, &app.config, now).await?;
+    let told = match circle.shortage(&flow, &round) {
+        None => {
+            rounds::forget_report(&mut tx, form).await?;
+            false
+        }
+        Some(shortage) => {
+            if !rounds::mark(&mut tx, &round, Mark::Reported, now).await? {
+                return Ok(false);
+            }
+            let reason = shortage.to_string();
+            mails::stuck(&mut tx, app, &application, &round, &circle, (Some(&shortage), false), now).await?;
+            tell(&mut tx, &application, &round, "applications.stuck", &reason, now).await?;
+            true
+        }
+    };
+    tx.commit().await?;
+    Ok(told)
+}
+
+/// How a form stands among its signers; None: it waits for none.
+pub(super) async fn of(conn: &mut Conn, app: &App, form: &str) -> Result<Option<Waiting>, DbError> {
+    let Some(round) = rounds::find(conn, form).await? else { return Ok(None) };
+    let Some(flow) = flow_of(conn, round.kind).await? else { return Ok(None) };
+    let circle = signers::circle(conn, &app.config, app.now()).await?;
+    let (signers, shortage) = (circle.signers(&flow, &round), circle.shortage(&flow, &round));
+    Ok(Some(Waiting { round, signers, shortage }))
+}
+
+/// The form of a task, held until the transaction ends; None: it no longer waits at the level for
+/// which the task was planned.
+async fn waits_still(conn: &mut Conn, task: &Task) -> Result<Option<(Application, Round, Flow)>, DbError> {
+    let form = task.about.id.as_str();
+    if !store::lock(conn, form).await? {
+        return Ok(None);
+    }
+    let Some(round) = rounds::find(conn, form).await? else { return Ok(None) };
+    if task.detail["round"] != json!(round.round) || task.detail["level"] != json!(round.level) {
+        return Ok(None);
+    }
+    let flow = flow_of(conn, round.kind).await?;
+    let application = store::find(conn, form).await?;
+    Ok(application.zip(flow).map(|(application, flow)| (application, round, flow)))
+}
+
+/// Adds a step that the manager did by itself to the history of a form that stays where it is: whoever
+/// acts on what they read before, reads it again.
+async fn add_step(
+    conn: &mut Conn,
+    before: &Application,
+    round: &Round,
+    action: &str,
+    comment: String,
+    now: UnixMillis,
+) -> anyhow::Result<Step> {
+    // The form waits since it came to this level, and not since this.
+    let application = Application { version: before.version + 1, ..before.clone() };
+    anyhow::ensure!(store::update(conn, &application, &before.state).await?, "the form is held by this");
+    let step = step_of(&application, &Step::BY_ITSELF, action, Some(round.level), comment);
+    let step = Step { at: now, ..step };
+    history::add(conn, &application.id, &step).await?;
+    Ok(step)
+}
+
+async fn tell(
+    conn: &mut Conn,
+    application: &Application,
+    round: &Round,
+    action: &'static str,
+    told: &str,
+    now: UnixMillis,
+) -> Result<(), DbError> {
+    let entry = audit::Entry {
+        actor: history::audit_actor(Step::BY_ITSELF),
+        action,
+        subject: format!("application:{}", application.id),
+        detail: json!({ "number": round.number, "round": round.round, "level": round.level, "told": told }),
+    };
+    audit::record(conn, entry, now).await
+}
+
+fn names(signers: &[Signer]) -> String {
+    let names: Vec<_> = signers.iter().map(|signer| signer.person.name.as_str()).collect();
+    if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
+}
+
+fn not_wanted(why: &str) -> Outcome {
+    Outcome::Done(format!("no longer wanted: {why}"))
+}
