@@ -21,7 +21,7 @@ impl Stage {
     }
 
     /// To whom mails of that template were sent, sorted.
-    async fn told(&self, template: &str) -> Vec<String> {
+    async fn told_by(&self, template: &str) -> Vec<String> {
         let mails = self.mails().await.into_iter().filter(|mail| mail.1 == template);
         let mut told: Vec<_> = mails.map(|mail| mail.0.replace("@example.com", "")).collect();
         told.sort();
@@ -54,11 +54,11 @@ async fn reviewers_are_reminded_once_of_each_level_that_waits() {
         let id = stage.submitted(stage.form()).await;
         stage.world.advance_ms(24 * HOUR_MS - 1);
         stage.run_due().await;
-        assert_eq!(stage.told("review_waiting").await, [""; 0]);
+        assert_eq!(stage.told_by("review_waiting").await, [""; 0]);
         stage.world.advance_ms(1);
         stage.run_due().await;
         stage.run_due().await;
-        assert_eq!(stage.told("review_waiting").await, ["ben", "rita"]);
+        assert_eq!(stage.told_by("review_waiting").await, ["ben", "rita"]);
         let waiting = stage.read(&id).await["waiting"].clone();
         assert_eq!(
             (&waiting["reminded_at"], &waiting["round"]),
@@ -71,18 +71,18 @@ async fn reviewers_are_reminded_once_of_each_level_that_waits() {
         stage.act(&stage.rita, &id, "approve").await.expect(200);
         stage.world.advance_ms(24 * HOUR_MS);
         stage.run_due().await;
-        assert_eq!(stage.told("review_waiting").await, ["ben", "ralph", "rita"]);
+        assert_eq!(stage.told_by("review_waiting").await, ["ben", "ralph", "rita"]);
         // Returned, nobody is reminded; in the next round they are again.
         stage.act(&stage.ralph, &id, "return").await.expect(200);
         stage.world.advance_ms(48 * HOUR_MS);
         stage.run_due().await;
-        assert_eq!(stage.told("review_waiting").await.len(), 3);
+        assert_eq!(stage.told_by("review_waiting").await.len(), 3);
         let edited = without(with(stage.form(), "effective_date", json!("2026-01-20")), "type");
         stage.anna.put(&path(&id, ""), edited).await.expect(200);
         stage.act(&stage.anna, &id, "resubmit").await.expect(200);
         stage.world.advance_ms(24 * HOUR_MS);
         stage.run_due().await;
-        assert_eq!(stage.told("review_waiting").await, ["ben", "ben", "ralph", "rita", "rita"]);
+        assert_eq!(stage.told_by("review_waiting").await, ["ben", "ben", "ralph", "rita", "rita"]);
         let trail = stage.admin.get("/api/v1/audit?action=applications.remind").await.expect(200);
         assert_eq!(trail["items"].as_array().map(Vec::len), Some(3));
         assert_eq!(trail["items"][0]["detail"]["told"], "ben, rita");
@@ -98,7 +98,7 @@ async fn a_level_that_waits_too_long_may_be_signed_by_the_next_and_the_last_by_a
         stage.world.advance_ms(48 * HOUR_MS);
         stage.run_due().await;
         stage.run_due().await;
-        assert_eq!(stage.told("review_waiting").await, ["ralph", "rosa"]);
+        assert_eq!(stage.told_by("review_waiting").await, ["ralph", "rosa"]);
         let escalate = ("escalate".to_owned(), "keygate".to_owned(), json!(1));
         assert_eq!(stage.history(&id).await.last(), Some(&escalate));
         let detail = stage.read(&id).await;
@@ -127,7 +127,7 @@ async fn a_level_that_waits_too_long_may_be_signed_by_the_next_and_the_last_by_a
         stage.act(&stage.admin, &id, "approve").await.problem(403, "forbidden");
         stage.world.advance_ms(1);
         stage.run_due().await;
-        assert_eq!(stage.told("review_waiting").await, ["ann", "ralph", "rosa"]);
+        assert_eq!(stage.told_by("review_waiting").await, ["ann", "ralph", "rosa"]);
         let approved = stage.act(&stage.admin, &id, "approve").await.expect(200);
         assert_eq!(approved["state"], "approved");
         let trail = stage.admin.get("/api/v1/audit?action=applications.escalate").await.expect(200);
@@ -145,8 +145,8 @@ async fn an_escalation_that_would_leave_no_signer_is_refused_and_reported() {
         stage.run_due().await;
         let refused = ("escalation_refused".to_owned(), "keygate".to_owned(), json!(1));
         assert_eq!(stage.history(&id).await.last(), Some(&refused));
-        assert_eq!(stage.told("review_stuck").await, ["ann"]);
-        assert_eq!(stage.told("review_waiting").await, [""; 0]);
+        assert_eq!(stage.told_by("review_stuck").await, ["ann"]);
+        assert_eq!(stage.told_by("review_waiting").await, [""; 0]);
         stage.act(&stage.ralph, &id, "approve").await.problem(403, "forbidden");
         let detail = stage.read(&id).await;
         assert_eq!(detail["waiting"]["escalated_at"], Value::Null);
@@ -159,8 +159,7 @@ async fn an_escalation_that_would_leave_no_signer_is_refused_and_reported() {
 
 #[tokio::test]
 async fn what_is_switched_off_or_no_longer_waits_is_not_done() {
-    const PLANNED: &str =
-        "SELECT COUNT(*) FROM tasks WHERE kind LIKE 'applications.%' AND about_kind = 'application' AND state = 'waiting'";
+    const PLANNED: &str = "SELECT COUNT(*) FROM tasks WHERE kind LIKE 'applications.%' AND about_kind = 'application' AND state = 'waiting'";
     for stage in Stage::hourly(0, 0).await {
         stage.submitted(stage.form()).await;
         assert_eq!(stage.count(PLANNED).await, 0);
@@ -180,8 +179,8 @@ async fn what_is_switched_off_or_no_longer_waits_is_not_done() {
         stage.world.sql("UPDATE tasks SET state = 'waiting' WHERE state = 'cancelled'").await;
         stage.world.advance_ms(48 * HOUR_MS);
         stage.run_due().await;
-        assert_eq!(stage.told("review_waiting").await, ["rita"]);
-        assert_eq!(stage.told("review_stuck").await, ["ann"]);
+        assert_eq!(stage.told_by("review_waiting").await, ["rita"]);
+        assert_eq!(stage.told_by("review_stuck").await, ["ann"]);
     }
 }
 
@@ -199,7 +198,7 @@ async fn administrators_are_told_once_of_a_form_that_nobody_can_sign() {
         let (one, another) = tokio::join!(report_stuck(&stage.world.app), report_stuck(&stage.world.app));
         assert_eq!(one.expect("the database") + another.expect("the database"), 1);
         assert_eq!(report().await, 0);
-        assert_eq!(stage.told("review_stuck").await, ["ann"]);
+        assert_eq!(stage.told_by("review_stuck").await, ["ann"]);
         let problem = stage.read(&id).await["waiting"]["problem"].clone();
         assert!(problem.as_str().is_some_and(|text| text.contains("level 2 has nobody")), "{problem}");
         // What can be done is done, and by whom is seen.
@@ -212,7 +211,7 @@ async fn administrators_are_told_once_of_a_form_that_nobody_can_sign() {
         assert_eq!(stage.read(&id).await["waiting"]["problem"], Value::Null);
         stage.set_status(&stage.ralph, "disabled").await;
         assert_eq!(report().await, 1, "it is told of anew");
-        assert_eq!(stage.told("review_stuck").await, ["ann", "ann", "ann"]);
+        assert_eq!(stage.told_by("review_stuck").await, ["ann", "ann", "ann"]);
         let trail = stage.admin.get("/api/v1/audit?action=applications.stuck").await.expect(200);
         assert_eq!(trail["items"].as_array().map(Vec::len), Some(3));
     }
