@@ -60,6 +60,8 @@ pub fn reissue(template: Template, about: &About) -> Option<String> {
         }
         Template::ApplicationStep
         | Template::ApplicationResult
+        | Template::ReviewWaiting
+        | Template::ReviewStuck
         | Template::KeyChanged
         | Template::KeyExpiring
         | Template::XApiKeyExpiring
