@@ -10,6 +10,8 @@ use super::actions;
 use super::body::{EditedForm, NewForm};
 use super::error::ApplicationError;
 use super::model::{Action, Application, MAX_COMMENT_CHARS, Refusal};
+use super::picking;
+use super::trail::{self, TrailView};
 use super::view::{ApplicationView, DetailView, MovedView};
 use super::worklist;
 use crate::app::App;
@@ -26,7 +28,9 @@ pub fn routes() -> Routes {
     Routes::of("applications")
         .permitted(&[Permission::ApplicationsApply], routes!(save))
         .merge(worklist::http::routes())
+        .merge(picking::routes())
         .decided(SEEN, routes!(show))
+        .decided(SEEN, routes!(show_trail))
         .permitted(&[Permission::ApplicationsApply], routes!(edit, remove))
         .permitted(&[Permission::ApplicationsApply], routes!(submit))
         .permitted(&[Permission::ApplicationsApply], routes!(resubmit))
@@ -194,7 +198,7 @@ async fn stop(
     answer(actions::stop(&app, (&actor).into(), &id, seen, &body.comment).await)
 }
 
-/// Show a form, its history, and what the caller may do now.
+/// Show a form, its history, what the caller may do now, and what its reviewers look at.
 #[utoipa::path(get, path = "/api/v1/applications/{id}")]
 async fn show(
     AppState(app): AppState<App>,
@@ -202,7 +206,18 @@ async fn show(
     Path(id): Path<String>,
 ) -> Result<Versioned<DetailView>, Problem> {
     let detail = worklist::detail(&app, (&actor).into(), &id).await?;
-    Ok(Versioned(detail.application.version, detail.into()))
+    let with_emails = actor.may(Permission::ClientsRead);
+    Ok(Versioned(detail.application.version, DetailView::new(detail, with_emails)))
+}
+
+/// Show all that happened to a form: round by round who signed what, its mails, its audit entries.
+#[utoipa::path(get, path = "/api/v1/applications/{id}/trail")]
+async fn show_trail(
+    AppState(app): AppState<App>,
+    actor: Actor,
+    Path(id): Path<String>,
+) -> Result<Json<TrailView>, Problem> {
+    Ok(Json(trail::of(&app, &actor, &id).await?.into()))
 }
 
 fn answer(result: Result<Application, ApplicationError>) -> Result<Versioned<ApplicationView>, Problem> {

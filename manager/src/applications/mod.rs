@@ -14,11 +14,14 @@ mod http;
 mod mails;
 mod model;
 mod number;
+mod picking;
+mod review;
 mod row;
 mod signing;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod turn;
 mod view;
 mod waiting;

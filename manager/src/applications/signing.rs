@@ -149,6 +149,18 @@ pub(super) async fn must_find_signers(
     }
 }
 
+/// Why a form that waits does not find its signers, as people are told; None: it does.
+pub(super) async fn shortage(
+    conn: &mut Conn,
+    app: &App,
+    application: &Application,
+) -> Result<Option<String>, DbError> {
+    let Some(round) = rounds::find(conn, &application.id).await? else { return Ok(None) };
+    let Some(flow) = flow_of(conn, round.kind).await? else { return Ok(None) };
+    let circle = signers::circle(conn, &app.config, app.now()).await?;
+    Ok(circle.shortage(&flow, &round).map(|shortage| shortage.to_string()))
+}
+
 /// Everybody who may have a word at the level of `round` that waits.
 pub(super) async fn signers_of(conn: &mut Conn, app: &App, round: &Round) -> Result<Vec<Signer>, DbError> {
     let Some(flow) = flow_of(conn, round.kind).await? else { return Ok(Vec::new()) };

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::applicant::ApplicantKind;
 use super::form::Form;
 use super::model::{Action, Application, Effect, State, Step};
+use super::review::ReviewView;
 use super::waiting::Waiting;
 use super::worklist::Detail;
 use crate::approvals::FormKind;
@@ -109,6 +110,8 @@ pub struct DetailView {
     /// What the caller may do now.
     #[schema(value_type = Vec<Action>)]
     actions: Vec<&'static str>,
+    /// What a reviewer looks at; null once the form has ended: what was then is not what is now.
+    review: Option<ReviewView>,
     /// Who may sign the level that waits; null: none waits, or the caller is no operator.
     waiting: Option<WaitingView>,
 }
@@ -262,13 +265,15 @@ impl From<Step> for StepView {
     }
 }
 
-impl From<Detail> for DetailView {
-    fn from(detail: Detail) -> Self {
-        let Detail { application, history, actions, waiting } = detail;
+impl DetailView {
+    /// `with_emails`: the reader may see the addresses of clients.
+    pub fn new(detail: Detail, with_emails: bool) -> Self {
+        let Detail { application, history, actions, review, waiting } = detail;
         Self {
             application: application.into(),
             history: history.into_iter().map(StepView::from).collect(),
             actions: actions.into_iter().map(Action::name).collect(),
+            review: review.map(|review| ReviewView::new(review, with_emails)),
             waiting: waiting.map(WaitingView::from),
         }
     }

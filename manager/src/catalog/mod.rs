@@ -19,7 +19,7 @@ mod store;
 
 pub use apis::{
     Api, ApiFilter, ApiName, ApiSource, ApiSummary, Entries, MAX_HOSTS, MAX_METHODS, PathRuleSchema, api,
-    entries, known_apis,
+    apis_of, entries, known_apis,
 };
 pub use error::CatalogError;
 pub use groups::{Group, GroupSummary, MAX_GROUP_APIS, known_groups, known_scopes};

@@ -31,7 +31,7 @@ pub use health::{Health, Warning, health, warnings};
 pub use model::{About, Mail, MailState, Recipient, SendError, Via};
 pub use render::{Rendered, render};
 pub use settings::{MailSettings, SmtpSettings};
-pub use store::written_about;
+pub use store::{about, written_about};
 pub use template::{Language, Template};
 pub use transport::Transport;
 

@@ -375,6 +375,24 @@ pub(super) async fn masked_context(conn: &mut Conn, id: &str) -> Result<Option<S
     Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
+/// The last `limit` mails about something, oldest first.
+pub async fn about(conn: &mut Conn, kind: &str, id: &str, limit: i64) -> Result<Vec<Mail>, DbError> {
+    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "-- mail.about
+         SELECT {COLUMNS}
+           FROM mails
+          WHERE about_kind = $1 AND about_id = $2
+          ORDER BY created_at DESC, id DESC
+          LIMIT $3"
+    )))
+    .bind(kind)
+    .bind(id)
+    .bind(limit)
+    .fetch_all(conn)
+    .await?;
+    rows.iter().rev().map(read).collect()
+}
+
 pub(super) fn read(row: &AnyRow) -> Result<Mail, DbError> {
     let id: String = row.try_get("id")?;
     let template: String = row.try_get("template")?;

@@ -11,11 +11,12 @@ use crate::operators::Permission;
 use crate::testing::{Answer, Caller, World};
 
 /// Operations whose right depends on the object, and where that is tested.
-const DECIDED: [(&str, &str); 17] = [
+const DECIDED: [(&str, &str); 18] = [
     ("applications_approve", "a_delegate_signs_on_behalf_and_it_counts_for_both"),
     ("applications_reject", "whoever_has_no_word_is_refused_every_one"),
     ("applications_send_back", "whoever_has_no_word_is_refused_every_one"),
     ("applications_show", "forms_are_seen_by_those_concerned"),
+    ("applications_show_trail", "a_trail_tells_each_round_with_its_mails_and_audit_entries"),
     ("applications_stop", "a_revocation_of_tomorrow_waits_is_made_once_and_can_be_stopped"),
     ("definitions_apply", "each_kind_asks_for_its_permission"),
     ("definitions_export", "each_kind_asks_for_its_permission"),

@@ -5,11 +5,14 @@ mod effects;
 mod filing;
 mod meanwhile;
 mod migration;
+mod picking;
 mod properties;
 mod races;
 mod registration;
+mod review;
 mod reviewing;
 mod signing;
+mod trail;
 mod waiting;
 mod worklist;
 

@@ -15,6 +15,7 @@ use super::applicant::{Applicant, Caller};
 use super::error::ApplicationError;
 use super::history;
 use super::model::{Action, Application, State, Step};
+use super::review::{self, Review};
 use super::signing::standings;
 use super::turn::must_see;
 use super::waiting::{self, Waiting};
@@ -44,6 +45,8 @@ pub struct Detail {
     pub actions: Vec<Action>,
     /// How it stands among its signers, for operators; none: it waits for none.
     pub waiting: Option<Waiting>,
+    /// What a reviewer looks at while the form can still go on.
+    pub review: Option<Review>,
 }
 
 /// A form with what a list shows of it.
@@ -156,7 +159,12 @@ pub(super) async fn detail_in(
         Some(_) => waiting::of(conn, app, &application.id).await?,
         None => None,
     };
-    Ok(Detail { application, history, actions, waiting })
+    // A client looks at its own forms alone, and at no reviewer's page.
+    let review = match caller.operator() {
+        Some(_) => review::of(conn, app, &application).await?,
+        None => None,
+    };
+    Ok(Detail { application, history, actions, review, waiting })
 }
 
 /// Up to `limit` forms that the caller may see and wants to, the newest first.

@@ -22,7 +22,9 @@ pub use path::{PathRuleSchema, check_path};
 pub use place::{Clash, ClashKind, Place};
 pub use schedule::Moment;
 pub(super) use store::places;
-pub use store::{AcceptedCredential, ApiFilter, ApiSummary, Entries, api, apis, entries, known_apis};
+pub use store::{
+    AcceptedCredential, ApiFilter, ApiSummary, Entries, api, apis, apis_of, entries, known_apis,
+};
 pub(super) use turns::start_jobs;
 #[cfg(test)]
 pub use turns::take_turns;

@@ -276,7 +276,7 @@ pub async fn api(conn: &mut Conn, uid: &str) -> Result<Option<Api>, DbError> {
 }
 
 /// The APIs of these uids that exist, by module and id.
-pub(super) async fn apis_of(conn: &mut Conn, uids: &[ApiUid]) -> Result<Vec<Api>, DbError> {
+pub async fn apis_of(conn: &mut Conn, uids: &[ApiUid]) -> Result<Vec<Api>, DbError> {
     let mut apis = Vec::with_capacity(uids.len());
     for part in uids.chunks(MAX_IN) {
         let sql = format!(

@@ -1,0 +1,91 @@
+//! What a reviewer looks at before signing: the key before and after, what was used of it, how the
+//! client stands, and what speaks against a signature.
+
+mod model;
+mod view;
+
+use std::collections::BTreeSet;
+
+use gate::id::{ApiUid, GroupId};
+use gate::wire::exchange::MeterKind;
+
+use super::actions::today;
+use super::form::Form;
+use super::model::{Application, State};
+use super::signing;
+use crate::app::App;
+use crate::config::CredentialRecipients;
+use crate::db::{Conn, DbError};
+use crate::validity::Validity;
+use crate::{catalog, clients, keys, quotas};
+
+use model::{ApiFacts, Facts, KeyTerms};
+pub use model::{Review, meet};
+pub use view::ReviewView;
+
+/// The review of a form that can still go on; one that has ended has none: the key and the client
+/// that its reviewers saw are no longer those of now.
+pub(super) async fn of(
+    conn: &mut Conn,
+    app: &App,
+    application: &Application,
+) -> Result<Option<Review>, DbError> {
+    if application.state.is_final() {
+        return Ok(None);
+    }
+    let (form, now, zone) = (&application.form, app.now(), app.config.zone());
+    let key = match form.key() {
+        Some(id) => keys::by_id(conn, id).await?,
+        None => None,
+    };
+    let used = match &key {
+        Some(key) => quotas::meter_of(conn, MeterKind::KeyUses, key.id.as_str()).await?,
+        None => None,
+    };
+    let key = key.map(|key| KeyTerms {
+        name: key.name.as_str().to_owned(),
+        expiry_date: Validity::of_instants(key.validity, &zone).expires_on(),
+        quota: key.uses.as_number(),
+        apis: key.apis,
+        revoked: matches!(key.state, keys::KeyState::Revoked { .. }),
+    });
+    let client = match form.client() {
+        Some(id) => clients::by_id(conn, id.as_str()).await?,
+        None => None,
+    };
+    let mut uids: BTreeSet<ApiUid> = form.terms().map(|terms| terms.apis.clone()).unwrap_or_default();
+    uids.extend(key.iter().flat_map(|key| key.apis.clone()));
+    let uids: Vec<ApiUid> = uids.into_iter().collect();
+    let apis = catalog::apis_of(conn, &uids).await?;
+    let groups: BTreeSet<GroupId> = apis.iter().flat_map(|api| api.groups.clone()).collect();
+    let groups: Vec<GroupId> = groups.into_iter().collect();
+    let levels = catalog::known_groups(conn, &groups).await?;
+    let apis = apis.into_iter().map(|api| {
+        let levels = levels.iter().filter(|group| api.groups.contains(&group.id));
+        let facts = ApiFacts {
+            name: if api.name.is_empty() { api.title() } else { api.name.clone() },
+            enabled: api.enabled,
+            source: api.source,
+            audience: api.audience,
+            lowest_level: levels.map(|group| group.security_level).min(),
+        };
+        (api.uid, facts)
+    });
+    let facts = Facts {
+        today: today(app, now),
+        key,
+        used: used.map(|meter| meter.at(now).debited),
+        apis: apis.collect(),
+        needs_address: matches!(form, Form::Apply { .. })
+            && matches!(
+                app.config.credential_recipients,
+                CredentialRecipients::Client | CredentialRecipients::Both
+            ),
+        shortage: match application.state {
+            State::PendingOrder { .. } => signing::shortage(conn, app, application).await?,
+            _ => None,
+        },
+        client,
+    };
+    Ok(Some(Review::of(form, facts)))
+}

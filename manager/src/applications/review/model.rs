@@ -1,0 +1,245 @@
+//! A form beside the world that it asks to change.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gate::id::ApiUid;
+use gate::wire::directory::Audience;
+use gate::wire::exchange::ClientStatus;
+use jiff::civil::Date;
+use serde_json::{Value, json};
+
+use super::super::form::Form;
+use crate::catalog::{ApiSource, SecurityLevel};
+use crate::clients::Client;
+
+/// A key that ends within so many days is worth a word.
+pub const SOON_DAYS: i32 = 30;
+
+/// What a reviewer looks at.
+#[derive(Clone, Debug)]
+pub struct Review {
+    /// Every term of the key: now, and as asked for.
+    pub terms: Vec<Term>,
+    /// APIs that the form brings, takes away and keeps.
+    pub apis: Apis,
+    /// How often the key was used and may be.
+    pub usage: Usage,
+    /// The client, unless it is gone.
+    pub client: Option<Client>,
+    /// What speaks against a signature.
+    pub warnings: Vec<Warning>,
+}
+
+/// A term of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// As the form calls it.
+    pub field: &'static str,
+    /// On the key now; null: there is none yet.
+    pub before: Value,
+    /// As asked for; null: the key ends.
+    pub after: Value,
+}
+
+/// APIs by uid, with their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Apis {
+    /// Those that the key does not open now.
+    pub added: Vec<(ApiUid, String)>,
+    /// Those that it opens no more.
+    pub removed: Vec<(ApiUid, String)>,
+    /// Those that it goes on to open.
+    pub kept: Vec<(ApiUid, String)>,
+}
+
+/// Uses of a key; none: unlimited, or no key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// So far, as far as it is counted.
+    pub used: Option<u64>,
+    /// Left now.
+    pub remaining: Option<u64>,
+    /// Left once the form has its effect.
+    pub remaining_after: Option<u64>,
+}
+
+/// Something that speaks against a signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// For programs.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+    /// The API that it is about.
+    pub api: Option<ApiUid>,
+}
+
+/// A key as it is now.
+#[derive(Clone, Debug)]
+pub(super) struct KeyTerms {
+    pub name: String,
+    pub expiry_date: Date,
+    /// -1 = unlimited.
+    pub quota: i64,
+    pub apis: BTreeSet<ApiUid>,
+    pub revoked: bool,
+}
+
+/// An API as far as a review asks.
+#[derive(Clone, Debug)]
+pub(super) struct ApiFacts {
+    pub name: String,
+    pub enabled: bool,
+    pub source: ApiSource,
+    pub audience: Audience,
+    /// The lowest of the levels of its groups; none: it is in no group.
+    pub lowest_level: Option<SecurityLevel>,
+}
+
+/// The world around a form.
+pub(super) struct Facts {
+    pub today: Date,
+    pub key: Option<KeyTerms>,
+    pub used: Option<u64>,
+    pub apis: BTreeMap<ApiUid, ApiFacts>,
+    pub needs_address: bool,
+    pub shortage: Option<String>,
+    pub client: Option<Client>,
+}
+
+/// Whether there is a side from which both may meet.
+pub fn meet(client: Audience, api: Audience) -> bool {
+    client == Audience::Both || api == Audience::Both || client == api
+}
+
+impl Review {
+    pub(super) fn of(form: &Form, facts: Facts) -> Self {
+        let after = form.terms();
+        let key = facts.key.as_ref();
+        let quota_after = after.map(|terms| terms.quota.map_or(-1, i64::from));
+        let terms = [
+            ("name", key.map(|key| json!(key.name)), after.map(|terms| json!(terms.name))),
+            (
+                "expiry_date",
+                key.map(|key| json!(key.expiry_date.to_string())),
+                after.map(|terms| json!(terms.expiry_date.to_string())),
+            ),
+            ("quota", key.map(|key| json!(key.quota)), quota_after.map(|quota| json!(quota))),
+        ];
+        let terms = terms.map(|(field, before, after)| Term {
+            field,
+            before: before.unwrap_or_default(),
+            after: after.unwrap_or_default(),
+        });
+        let none = BTreeSet::new();
+        let (old, new) = (key.map_or(&none, |key| &key.apis), after.map_or(&none, |terms| &terms.apis));
+        let named = |uid: &ApiUid| {
+            let name = facts.apis.get(uid).map_or_else(|| uid.0.clone(), |api| api.name.clone());
+            (uid.clone(), name)
+        };
+        let apis = Apis {
+            added: new.difference(old).map(named).collect(),
+            removed: old.difference(new).map(named).collect(),
+            kept: new.intersection(old).map(named).collect(),
+        };
+        let resets = matches!(form, Form::Change { reset_usage: true, .. });
+        let left = |quota: i64, used: u64| u64::try_from(quota).ok().map(|quota| quota.saturating_sub(used));
+        let used = key.map(|_| facts.used.unwrap_or_default()).filter(|_| facts.used.is_some());
+        let usage = Usage {
+            used,
+            remaining: key.and_then(|key| left(key.quota, used.unwrap_or_default())),
+            remaining_after: quota_after
+                .and_then(|quota| left(quota, if resets { 0 } else { used.unwrap_or_default() })),
+        };
+        let warnings = warnings(form, &facts, new, resets.then_some(0).or(used).unwrap_or_default());
+        Self { terms: terms.into(), apis, usage, client: facts.client, warnings }
+    }
+}
+
+fn warnings(form: &Form, facts: &Facts, apis: &BTreeSet<ApiUid>, used_after: u64) -> Vec<Warning> {
+    let mut found = Vec::new();
+    let mut warn = |code, message: String| found.push(Warning { code, message, api: None });
+    let (today, effective) = (facts.today, form.effective_date());
+    if let Some(effective) = effective.filter(|effective| *effective < today) {
+        let message =
+            format!("the effective date {effective} has passed: it takes effect with the last signature");
+        warn("effective_date_passed", message);
+    }
+    if let Some(terms) = form.terms() {
+        let (expiry, days) = (terms.expiry_date, (terms.expiry_date - today).get_days());
+        if expiry < today {
+            warn("expired", format!("the expiry date {expiry} has passed: it cannot be approved any more"));
+        } else if days <= SOON_DAYS {
+            warn("expires_soon", format!("the key would end on {expiry}, in {days} days"));
+        }
+        if let Some(quota) = terms.quota
+            && u64::from(quota) <= used_after
+        {
+            let message = format!(
+                "{used_after} uses have been made, the new quota is {quota}: the key could not be used any more"
+            );
+            warn("quota_below_used", message);
+        }
+    }
+    match (form.key(), &facts.key) {
+        (Some(key), None) => warn("key_unknown", format!("the key {key} does not exist any more")),
+        (Some(key), Some(terms)) if terms.revoked => {
+            warn("key_revoked", format!("the key {key} has been revoked"));
+        }
+        (_, _) => {}
+    }
+    match &facts.client {
+        None => {
+            if let Some(client) = form.client() {
+                warn("client_unknown", format!("the client {client} does not exist"));
+            }
+        }
+        Some(client) => {
+            match client.status {
+                ClientStatus::Active => {}
+                ClientStatus::Disabled => warn("client_disabled", "the client is disabled".to_owned()),
+                ClientStatus::Locked => warn("client_locked", "the client is locked".to_owned()),
+            }
+            if let Some(dates) = client.dates.filter(|dates| dates.expiry < today) {
+                warn("client_expired", format!("the client's last day was {}", dates.expiry));
+            }
+            if client.emails.is_empty() && facts.needs_address {
+                let message = "the client has no e-mail address to send the credentials to".to_owned();
+                warn("client_without_address", message);
+            }
+        }
+    }
+    if let Some(shortage) = &facts.shortage {
+        warn("no_signer", shortage.clone());
+    }
+    for uid in apis {
+        let mut warn = |code, message: String| found.push(Warning { code, message, api: Some(uid.clone()) });
+        let Some(api) = facts.apis.get(uid) else {
+            warn("api_unknown", format!("the API {uid} does not exist any more"));
+            continue;
+        };
+        let name = &api.name;
+        if !api.enabled {
+            warn("api_disabled", format!("the API {name} is disabled: calls are answered 503"));
+        }
+        if api.source != ApiSource::Registered {
+            let message = format!("the API {name} is {}, not registered", api.source.as_str());
+            warn("api_not_registered", message);
+        }
+        let Some(client) = &facts.client else { continue };
+        if !meet(client.audience, api.audience) {
+            let message =
+                format!("the API {name} cannot be called from where the client may call (audience)");
+            warn("api_audience", message);
+        }
+        if let Some(level) = api.lowest_level.filter(|level| !client.security_level.covers(*level)) {
+            let message = format!(
+                "the API {name} is in groups of level {} and above alone, the client has {}",
+                level.as_str(),
+                client.security_level.as_str()
+            );
+            warn("api_level", message);
+        }
+    }
+    found
+}

@@ -1,0 +1,124 @@
+//! What reviewers look at.
+
+use super::*;
+
+fn codes(form: &Value) -> Vec<&str> {
+    let warnings = form["review"]["warnings"].as_array().expect("warnings");
+    warnings.iter().filter_map(|warning| warning["code"].as_str()).collect()
+}
+
+impl Stage {
+    fn other_terms(&self, key: &str) -> Value {
+        let mut form = self.form();
+        form["type"] = "KU".into();
+        form["key"] = key.into();
+        form["name"] = "another name".into();
+        form["quota"] = 50.into();
+        form["apis"] = json!([self.apis[1]]);
+        form.as_object_mut().expect("an object").remove("client");
+        form
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_seen_as_before_and_after_with_what_was_used() {
+    for stage in Stage::both().await {
+        let key = stage.key().await;
+        let used = format!("UPDATE meters SET debited = 80 WHERE kind = 'key_uses' AND owner = '{key}'");
+        assert_eq!(stage.world.sql(&used).await, 1);
+        // Saved before the other one holds the key.
+        let mut reset = stage.other_terms(&key);
+        reset["reset_usage"] = true.into();
+        let reset = stage.draft(reset).await;
+        let id = stage.submitted(stage.other_terms(&key)).await;
+        let form = stage.rita.get(&path(&id, "")).await.expect(200);
+        let review = &form["review"];
+        let term = |field: &str, before: Value, after: Value| json!({ "field": field, "changed": before != after, "before": before, "after": after });
+        let terms = json!([
+            term("name", json!("orders key"), json!("another name")),
+            term("expiry_date", json!("2026-12-31"), json!("2026-12-31")),
+            term("quota", json!(1000), json!(50)),
+        ]);
+        assert_eq!(review["terms"], terms);
+        let named = |uid: &str, name: &str| json!([{ "uid": uid, "name": name }]);
+        let apis = json!({
+            "added": named(&stage.apis[1], "invoices"), "removed": named(&stage.apis[0], "orders"), "kept": [],
+        });
+        assert_eq!(review["apis"], apis);
+        assert_eq!(review["usage"], json!({ "used": 80, "remaining": 920, "remaining_after": 0 }));
+        assert_eq!(codes(&form), ["quota_below_used"]);
+        let client = &review["client"];
+        assert_eq!((&client["status"], &client["emails"]), (&json!("active"), &json!("acme@example.com")));
+
+        let form = stage.read(&reset).await;
+        assert_eq!(form["review"]["usage"], json!({ "used": 80, "remaining": 920, "remaining_after": 50 }));
+
+        // What was then is not what is now: nothing is shown of a form that has ended.
+        stage.act(&stage.rita, &id, "reject").await.expect(200);
+        assert_eq!(stage.read(&id).await["review"], Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_ends_what_there_is() {
+    for stage in Stage::both().await {
+        let key = stage.key().await;
+        let form = json!({ "type": "KR", "key": key, "effective_date": "2026-01-15", "description": "over" });
+        let id = stage.submitted(form).await;
+        let review = stage.rita.get(&path(&id, "")).await.expect(200)["review"].clone();
+        assert_eq!(
+            review["terms"][0],
+            json!({ "field": "name", "before": "orders key", "after": null, "changed": true })
+        );
+        assert_eq!(review["apis"]["removed"][0]["name"], "orders");
+        assert_eq!(review["usage"], json!({ "used": 0, "remaining": 1000, "remaining_after": null }));
+    }
+}
+
+#[tokio::test]
+async fn what_speaks_against_a_signature_is_said() {
+    for stage in Stage::both().await {
+        let mut form = stage.form();
+        form["apis"] = json!(stage.apis);
+        form["expiry_date"] = "2026-02-20".into();
+        let id = stage.submitted(form).await;
+        let seen = async |stage: &Stage| {
+            let form = stage.rita.get(&path(&id, "")).await.expect(200);
+            codes(&form).into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(&stage).await, [""; 0]);
+        let [orders, invoices] = &stage.apis;
+        let secret = json!({ "name": "secret", "alias": "Secret", "security_level": "A", "apis": [orders] });
+        stage.admin.post("/api/v1/groups", secret).await.expect(201);
+        stage.admin.patch(&format!("/api/v1/apis/{orders}"), json!({ "enabled": false })).await.expect(200);
+        stage
+            .admin
+            .patch(&format!("/api/v1/apis/{invoices}"), json!({ "audience": "internal" }))
+            .await
+            .expect(200);
+        stage.world.sql(&format!("UPDATE apis SET source = 'imported' WHERE uid = '{invoices}'")).await;
+        let client = json!({
+            "status": "disabled", "emails": null, "audience": "external", "time_zone": "UTC",
+            "start_date": "2026-01-01", "expiry_date": "2026-01-20",
+        });
+        stage.admin.patch("/api/v1/clients/acme", client).await.expect(200);
+        stage.world.advance_ms(10 * DAY_MS);
+        let mut found = seen(&stage).await;
+        found.sort();
+        let mut expected = vec![
+            "effective_date_passed",
+            "expires_soon",
+            "client_disabled",
+            "client_expired",
+            "client_without_address",
+            "api_disabled",
+            "api_level",
+            "api_audience",
+            "api_not_registered",
+        ];
+        expected.sort();
+        assert_eq!(found, expected);
+        stage.world.advance_ms(30 * DAY_MS);
+        assert!(seen(&stage).await.contains(&"expired".to_owned()));
+    }
+}
