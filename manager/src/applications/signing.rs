@@ -2,6 +2,7 @@
 //! those of `approvals::signers`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use gate::time::UnixMillis;
 
@@ -43,8 +44,8 @@ pub(super) async fn positions(
         circle = Some(signers::circle(conn, &app.config, app.now()).await?);
         for application in &waiting {
             let kind = application.form.kind();
-            if !flows.contains_key(&kind) {
-                flows.insert(kind, flow_of(conn, kind).await?);
+            if let Entry::Vacant(flow) = flows.entry(kind) {
+                flow.insert(flow_of(conn, kind).await?);
             }
         }
     }

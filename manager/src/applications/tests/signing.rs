@@ -1,5 +1,7 @@
 //! Four eyes, delegates, and enough signers for every level.
 
+use std::slice::from_ref;
+
 use super::*;
 
 const DELEGATIONS: &str = "/api/v1/delegations";
@@ -84,7 +86,7 @@ async fn a_delegate_signs_on_behalf_and_it_counts_for_both() {
         for who in [&stage.rita, &ben] {
             stage.act(who, &id, "approve").await.problem(403, "signed_another_level");
         }
-        assert_eq!(stage.ids(&stage.rita, "reviewed").await, [id.clone()], "whose signing it was, sees it");
+        assert_eq!(stage.ids(&stage.rita, "reviewed").await, from_ref(&id), "whose signing it was, sees it");
         let trail = stage.admin.get("/api/v1/audit?action=applications.approve").await.expect(200);
         assert_eq!(trail["items"][0]["detail"]["on_behalf_of"], json!(stage.rita.id));
         // Who acts on what has happened since is told who did it for whom.

@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn levels_find_persons_of_their_own_or_those_that_share_too_few_are_named() {
-        let rows: [(&str, &[&[&str]], &[u32]); 11] = [
+        type Row = (&'static str, &'static [&'static [&'static str]], &'static [u32]);
+        let rows: [Row; 11] = [
             ("one level, one person", &[&["a"]], &[]),
             ("one level, nobody", &[&[]], &[1]),
             ("the second has nobody", &[&["a"], &[]], &[2]),
