@@ -531,13 +531,15 @@ impl Config {
 /// Variables that begin like ours and name no setting: most likely typing errors, but never
 /// refused, since container platforms invent such variables after a service's name.
 pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
-    // Read by other parts: the file's place, the filter's token, tests.
+    // Read by other parts: the file's place, tokens, the manager that commands call, tests.
     const OTHERS: &[&str] = &[
         "KEYGATE_CONFIG",
         "KEYGATE_GATEWAY_TOKEN",
         "KEYGATE_PASSWORD",
         "KEYGATE_SIGN_API_KEY",
         "KEYGATE_SIGN_SECRET_KEY",
+        "KEYGATE_TOKEN",
+        "KEYGATE_URL",
     ];
     names
         .filter(|name| name.starts_with(ENV_PREFIX) && !name.starts_with("KEYGATE_TEST_"))

@@ -18,6 +18,7 @@ pub mod jobs;
 pub mod openapi;
 pub mod password;
 pub mod problem;
+pub mod remote;
 pub mod search;
 pub mod serve;
 pub mod telemetry;

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use manager::app::App;
 use manager::config::{self, Config};
 use manager::{
-    audit, catalog, definitions, gateways, keys, mail, openapi, operators, schedule, serve, telemetry,
-    x_api_keys,
+    applications, audit, catalog, definitions, gateways, keys, mail, openapi, operators, schedule, serve,
+    telemetry, x_api_keys,
 };
 
 /// Keygate's manager: clients, APIs, keys, forms and quotas.
@@ -28,6 +28,7 @@ enum Command {
     /// Bring APIs in, and say which one a request means.
     #[command(subcommand)]
     Api(catalog::cli::Command),
+    Applications(applications::cli::Command),
     Apply(definitions::cli::Apply),
     /// Verify the audit trail, and take anchors of it.
     #[command(subcommand)]
@@ -91,6 +92,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         println!("{:#}", openapi::document());
         return Ok(ExitCode::SUCCESS);
     }
+    // Calls a manager that runs, perhaps on another machine.
+    if let Command::Applications(command) = arguments.command {
+        return applications::cli::run(command, &mut std::io::stdout().lock()).await;
+    }
     let config = load_config(arguments.config)?;
     match arguments.command {
         Command::Api(command) => catalog::cli::run(&start(config).await?, command).await?,
@@ -108,7 +113,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             println!("the schema is up to date");
         }
         Command::Operator(command) => operators::cli::run(&start(config).await?, command).await?,
-        Command::Openapi | Command::Sign(_) => unreachable!("answered above"),
+        Command::Applications(_) | Command::Openapi | Command::Sign(_) => unreachable!("answered above"),
         Command::Tasks(command) => schedule::cli::run(&start(config).await?, command).await?,
         Command::XApiKeys(command) => x_api_keys::cli::run(&start(config).await?, command).await?,
         Command::Serve => serve::serve(start(config).await?).await?,

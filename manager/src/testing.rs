@@ -286,6 +286,15 @@ impl World {
         Caller { router: crate::router(app), ..caller.clone() }
     }
 
+    /// Where the manager also listens, until the test ends.
+    pub async fn listening(&self) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let router = self.router.clone();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        format!("http://{address}")
+    }
+
     /// Moves the clock on.
     pub fn advance_ms(&self, millis: i64) {
         self.app.clock.advance(millis);
@@ -383,6 +392,11 @@ pub struct Answer {
 }
 
 impl Caller {
+    /// What it presents as Bearer; empty: nothing.
+    pub fn token(&self) -> &str {
+        self.token.as_deref().unwrap_or_default()
+    }
+
     /// GET.
     pub async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], None).await
