@@ -105,16 +105,20 @@ fn settings() -> BTreeSet<String> {
 }
 
 /// Variables that are no setting of the manager, and who reads them.
-const OTHER_VARIABLES: [&str; 13] = ["KEYGATE_CONFIG", // manager/src/main.rs
-    "KEYGATE_PASSWORD", // manager/src/operators/cli.rs
-    "KEYGATE_ENVOY", // xtask/src/envoy.rs
-    "KEYGATE_GATEWAY_TOKEN", // envoy/envoy.yaml
+const OTHER_VARIABLES: [&str; 12] = [
+    "KEYGATE_CONFIG",            // manager/src/main.rs
+    "KEYGATE_PASSWORD",          // manager/src/operators/cli.rs
+    "KEYGATE_ENVOY",             // xtask/src/envoy.rs
+    "KEYGATE_GATEWAY_TOKEN",     // envoy/envoy.yaml
     "KEYGATE_TEST_POSTGRES_URL", // tests
     "KEYGATE_TEST_API_EXAMPLES", // xtask/src/api.rs
-    "KEYGATE_E2E_ENVOY", // tests/e2e
-    "KEYGATE_E2E_FILTER", // tests/e2e
-    "KEYGATE_E2E_TRAP_FILTER", // tests/e2e
-    "KEYGATE_E2E_MANAGER", // tests/e2e, "KEYGATE_TOKEN", "KEYGATE_URL"];
+    "KEYGATE_E2E_ENVOY",         // tests/e2e
+    "KEYGATE_E2E_FILTER",        // tests/e2e
+    "KEYGATE_E2E_TRAP_FILTER",   // tests/e2e
+    "KEYGATE_E2E_MANAGER",       // tests/e2e
+    "KEYGATE_TOKEN",             // manager/src/remote.rs
+    "KEYGATE_URL",               // manager/src/remote.rs
+];
 
 /// Whether a variable is a setting or a named other.
 fn is_known(variable: &str, settings: &BTreeSet<String>) -> bool {
