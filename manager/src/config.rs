@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use gate::time::UnixMillis;
 use gate::wire::directory::{DenialFormat, Unregistered};
 use serde::Deserialize;
 
@@ -172,12 +173,14 @@ settings! {
     credential_delivery: CredentialDelivery = CredentialDelivery::Mail;
     /// Hours for which such a link can be opened, from when its mail may go out.
     credential_link_ttl_h: u32 = 72;
-    /// Seconds between the approval and the mail with the credentials.
+    /// Seconds between the approval (or rotation) and the mail with the credentials.
     credential_mail_delay_s: u64 = 600;
 
     // Mail.
-    /// Language of mails to those who asked for none: `en`.
+    /// Language of mails to those who asked for none: `en` or `zh-TW`.
     mail_language: Language = Language::En;
+    /// Directory of texts that stand in for the built-in ones of mails; absent: none do.
+    mail_templates_dir: Option<PathBuf> = None;
     /// `none` (mails wait, visibly), `file` or `smtp`.
     mail_transport: MailTransport = MailTransport::None;
     /// Sender of every mail.
@@ -423,6 +426,12 @@ impl Config {
     /// The installation's zone.
     pub fn zone(&self) -> jiff::tz::TimeZone {
         jiff::tz::TimeZone::get(&self.time_zone).expect("checked when the settings were loaded")
+    }
+
+    /// When a mail with credentials that is written now may go: late enough to be taken back.
+    pub fn credentials_not_before(&self, now: UnixMillis) -> UnixMillis {
+        let delay_ms = self.credential_mail_delay_s.saturating_mul(1_000);
+        UnixMillis(now.0.saturating_add(i64::try_from(delay_ms).unwrap_or(i64::MAX)))
     }
 
     /// Where people reach this installation, without a trailing slash.

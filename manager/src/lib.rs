@@ -73,6 +73,7 @@ fn management() -> Routes {
         .merge(gateways::routes())
         .merge(keys::routes())
         .merge(mail::routes())
+        .merge(mail::templates::routes())
         .merge(offboarding::routes())
         .merge(operators::routes())
         .merge(reports::routes())

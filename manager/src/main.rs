@@ -102,10 +102,15 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Apply(command) => return definitions::cli::apply(&start(config).await?, command).await,
         Command::Audit(command) => audit::cli::run(&start(config).await?, command).await?,
         Command::Config(ConfigCommand::Check) => {
+            mail::templates::check(&config).map_err(told)?;
             println!("{config:#?}\nthe settings are valid");
         }
         Command::Export(command) => return definitions::cli::export(&start(config).await?, command).await,
         Command::Keys(command) => keys::cli::run(&start(config).await?, command).await?,
+        Command::Mail(mail::cli::Command::Preview(command)) => {
+            mail::templates::cli::preview(&config, command)?
+        }
+        Command::Mail(mail::cli::Command::Template(command)) => mail::templates::cli::run(&config, command)?,
         Command::Mail(command) => mail::cli::run(&start(config).await?, command).await?,
         Command::Gateway(command) => gateways::cli::run(&start(config).await?, command).await?,
         Command::Migrate => {
@@ -116,9 +121,18 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Applications(_) | Command::Openapi | Command::Sign(_) => unreachable!("answered above"),
         Command::Tasks(command) => schedule::cli::run(&start(config).await?, command).await?,
         Command::XApiKeys(command) => x_api_keys::cli::run(&start(config).await?, command).await?,
-        Command::Serve => serve::serve(start(config).await?).await?,
+        Command::Serve => {
+            mail::templates::check(&config).map_err(told)?;
+            serve::serve(start(config).await?).await?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Everything that is wrong with the texts of mails, a line each.
+fn told(faults: Vec<mail::templates::Fault>) -> anyhow::Error {
+    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    anyhow::anyhow!(lines.join("\nkeygate: "))
 }
 
 fn load_config(file: Option<PathBuf>) -> anyhow::Result<Config> {

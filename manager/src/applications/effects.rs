@@ -3,7 +3,6 @@
 
 use gate::id::ClientId;
 use gate::time::UnixMillis;
-use jiff::civil::Date;
 
 use super::error::ApplicationError;
 use super::form::{FieldFault, Form, Terms};
@@ -14,6 +13,7 @@ use crate::approvals::FormKind;
 use crate::clients::{self, NewClient, NewPassword};
 use crate::db::Conn;
 use crate::keys::{self, Changed, Credentials, KeyChange, KeyName, NewKey, TermsError, UseQuota};
+use crate::mail::contexts::{KeyEvent, Occasion};
 use crate::password::{self, Password};
 use crate::validity::{Validity, day_of};
 
@@ -77,14 +77,12 @@ pub(super) async fn carry_out(
                 application: number.clone(),
             };
             let issued = keys::issue(conn, app, new, by, now).await?;
-            let delay_ms = i64::try_from(app.config.credential_mail_delay_s.saturating_mul(1_000));
             let mail = Credentials {
-                headline: "Your application was approved and this API key was issued.".to_owned(),
-                notes: notes(terms, day_of(now, &app.config.zone())),
+                occasion: Occasion::Issued,
                 application: number,
                 recipients: world::credential_addresses(conn, &app.config, client, &application.applicant)
                     .await?,
-                not_before: UnixMillis(now.0.saturating_add(delay_ms.unwrap_or(i64::MAX))),
+                not_before: app.config.credentials_not_before(now),
             };
             keys::mail_credentials(conn, app, &issued, mail, now).await?;
             return Ok(Effect::Done { at: now, key: issued.key.id });
@@ -117,7 +115,7 @@ pub(super) async fn carry_out(
         }
     };
     let mail = Changed {
-        change: if application.form.terms().is_some() { "changed" } else { "revoked" },
+        change: if application.form.terms().is_some() { KeyEvent::Changed } else { KeyEvent::Revoked },
         application: number,
         recipients: world::client_addresses(conn, client).await?,
         not_before: now,
@@ -140,12 +138,4 @@ fn name(terms: &Terms) -> Result<KeyName, TermsError> {
 
 fn uses(terms: &Terms) -> UseQuota {
     terms.quota.map_or(UseQuota::Unlimited, UseQuota::Uses)
-}
-
-fn notes(terms: &Terms, today: Date) -> Vec<String> {
-    if terms.effective_date > today {
-        vec![format!("The key is accepted from {} on.", terms.effective_date)]
-    } else {
-        vec!["The key is accepted from now on.".to_owned()]
-    }
 }

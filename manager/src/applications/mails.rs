@@ -14,7 +14,9 @@ use crate::approvals::FormKind;
 use crate::approvals::signers::Signer;
 use crate::config::CredentialRecipients;
 use crate::db::{Conn, DbError};
-use crate::mail::contexts::{ApplicationResult, ApplicationStep};
+use crate::mail::contexts::{
+    ApplicationResult, ApplicationStep, Event, FormType, Happened, Note, Outcome, PairTo, Status,
+};
 use crate::mail::{self, About, MailContext, MailError, NewMail, Recipient};
 use crate::quotas;
 use crate::validity::{day_of, print_instant};
@@ -53,10 +55,11 @@ pub(super) async fn announce(
 
 /// What every mail about a form says.
 struct Facts {
-    number: String,
-    kind: FormKind,
+    number: Option<String>,
+    kind: FormType,
     applicant: String,
     by: Option<String>,
+    on_behalf_of: Option<String>,
     comment: Option<String>,
     client_id: String,
     client_name: String,
@@ -84,11 +87,20 @@ impl Facts {
         };
         Ok(Self {
             used_up,
-            number: application.number.map_or_else(|| "draft".to_owned(), |number| number.to_string()),
-            kind: application.form.kind(),
+            number: application.number.map(|number| number.to_string()),
+            kind: form_type(application.form.kind()),
             applicant: world::applicant_name(conn, &application.applicant).await?,
-            by: Some(world::doer(conn, step).await?),
-            comment: Some(step.comment.clone()).filter(|comment| !comment.is_empty()),
+            by: match step.actor.as_str() {
+                Step::BY_ITSELF => None,
+                actor => Some(world::actor_name(conn, actor).await?),
+            },
+            on_behalf_of: match &step.on_behalf_of {
+                Some(principal) => Some(world::actor_name(conn, principal).await?),
+                None => None,
+            },
+            // Why a change could not be made stands in the result's note.
+            comment: Some(step.comment.clone())
+                .filter(|comment| !comment.is_empty() && happened(step).what != Event::NotCarriedOut),
             client_id,
             client_name,
             apis: world::api_names(conn, &uids).await?,
@@ -107,11 +119,12 @@ impl Facts {
         ApplicationStep {
             product_name: app.config.product_name.clone(),
             number: self.number.clone(),
-            kind: self.kind.label().to_owned(),
-            step: in_words(step),
+            kind: self.kind,
+            step: happened(step),
             by: self.by.clone(),
+            on_behalf_of: self.on_behalf_of.clone(),
             comment: self.comment.clone(),
-            status: application.state.label(),
+            status: status(&application.state),
             applied_on: day_of(applied_at, &app.config.zone()).to_string(),
             applicant: self.applicant.clone(),
             client_id: self.client_id.clone(),
@@ -128,44 +141,32 @@ impl Facts {
         let zone = app.config.zone();
         let (result, notes) = match &application.state {
             State::Draft | State::PendingOrder { .. } | State::Cancelled { .. } => return None,
-            State::Returned { .. } => {
-                ("returned", vec!["Edit the form and submit it again, or withdraw it.".to_owned()])
-            }
-            State::Rejected { .. } => ("rejected", vec!["A rejected form is final.".to_owned()]),
-            State::Approved { effect: Effect::Stopped { .. }, .. } => return None,
-            State::Approved { effect: Effect::Failed { reason, .. }, .. } => (
-                "approved, but could not be carried out",
-                vec![format!("When the change was due: {reason}.")],
-            ),
-            State::Approved { effect: Effect::Scheduled { due }, .. } => (
-                "approved",
-                vec![format!(
-                    "It takes effect at {}. Until then the key runs on its present settings, and the change can \
-                     still be stopped.",
-                    print_instant(*due, &zone)
-                )],
-            ),
-            State::Approved { effect: Effect::Done { .. }, .. } => {
-                let mut notes = notes_on_done(app, application, step, &zone);
-                notes.extend(self.used_up.map(|used| {
-                    format!(
-                        "Its quota is used up: {used} uses count so far. Calls are refused until another \
-                         change raises the quota or resets the usage."
-                    )
-                }));
-                ("approved", notes)
-            }
-            State::Approved { effect: Effect::Registered { client, .. }, .. } => {
-                ("approved", vec![registered(app, client)])
-            }
+            State::Returned { .. } => (Outcome::Returned, vec![Note::EditAndResubmit]),
+            State::Rejected { .. } => (Outcome::Rejected, vec![Note::Final]),
+            State::Approved { effect, .. } => match effect {
+                Effect::Stopped { .. } => return None,
+                Effect::Failed { reason, .. } => {
+                    (Outcome::NotCarriedOut, vec![Note::Failed { reason: reason.clone() }])
+                }
+                Effect::Scheduled { due } => {
+                    (Outcome::Approved, vec![Note::Scheduled { due: print_instant(*due, &zone) }])
+                }
+                Effect::Registered { client, .. } => (Outcome::Approved, vec![registered(app, client)]),
+                Effect::Done { .. } => {
+                    let mut notes = notes_on_done(app, application, step, &zone);
+                    notes.extend(self.used_up.map(|used| Note::UsedUp { used }));
+                    (Outcome::Approved, notes)
+                }
+            },
         };
         let terms = application.form.terms();
         Some(ApplicationResult {
             product_name: app.config.product_name.clone(),
             number: self.number.clone(),
-            kind: self.kind.label().to_owned(),
-            result: result.to_owned(),
+            kind: self.kind,
+            result,
             by: self.by.clone(),
+            on_behalf_of: self.on_behalf_of.clone(),
             comment: self.comment.clone(),
             client_id: self.client_id.clone(),
             client_name: self.client_name.clone(),
@@ -179,73 +180,77 @@ impl Facts {
     }
 }
 
-/// Whole sentences about what has been done.
-fn notes_on_done(app: &App, application: &Application, step: &Step, zone: &TimeZone) -> Vec<String> {
+/// What follows from what has been done.
+fn notes_on_done(app: &App, application: &Application, step: &Step, zone: &TimeZone) -> Vec<Note> {
     let today = day_of(step.at, zone);
     match &application.form {
         Form::Apply { terms, .. } => {
             let mut notes = vec![delivery(app)];
+            let effective_on = terms.effective_date.to_string();
             if terms.effective_date < today {
-                notes.push(format!(
-                    "The effective date {} passed during the review: the key is active from the approval on.",
-                    terms.effective_date
-                ));
+                notes.push(Note::ActiveFromApproval { effective_on });
             } else if terms.effective_date > today {
-                notes.push(format!("The key is accepted from {} on.", terms.effective_date));
+                notes.push(Note::AcceptedFrom { effective_on });
             }
             notes
         }
-        Form::Change { reset_usage: true, .. } => {
-            vec!["The key runs on its new settings now; uses so far no longer count.".to_owned()]
-        }
-        Form::Change { reset_usage: false, .. } => {
-            vec!["The key runs on its new settings now; what has been used stays used.".to_owned()]
-        }
-        Form::Revoke { .. } => vec!["The key is no longer accepted.".to_owned()],
+        &Form::Change { reset_usage, .. } => vec![Note::Changed { usage_reset: reset_usage }],
+        Form::Revoke { .. } => vec![Note::Revoked],
         Form::Client { .. } => Vec::new(),
     }
 }
 
-fn registered(app: &App, client: &ClientId) -> String {
-    let when = match app.config.credential_mail_delay_s {
-        0..60 => "within a minute".to_owned(),
-        seconds => format!("in about {} minutes", seconds.div_ceil(60)),
-    };
-    format!(
-        "The client was created; it signs in as {}. Its first password is sent to its addresses {when}.",
-        client.as_str()
-    )
+fn registered(app: &App, client: &ClientId) -> Note {
+    let in_minutes = app.config.credential_mail_delay_s.div_ceil(60);
+    Note::Registered { client_id: client.as_str().to_owned(), in_minutes }
 }
 
-fn delivery(app: &App) -> String {
+fn delivery(app: &App) -> Note {
     let to = match app.config.credential_recipients {
-        CredentialRecipients::Client => "the client's addresses",
-        CredentialRecipients::Applicant => "your address",
-        CredentialRecipients::Both => "the client's addresses and to yours",
+        CredentialRecipients::Client => PairTo::Client,
+        CredentialRecipients::Applicant => PairTo::Applicant,
+        CredentialRecipients::Both => PairTo::Both,
     };
-    match app.config.credential_mail_delay_s {
-        0 => format!("The key pair is sent to {to} in a mail of its own."),
-        1..60 => format!("The key pair is sent to {to} within a minute."),
-        seconds => format!("The key pair is sent to {to} in about {} minutes.", seconds.div_ceil(60)),
+    Note::PairIsMailed { to, in_minutes: app.config.credential_mail_delay_s.div_ceil(60) }
+}
+
+fn happened(step: &Step) -> Happened {
+    let what = match step.action.as_str() {
+        "resubmit" => Event::Resubmitted,
+        "approve" => Event::Approved,
+        "return" => Event::Returned,
+        "reject" => Event::Rejected,
+        "withdraw" => Event::Withdrawn,
+        "stop" => Event::Stopped,
+        "apply" => Event::CarriedOut,
+        "fail" => Event::NotCarriedOut,
+        "cancel" => Event::Cancelled,
+        _ => Event::Submitted,
+    };
+    Happened { what, level: step.level }
+}
+
+fn status(state: &State) -> Status {
+    match *state {
+        State::Draft => Status::Draft,
+        State::PendingOrder { level, levels } => Status::Pending { level, levels },
+        State::Returned { level, .. } => Status::Returned { level },
+        State::Approved { effect: Effect::Done { .. } | Effect::Registered { .. }, .. } => Status::Approved,
+        State::Approved { effect: Effect::Scheduled { .. }, .. } => Status::Scheduled,
+        State::Approved { effect: Effect::Stopped { .. }, .. } => Status::Stopped,
+        State::Approved { effect: Effect::Failed { .. }, .. } => Status::NotCarriedOut,
+        State::Rejected { level, .. } => Status::Rejected { level },
+        State::Cancelled { .. } => Status::Cancelled,
     }
 }
 
-/// `approved at level 1`
-fn in_words(step: &Step) -> String {
-    let done = match step.action.as_str() {
-        "submit" => "submitted",
-        "resubmit" => "submitted again",
-        "approve" => "approved",
-        "return" => "returned",
-        "reject" => "rejected",
-        "withdraw" => "withdrawn",
-        "stop" => "stopped",
-        "apply" => "carried out",
-        "fail" => "not carried out",
-        "cancel" => "cancelled",
-        other => other,
-    };
-    step.level.map_or_else(|| done.to_owned(), |level| format!("{done} at level {level}"))
+pub(super) fn form_type(kind: FormKind) -> FormType {
+    match kind {
+        FormKind::Apply => FormType::Ka,
+        FormKind::Change => FormType::Ku,
+        FormKind::Revoke => FormType::Kr,
+        FormKind::Client => FormType::Cr,
+    }
 }
 
 async fn send<C: MailContext>(

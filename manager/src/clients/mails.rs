@@ -5,7 +5,7 @@ use gate::time::UnixMillis;
 use super::model::{Client, ServiceTime};
 use crate::app::App;
 use crate::db::{Conn, DbError};
-use crate::mail::contexts::{ClientCreated, ClientPasswordReset};
+use crate::mail::contexts::{Calls, ClientCreated, ClientPasswordReset, Per, Span};
 use crate::mail::{self, About, MailContext, MailError, NewMail, Recipient, Template};
 use crate::password::Password;
 use crate::quotas::Period;
@@ -45,30 +45,30 @@ pub(super) async fn created(
         client_id: client.id.as_str().into(),
         client_name: client.display_name.clone(),
         password: Some(password.reveal().into()),
-        validity: client
-            .dates
-            .map(|dates| format!("{} to {}, {}", dates.start, dates.expiry, client.zone.name())),
-        service_time: client.service_time.map(|times| {
-            let (from, until) = (ServiceTime::clock(times.from), ServiceTime::clock(times.until));
-            format!("{from} to {until}, {}", client.zone.name())
+        validity: client.dates.map(|dates| Span {
+            from: dates.start.to_string(),
+            until: dates.expiry.to_string(),
+            zone: client.zone.name().to_owned(),
         }),
-        api_quota: match client.quota.calls {
-            0 => "unlimited".into(),
-            calls => match client.quota.period {
-                Period::Total => format!("{calls} in all"),
-                Period::Day | Period::Week | Period::Month => {
-                    format!("{calls} per {}", client.quota.period.as_str())
-                }
+        service_time: client.service_time.map(|times| Span {
+            from: ServiceTime::clock(times.from),
+            until: ServiceTime::clock(times.until),
+            zone: client.zone.name().to_owned(),
+        }),
+        api_quota: Some(Calls {
+            calls: client.quota.calls,
+            per: match client.quota.period {
+                Period::Total => Per::Total,
+                Period::Day => Per::Day,
+                Period::Week => Per::Week,
+                Period::Month => Per::Month,
             },
-        },
-        tps: match client.tps {
-            0 => "unlimited".into(),
-            tps => tps.to_string(),
-        },
+        })
+        .filter(|quota| quota.calls > 0),
+        tps: Some(client.tps).filter(|tps| *tps > 0),
         hosts: client.bindings.iter().map(|b| format!("{} ({})", b.address, b.name)).collect(),
     };
-    let delay_ms = app.config.credential_mail_delay_s.saturating_mul(1_000);
-    let not_before = UnixMillis(now.0.saturating_add(i64::try_from(delay_ms).unwrap_or(i64::MAX)));
+    let not_before = app.config.credentials_not_before(now);
     write(conn, app, client, context, not_before, now).await
 }
 

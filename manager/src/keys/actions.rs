@@ -18,6 +18,7 @@ use super::store;
 use crate::app::App;
 use crate::clients::ClientError;
 use crate::db::{Conn, DbError};
+use crate::mail::contexts::KeyEvent;
 use crate::mail::{MailError, Recipient};
 use crate::quotas::{self, Limit};
 use crate::schedule::{self, About};
@@ -317,7 +318,8 @@ pub async fn revoke_all_of(
     for key in store::live_of(conn, client, "", i64::MAX).await? {
         let recipients = addresses_of(conn, &key.id).await?;
         let key = revoke(conn, &key.id, None, by, now).await?;
-        let told = mails::Changed { change: "revoked", application: None, recipients, not_before: now };
+        let told =
+            mails::Changed { change: KeyEvent::Revoked, application: None, recipients, not_before: now };
         mails::mail_change(conn, app, &key, told, now).await?;
         revoked.push(key);
     }
@@ -336,8 +338,12 @@ pub(super) async fn revoke_now(
     require_version(&live(&mut tx, id).await?, expected)?;
     let addresses = addresses_of(&mut tx, id).await?;
     let key = revoke(&mut tx, id, None, by, now).await?;
-    let told =
-        mails::Changed { change: "revoked", application: None, recipients: addresses, not_before: now };
+    let told = mails::Changed {
+        change: KeyEvent::Revoked,
+        application: None,
+        recipients: addresses,
+        not_before: now,
+    };
     mails::mail_change(&mut tx, app, &key, told, now).await?;
     tx.commit().await?;
     Ok(key)

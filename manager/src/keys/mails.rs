@@ -4,7 +4,7 @@ use gate::id::{ApiUid, CredentialId};
 use gate::time::UnixMillis;
 
 use super::actions::{IssuedKey, KeyError};
-use super::model::{Key, KeyState};
+use super::model::{Key, KeyState, UseQuota};
 use crate::app::App;
 use crate::catalog::{self, Api};
 use crate::clients;
@@ -12,22 +12,15 @@ use crate::config::CredentialDelivery;
 use crate::credential_links::{self, NewLink};
 use crate::db::{Conn, DbError};
 use crate::expiry;
-use crate::mail::contexts::{CallableApi, KeyChanged, KeyCredentials, KeyExpiring};
+use crate::mail::contexts::{CallableApi, KeyChanged, KeyCredentials, KeyEvent, KeyExpiring, Occasion};
 use crate::mail::{self, About, NewMail, Recipient, Template};
 use crate::validity::{Validity, print_instant};
-
-/// Stands in a ready call where the gateway's own address belongs.
-const GATEWAY_PLACEHOLDER: &str = "https://<your gateway>";
-/// Stands in a ready call where the request belongs. Minified: signed as it is sent.
-const SAMPLE_BODY: &str = r#"{"your":"request"}"#;
 
 /// The mail with a pair in it.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    /// First sentence: what happened.
-    pub headline: String,
-    /// Whole sentences that matter to the receiver.
-    pub notes: Vec<String>,
+    /// What happened.
+    pub occasion: Occasion,
     /// Number of the form that led to it.
     pub application: Option<String>,
     /// To whom.
@@ -39,8 +32,8 @@ pub struct Credentials {
 /// The mail about a key whose secret stays what it is.
 #[derive(Clone, Debug)]
 pub struct Changed {
-    /// `changed` or `revoked`.
-    pub change: &'static str,
+    /// What happened.
+    pub change: KeyEvent,
     /// Number of the form that led to it.
     pub application: Option<String>,
     /// To whom.
@@ -67,18 +60,18 @@ pub async fn mail_credentials(
     }
     let context = KeyCredentials {
         product_name: app.config.product_name.clone(),
-        headline: mail.headline,
+        occasion: mail.occasion,
         api_key: key.api_key.as_str().into(),
         secret_key: issued.secret.reveal().into(),
         key_name: key.name.as_str().into(),
         client_id: key.client.0.clone(),
         client_name: client_name(conn, key).await?,
         application: mail.application,
-        use_quota: key.uses.to_string(),
+        use_quota: uses(key),
         effective_on: days.effective_on().to_string(),
+        not_yet_effective: now < key.validity.from,
         expires_on: days.expires_on().to_string(),
         time_zone: zone.iana_name().unwrap_or("UTC").into(),
-        notes: mail.notes,
         apis,
         link: None,
         link_expires_at: None,
@@ -195,13 +188,13 @@ pub async fn mail_change(
     let uids: Vec<ApiUid> = key.apis.iter().cloned().collect();
     let context = KeyChanged {
         product_name: app.config.product_name.clone(),
-        change: mail.change.into(),
+        change: mail.change,
         api_key: key.api_key.as_str().into(),
         key_name: key.name.as_str().into(),
         client_id: key.client.0.clone(),
         client_name: client_name(conn, key).await?,
         application: mail.application,
-        use_quota: key.uses.to_string(),
+        use_quota: uses(key),
         effective_on: days.effective_on().to_string(),
         expires_on: days.expires_on().to_string(),
         revoked_at: match key.state {
@@ -219,6 +212,13 @@ pub async fn mail_change(
     Ok(mail::enqueue(conn, app, mail, now).await?)
 }
 
+fn uses(key: &Key) -> Option<u32> {
+    match key.uses {
+        UseQuota::Unlimited => None,
+        UseQuota::Uses(uses) => Some(uses),
+    }
+}
+
 fn days_of(app: &App, key: &Key) -> Validity {
     Validity::of_instants(key.validity, &app.config.zone())
 }
@@ -230,6 +230,8 @@ async fn client_name(conn: &mut Conn, key: &Key) -> Result<String, KeyError> {
 
 /// How an API is called: by its first host and method, else by what most calls use.
 fn callable(api: &Api, gateway_url: Option<&str>) -> CallableApi {
+    let path = api.path_text();
+    let base = api.url(gateway_url).and_then(|url| url.strip_suffix(path).map(str::to_owned));
     let with_body = |method: &str| matches!(method, "POST" | "PUT" | "PATCH");
     let method = api
         .methods
@@ -240,7 +242,8 @@ fn callable(api: &Api, gateway_url: Option<&str>) -> CallableApi {
     CallableApi {
         name: api.name.clone(),
         method: method.into(),
-        url: api.url(gateway_url).unwrap_or_else(|| format!("{GATEWAY_PLACEHOLDER}{}", api.path_text())),
-        sample_body: if with_body(method) { SAMPLE_BODY.into() } else { String::new() },
+        base,
+        path: path.to_owned(),
+        has_body: with_body(method),
     }
 }

@@ -11,6 +11,7 @@ use super::model::{Key, MAX_LIVE_SECRETS, SealedSecret, SecretKey};
 use super::store;
 use crate::app::App;
 use crate::db::{Conn, DbError};
+use crate::mail::contexts::Occasion;
 use crate::schedule::{self, About, NewTask, Outcome, Task};
 use crate::validity::print_instant;
 use crate::{audit, credential_links};
@@ -63,23 +64,14 @@ pub(super) async fn rotate(
         secrets.push(SealedSecret { ends_at, ..old });
     }
     let detail = json!({ "secret_id": secrets[0].id, "old_ends_at": ends_at });
-    let note = match ends_at {
-        Some(at) => {
-            let at = print_instant(at, &app.config.zone());
-            format!(
-                "The old secret key works until {at}, or until it is retired before: change over by then."
-            )
-        }
-        None => "The old secret key works until it is retired: change over, then have it retired.".into(),
-    };
+    let old_until = ends_at.map(|at| print_instant(at, &app.config.zone()));
     let key = Key { secrets, version: before.version + 1, updated_at: now, ..before };
     let issued = IssuedKey { key, secret };
     let mail = Credentials {
-        headline: "This API key has a new secret key.".into(),
-        notes: vec![note],
+        occasion: Occasion::Rotated { old_until },
         application: None,
         recipients,
-        not_before: now,
+        not_before: app.config.credentials_not_before(now),
     };
     mails::mail_credentials(&mut tx, app, &issued, mail, now).await?;
     record(&mut tx, by, "keys.rotate", &issued.key, detail, now).await?;
@@ -198,13 +190,7 @@ pub(super) async fn resend(app: &App, id: &CredentialId, by: &str) -> Result<Key
         row: key.id.0.clone(),
     })?;
     let issued = IssuedKey { key, secret };
-    let mail = Credentials {
-        headline: "This API key is sent to you once more. It is the one that you have.".into(),
-        notes: Vec::new(),
-        application: None,
-        recipients,
-        not_before: now,
-    };
+    let mail = Credentials { occasion: Occasion::Resent, application: None, recipients, not_before: now };
     mails::mail_credentials(&mut tx, app, &issued, mail, now).await?;
     // Nothing that gateways hold has changed.
     let entry = audit::Entry {

@@ -13,6 +13,7 @@ use super::{
     find_by_api_key, issue, mail_change, mail_credentials, note_secret_used, parse_apis, revoke,
 };
 use crate::config::{Config, CredentialDelivery};
+use crate::mail::contexts::{KeyEvent, Occasion};
 use crate::testing::{Caller, Mailed, World};
 use crate::validity::Validity;
 use crate::{changes, quotas};
@@ -326,8 +327,7 @@ async fn mails_about_a_key_say_what_its_holder_needs() {
         let issued = issued(&world, 1000, &apis).await;
         let now = world.app.now();
         let mail = Credentials {
-            headline: "Issued.".into(),
-            notes: vec![],
+            occasion: Occasion::Issued,
             application: Some("KA-20260115-0001".into()),
             recipients: vec!["ops@acme.example".to_owned().into()],
             not_before: now,
@@ -336,7 +336,7 @@ async fn mails_about_a_key_say_what_its_holder_needs() {
         let ids = mail_credentials(&mut tx, &world.app, &issued, mail, now).await.expect("written");
         let ended = revoke(&mut tx, &issued.key.id, None, "system", now).await.expect("revoked");
         let told = Changed {
-            change: "revoked",
+            change: KeyEvent::Revoked,
             application: None,
             recipients: vec!["ops@acme.example".to_owned().into()],
             not_before: now,
@@ -353,12 +353,28 @@ async fn mails_about_a_key_say_what_its_holder_needs() {
             "Use quota: 1000 calls".into(),
             "Effective from: 2026-01-15".into(),
             "Expires after: 2026-12-31".into(),
-            "Dates are whole days in the zone Asia/Taipei.".into(),
-            "  - orders: POST https://api.example/orders".into(),
+            "Both days count whole, in the time zone Asia/Taipei.".into(),
+            "  - orders".into(),
+            "    POST https://api.example/orders".into(),
         ] {
             assert!(body.lines().any(|present| present == line), "{line}\nin\n{body}");
         }
         assert!(!body.contains(issued.secret.reveal()));
+    }
+}
+
+#[tokio::test]
+async fn a_new_secret_is_mailed_after_the_delay_that_is_set() {
+    for (delay_s, wait_ms) in [(600, 600_000), (0, 0)] {
+        for world in World::both_with(|config| config.credential_mail_delay_s = delay_s).await {
+            let admin = world.operator("ann", &["admin"]).await;
+            let apis = furnish(&admin).await;
+            let id = issued(&world, 5, &apis).await.key.id;
+            admin.post(&format!("/api/v1/keys/{id}/secrets"), json!({})).await.expect(201);
+            let mails = admin.get(&format!("/api/v1/mails?about=key:{id}")).await.expect(200);
+            assert_eq!(mails["items"].as_array().map(Vec::len), Some(1));
+            assert_eq!(mails["items"][0]["next_attempt_at"], world.app.now().0 + wait_ms, "{delay_s} s");
+        }
     }
 }
 
@@ -413,8 +429,7 @@ async fn by_link_each_recipient_gets_a_link_of_its_own_and_no_secret() {
         let issued = issued(&world, 5, &apis).await;
         let now = world.app.now();
         let mail = Credentials {
-            headline: "Issued.".into(),
-            notes: vec![],
+            occasion: Occasion::Issued,
             application: None,
             recipients: vec!["a@acme.example".to_owned().into(), "b@acme.example".to_owned().into()],
             not_before: now,
@@ -450,6 +465,7 @@ async fn by_link_what_is_revoked_or_retired_is_not_shown_any_more() {
         let path = format!("/api/v1/keys/{}", id.as_str());
         for retired in [true, false] {
             let rotated = admin.post(&format!("{path}/secrets"), json!({})).await.expect(201);
+            world.advance_ms(600_000);
             let mails = world.mailed().await;
             let secret = rotated["secrets"][0]["id"].as_str().expect("the newest first").to_owned();
             match retired {

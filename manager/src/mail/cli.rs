@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{log, trial};
+use super::{log, templates, trial};
 use crate::app::App;
 
 /// Mails, from the command line.
@@ -14,6 +14,11 @@ pub enum Command {
     Log(log::cli::List),
     /// One mail.
     Show(log::cli::Show),
+    /// Print a mail with an example's values.
+    Preview(templates::cli::PreviewCommand),
+    /// The texts of mails.
+    #[command(subcommand)]
+    Template(templates::cli::Command),
 }
 
 /// Runs one command.
@@ -22,5 +27,7 @@ pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Test(command) => trial::cli::run(app, command).await,
         Command::Log(command) => log::cli::list(app, command).await,
         Command::Show(command) => log::cli::show(app, command).await,
+        Command::Preview(command) => templates::cli::preview(&app.config, command),
+        Command::Template(command) => templates::cli::run(&app.config, command),
     }
 }

@@ -12,11 +12,10 @@ mod delivery;
 mod health;
 mod log;
 mod model;
-mod render;
 mod settings;
 mod smtp;
 mod store;
-mod template;
+pub mod templates;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -29,10 +28,9 @@ pub use contexts::MailContext;
 pub use delivery::{Delivered, deliver_due};
 pub use health::{Health, Warning, health, warnings};
 pub use model::{About, Mail, MailState, Recipient, SendError, Via};
-pub use render::{Rendered, render};
 pub use settings::{MailSettings, SmtpSettings};
 pub use store::{about, written_about};
-pub use template::{Language, Template};
+pub use templates::{Language, Rendered, Template, render};
 pub use transport::Transport;
 
 use crate::app::App;

@@ -3,7 +3,7 @@
 use gate::time::UnixMillis;
 use serde::Serialize;
 
-use super::template::{Language, Template};
+use super::templates::{Language, Template};
 use crate::openapi::schema::schema_of;
 
 /// How long one worker may be at one mail before another may take it: longer than both servers'

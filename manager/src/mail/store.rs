@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::model::{About, Mail, MailState, Via, shortened};
-use super::template::{Language, Template};
+use super::templates::{Language, Template};
 use crate::db::{Conn, DbError};
 
 /// A mail to be written.

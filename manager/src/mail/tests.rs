@@ -78,7 +78,7 @@ async fn a_mail_is_written_with_what_causes_it_or_not_at_all() {
 async fn the_log_keeps_a_long_text_up_to_its_bound() {
     let world = World::sqlite().await;
     let reader = world.operator("ann", &["admin"]).await;
-    let long = TestMail { asked_by: "鍵".repeat(30_000), ..TestMail::sample() };
+    let long = TestMail { asked_by: Some("鍵".repeat(30_000)), ..TestMail::sample() };
     let id = write(&world.app, long, 0).await;
     let mail = reader.get(&format!("/api/v1/mails/{id}")).await.expect(200);
     let body = mail["body"].as_str().expect("text");

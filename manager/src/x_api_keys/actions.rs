@@ -22,9 +22,6 @@ use crate::mail::{self, About, MailError, NewMail, Template};
 use crate::validity::Validity;
 use crate::{audit, changes};
 
-/// Stands in the mail where the gateway's own address belongs.
-const GATEWAY_PLACEHOLDER: &str = "https://<your gateway>";
-
 /// A key to be put on record.
 #[derive(Clone, Debug)]
 pub(super) struct NewXApiKey {
@@ -284,14 +281,12 @@ async fn mail_to_client(
         time_zone: zone.iana_name().unwrap_or("UTC").into(),
         created_by: if by.display_name.is_empty() { &by.name } else { &by.display_name }.clone(),
         groups: catalog::known_groups(conn, &groups).await?.into_iter().map(|group| group.name).collect(),
-        gateway_url: app.config.gateway_url.clone().unwrap_or_else(|| GATEWAY_PLACEHOLDER.into()),
+        gateway_url: app.config.gateway_url.as_deref().map(|url| url.trim_end_matches('/').to_owned()),
     };
-    let delay_ms =
-        i64::try_from(app.config.credential_mail_delay_s.saturating_mul(1_000)).unwrap_or(i64::MAX);
     let mail = NewMail {
         recipients: clients::recipients(client),
         context,
-        not_before: UnixMillis(now.0.saturating_add(delay_ms)),
+        not_before: app.config.credentials_not_before(now),
         about: About::new("x_api_key", key.id.as_str()),
     };
     mail::enqueue(conn, app, mail, now).await?;

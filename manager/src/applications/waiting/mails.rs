@@ -3,7 +3,7 @@
 use gate::time::UnixMillis;
 
 use super::super::model::Application;
-use super::super::world;
+use super::super::{mails, world};
 use crate::app::App;
 use crate::approvals::rounds::Round;
 use crate::approvals::signers::{Circle, Shortage, Signer};
@@ -103,7 +103,7 @@ async fn facts(
     Ok(ReviewWaiting {
         product_name: app.config.product_name.clone(),
         number: round.number.clone(),
-        kind: round.kind.label().to_owned(),
+        kind: mails::form_type(round.kind),
         level: round.level,
         levels: round.levels,
         since: print_instant(round.since, &app.config.zone()),

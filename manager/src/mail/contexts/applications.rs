@@ -5,24 +5,148 @@ use serde::{Deserialize, Serialize};
 use super::MailContext;
 use crate::mail::Template;
 
+/// What a form asks for, by the letters that begin its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum FormType {
+    /// A new key.
+    Ka,
+    /// Other terms for a key.
+    Ku,
+    /// The end of a key.
+    Kr,
+    /// A client of one's own.
+    Cr,
+}
+
+impl FormType {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Ka, Self::Ku, Self::Kr, Self::Cr];
+}
+
+/// What happened to a form, and at which level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happened {
+    /// What.
+    pub what: Event,
+    /// The level that did it; none where no level did.
+    pub level: Option<u32>,
+}
+
+/// What can happen to a form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// Handed in.
+    Submitted,
+    /// Handed in again after a return.
+    Resubmitted,
+    /// Signed.
+    Approved,
+    /// Sent back to the applicant.
+    Returned,
+    /// Refused for good.
+    Rejected,
+    /// Taken back by the applicant.
+    Withdrawn,
+    /// The approved change was stopped before its day.
+    Stopped,
+    /// The approved change was made on its day.
+    CarriedOut,
+    /// The approved change could not be made on its day.
+    NotCarriedOut,
+    /// Its client was deleted.
+    Cancelled,
+}
+
+impl Event {
+    /// Every one.
+    pub const ALL: [Self; 10] = [
+        Self::Submitted,
+        Self::Resubmitted,
+        Self::Approved,
+        Self::Returned,
+        Self::Rejected,
+        Self::Withdrawn,
+        Self::Stopped,
+        Self::CarriedOut,
+        Self::NotCarriedOut,
+        Self::Cancelled,
+    ];
+}
+
+/// Where a form stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Status {
+    /// Not handed in.
+    Draft,
+    /// Waits for a signature.
+    Pending {
+        /// The level that signs next.
+        level: u32,
+        /// How many there are.
+        levels: u32,
+    },
+    /// With the applicant again.
+    Returned {
+        /// Who sent it back.
+        level: u32,
+    },
+    /// Signed by all, and done.
+    Approved,
+    /// Signed by all; done on its day.
+    Scheduled,
+    /// Signed by all, then stopped.
+    Stopped,
+    /// Signed by all, and could not be done on its day.
+    NotCarriedOut,
+    /// Refused.
+    Rejected {
+        /// By whom.
+        level: u32,
+    },
+    /// Taken back, or its client is gone.
+    Cancelled,
+}
+
+impl Status {
+    /// One of each kind.
+    pub fn each() -> [Self; 9] {
+        [
+            Self::Draft,
+            Self::Pending { level: 1, levels: 2 },
+            Self::Returned { level: 1 },
+            Self::Approved,
+            Self::Scheduled,
+            Self::Stopped,
+            Self::NotCarriedOut,
+            Self::Rejected { level: 2 },
+            Self::Cancelled,
+        ]
+    }
+}
+
 /// An application form was submitted, approved at a level, returned, rejected, withdrawn …: to
 /// the applicant and to those whose review is now waited for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApplicationStep {
     /// Setting `product_name`.
     pub product_name: String,
-    /// `KA-20260714-0001`.
-    pub number: String,
-    /// `API key application`, `API key change`, `API key revocation`.
-    pub kind: String,
-    /// What happened: `submitted`, `approved at level 1`, `returned` …
-    pub step: String,
-    /// Who did it.
+    /// `KA-20260714-0001`; none where it was never handed in.
+    pub number: Option<String>,
+    /// What it asks for.
+    pub kind: FormType,
+    /// What happened.
+    pub step: Happened,
+    /// Who did it; none: the manager itself.
     pub by: Option<String>,
+    /// For whom they signed, by delegation.
+    pub on_behalf_of: Option<String>,
     /// What they wrote.
     pub comment: Option<String>,
-    /// Where the form stands now: `pending order, level 2` …
-    pub status: String,
+    /// Where the form stands now.
+    pub status: Status,
     /// Date of the application.
     pub applied_on: String,
     /// Who applies.
@@ -45,24 +169,153 @@ impl MailContext for ApplicationStep {
     fn sample() -> Self {
         Self {
             product_name: "Keygate".into(),
-            number: "KA-20260714-0001".into(),
-            kind: "API key application".into(),
-            step: "approved at level 1".into(),
-            by: Some("rita".into()),
+            number: Some("KA-20260714-0001".into()),
+            kind: FormType::Ka,
+            step: Happened { what: Event::Approved, level: Some(1) },
+            by: Some("Rita".into()),
+            on_behalf_of: Some("Robert".into()),
             comment: Some("Fine with <me> & the team.".into()),
-            status: "pending order, level 2".into(),
+            status: Status::Pending { level: 2, levels: 2 },
             applied_on: "2026-07-14".into(),
-            applicant: "anna".into(),
+            applicant: "Anna".into(),
             client_id: "partner-1".into(),
             client_name: "Partner_One".into(),
             apis: vec!["orders".into(), "invoices".into()],
-            link: Some("https://keygate.example/applications/KA-20260714-0001".into()),
+            link: Some("https://keygate.example/applications/app_01k0".into()),
             waiting_for_you: true,
         }
     }
 
+    fn variants() -> Vec<(&'static str, Self)> {
+        let withdrawn = Self {
+            kind: FormType::Kr,
+            step: Happened { what: Event::Withdrawn, level: None },
+            status: Status::Cancelled,
+            on_behalf_of: None,
+            comment: None,
+            apis: Vec::new(),
+            link: None,
+            waiting_for_you: false,
+            ..Self::sample()
+        };
+        let cancelled = Self {
+            number: None,
+            step: Happened { what: Event::Cancelled, level: None },
+            by: None,
+            on_behalf_of: None,
+            ..withdrawn.clone()
+        };
+        vec![("withdrawn", withdrawn), ("cancelled", cancelled)]
+    }
+
     fn masked(&self) -> Self {
         self.clone()
+    }
+}
+
+/// What was decided about a form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Signed by all.
+    Approved,
+    /// Signed by all, but it could not be done on its day.
+    NotCarriedOut,
+    /// Sent back to the applicant.
+    Returned,
+    /// Refused for good.
+    Rejected,
+}
+
+/// Who gets a new key pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PairTo {
+    /// The client's addresses.
+    Client,
+    /// The applicant's.
+    Applicant,
+    /// Both.
+    Both,
+}
+
+/// What else the applicant is to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Note {
+    /// It can be edited and handed in again, or withdrawn.
+    EditAndResubmit,
+    /// A rejected form is final.
+    Final,
+    /// Done on its day; until then the old settings hold, and it can be stopped.
+    Scheduled {
+        /// When, with its zone.
+        due: String,
+    },
+    /// Why it could not be done on its day.
+    Failed {
+        /// As the manager told it.
+        reason: String,
+    },
+    /// The key pair comes in a mail of its own.
+    PairIsMailed {
+        /// To whom.
+        to: PairTo,
+        /// In how many minutes; 0 = now.
+        in_minutes: u64,
+    },
+    /// The effective date passed during the review: the key is active from the approval on.
+    ActiveFromApproval {
+        /// The date.
+        effective_on: String,
+    },
+    /// The key is not accepted before.
+    AcceptedFrom {
+        /// The date.
+        effective_on: String,
+    },
+    /// The key runs on its new settings.
+    Changed {
+        /// Uses so far no longer count.
+        usage_reset: bool,
+    },
+    /// The key is no longer accepted.
+    Revoked,
+    /// As many calls were made as the key's quota allows, or more.
+    UsedUp {
+        /// How many count.
+        used: u64,
+    },
+    /// The client was made.
+    Registered {
+        /// What it signs in as.
+        client_id: String,
+        /// In how many minutes its password is mailed; 0 = now.
+        in_minutes: u64,
+    },
+}
+
+impl Note {
+    /// One of each kind, and of each wording.
+    pub fn each() -> Vec<Self> {
+        let due = "2026-08-01 00:00:00 Asia/Taipei".to_owned();
+        let effective_on = "2026-07-15".to_owned();
+        vec![
+            Self::EditAndResubmit,
+            Self::Final,
+            Self::Scheduled { due },
+            Self::Failed { reason: "422 unprocessable".into() },
+            Self::PairIsMailed { to: PairTo::Client, in_minutes: 10 },
+            Self::PairIsMailed { to: PairTo::Applicant, in_minutes: 1 },
+            Self::PairIsMailed { to: PairTo::Both, in_minutes: 0 },
+            Self::ActiveFromApproval { effective_on: effective_on.clone() },
+            Self::AcceptedFrom { effective_on },
+            Self::Changed { usage_reset: true },
+            Self::Changed { usage_reset: false },
+            Self::Revoked,
+            Self::UsedUp { used: 120 },
+            Self::Registered { client_id: "partner-1".into(), in_minutes: 10 },
+        ]
     }
 }
 
@@ -71,14 +324,16 @@ impl MailContext for ApplicationStep {
 pub struct ApplicationResult {
     /// Setting `product_name`.
     pub product_name: String,
-    /// `KA-20260714-0001`.
-    pub number: String,
-    /// `API key application` …
-    pub kind: String,
-    /// `approved`, `rejected`, `returned`.
-    pub result: String,
-    /// Who decided last.
+    /// `KA-20260714-0001`; none where it was never handed in.
+    pub number: Option<String>,
+    /// What it asked for.
+    pub kind: FormType,
+    /// What was decided.
+    pub result: Outcome,
+    /// Who decided last; none: the manager itself.
     pub by: Option<String>,
+    /// For whom they signed, by delegation.
+    pub on_behalf_of: Option<String>,
     /// What they wrote.
     pub comment: Option<String>,
     /// Client id.
@@ -87,15 +342,14 @@ pub struct ApplicationResult {
     pub client_name: String,
     /// Name of the key.
     pub key_name: Option<String>,
-    /// First day.
+    /// First day; of a change or a revocation: its day.
     pub effective_on: Option<String>,
     /// Last day.
     pub expires_on: Option<String>,
     /// Names of the APIs.
     pub apis: Vec<String>,
-    /// Whole sentences, such as where the credentials are sent and when, or that the effective
-    /// date passed during the review.
-    pub notes: Vec<String>,
+    /// What follows from it.
+    pub notes: Vec<Note>,
     /// Where to see the form.
     pub link: Option<String>,
 }
@@ -106,10 +360,11 @@ impl MailContext for ApplicationResult {
     fn sample() -> Self {
         Self {
             product_name: "Keygate".into(),
-            number: "KA-20260714-0001".into(),
-            kind: "API key application".into(),
-            result: "approved".into(),
-            by: Some("ralph".into()),
+            number: Some("KA-20260714-0001".into()),
+            kind: FormType::Ka,
+            result: Outcome::Approved,
+            by: Some("Ralph".into()),
+            on_behalf_of: None,
             comment: Some("Welcome.".into()),
             client_id: "partner-1".into(),
             client_name: "Partner_One".into(),
@@ -117,9 +372,47 @@ impl MailContext for ApplicationResult {
             effective_on: Some("2026-07-15".into()),
             expires_on: Some("2026-12-31".into()),
             apis: vec!["orders".into(), "invoices".into()],
-            notes: vec!["The key pair is sent to the client's addresses in about 10 minutes.".into()],
-            link: Some("https://keygate.example/applications/KA-20260714-0001".into()),
+            notes: vec![
+                Note::PairIsMailed { to: PairTo::Client, in_minutes: 10 },
+                Note::AcceptedFrom { effective_on: "2026-07-15".into() },
+            ],
+            link: Some("https://keygate.example/applications/app_01k0".into()),
         }
+    }
+
+    fn variants() -> Vec<(&'static str, Self)> {
+        let least = |kind, result, note| Self {
+            kind,
+            result,
+            by: None,
+            on_behalf_of: None,
+            comment: None,
+            key_name: None,
+            effective_on: None,
+            expires_on: None,
+            apis: Vec::new(),
+            notes: vec![note],
+            link: None,
+            ..Self::sample()
+        };
+        let due = "2026-08-01 00:00:00 Asia/Taipei".to_owned();
+        vec![
+            (
+                "returned",
+                Self { result: Outcome::Returned, notes: vec![Note::EditAndResubmit], ..Self::sample() },
+            ),
+            ("rejected", least(FormType::Ka, Outcome::Rejected, Note::Final)),
+            ("scheduled", least(FormType::Ku, Outcome::Approved, Note::Scheduled { due })),
+            (
+                "not_carried_out",
+                least(
+                    FormType::Kr,
+                    Outcome::NotCarriedOut,
+                    Note::Failed { reason: "key key_01k0 was revoked at 1768435200000".into() },
+                ),
+            ),
+            ("every_note", Self { notes: Note::each(), ..Self::sample() }),
+        ]
     }
 
     fn masked(&self) -> Self {

@@ -16,16 +16,55 @@ pub struct ClientCreated {
     pub client_name: String,
     /// The password in clear, if it is to be sent. The only secret of this context.
     pub password: Option<String>,
-    /// `2026-07-15 to 2026-12-31`.
-    pub validity: Option<String>,
-    /// `08:00 to 18:00, Asia/Taipei`.
-    pub service_time: Option<String>,
-    /// `1000 per day` or `unlimited`.
-    pub api_quota: String,
-    /// `10` or `unlimited`.
-    pub tps: String,
+    /// First and last day.
+    pub validity: Option<Span>,
+    /// From when to when on each day.
+    pub service_time: Option<Span>,
+    /// How often it may call; none = unlimited.
+    pub api_quota: Option<Calls>,
+    /// Calls per second and node; none = unlimited.
+    pub tps: Option<u32>,
     /// Addresses it may call from; none = from everywhere.
     pub hosts: Vec<String>,
+}
+
+/// From one day or hour to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// `2026-07-15` or `08:00`.
+    pub from: String,
+    /// `2026-12-31` or `18:00`.
+    pub until: String,
+    /// In which zone.
+    pub zone: String,
+}
+
+/// So many calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calls {
+    /// How many.
+    pub calls: u64,
+    /// In which time.
+    pub per: Per,
+}
+
+/// After which time a count begins anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Per {
+    /// Never.
+    Total,
+    /// A day.
+    Day,
+    /// A week.
+    Week,
+    /// A month.
+    Month,
+}
+
+impl Per {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Total, Self::Day, Self::Week, Self::Month];
 }
 
 impl MailContext for ClientCreated {
@@ -37,12 +76,33 @@ impl MailContext for ClientCreated {
             client_id: "partner-1".into(),
             client_name: "Partner_One".into(),
             password: Some("correct horse".into()),
-            validity: Some("2026-07-15 to 2026-12-31".into()),
-            service_time: Some("08:00 to 18:00, Asia/Taipei".into()),
-            api_quota: "1000 per day".into(),
-            tps: "10".into(),
+            validity: Some(Span {
+                from: "2026-07-15".into(),
+                until: "2026-12-31".into(),
+                zone: "Asia/Taipei".into(),
+            }),
+            service_time: Some(Span {
+                from: "08:00".into(),
+                until: "18:00".into(),
+                zone: "Asia/Taipei".into(),
+            }),
+            api_quota: Some(Calls { calls: 1000, per: Per::Day }),
+            tps: Some(10),
             hosts: vec!["192.0.2.0/24 (office)".into()],
         }
+    }
+
+    fn variants() -> Vec<(&'static str, Self)> {
+        let least = Self {
+            password: None,
+            validity: None,
+            service_time: None,
+            api_quota: None,
+            tps: None,
+            hosts: Vec::new(),
+            ..Self::sample()
+        };
+        vec![("least", least)]
     }
 
     fn masked(&self) -> Self {

@@ -10,8 +10,8 @@ use crate::mail::Template;
 pub struct KeyCredentials {
     /// Setting `product_name`.
     pub product_name: String,
-    /// First sentence: what happened.
-    pub headline: String,
+    /// What happened.
+    pub occasion: Occasion,
     /// The public half.
     pub api_key: String,
     /// The secret half, in clear. The only secret of this context.
@@ -24,17 +24,17 @@ pub struct KeyCredentials {
     pub client_name: String,
     /// Number of the application that led to it.
     pub application: Option<String>,
-    /// `1000 calls` or `unlimited`.
-    pub use_quota: String,
+    /// Calls in all; none = unlimited.
+    pub use_quota: Option<u32>,
     /// First day.
     pub effective_on: String,
+    /// The first day lies ahead: the key is not accepted yet.
+    pub not_yet_effective: bool,
     /// Last day.
     pub expires_on: String,
     /// Zone of the days.
     pub time_zone: String,
-    /// Whole sentences that matter to the receiver.
-    pub notes: Vec<String>,
-    /// What may be called.
+    /// What may be called; the first one is the ready call's.
     pub apis: Vec<CallableApi>,
     /// Where the pair is shown once, in clear: then `secret_key` is empty. A secret, too.
     #[serde(default)]
@@ -44,6 +44,21 @@ pub struct KeyCredentials {
     pub link_expires_at: Option<String>,
 }
 
+/// Why a pair is mailed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Occasion {
+    /// A form was approved and the key issued.
+    Issued,
+    /// The key got a second secret; the old one works until it is retired.
+    Rotated {
+        /// When it is retired at the latest, with its zone.
+        old_until: Option<String>,
+    },
+    /// The same pair once more.
+    Resent,
+}
+
 /// One API with what a ready call needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallableApi {
@@ -51,10 +66,12 @@ pub struct CallableApi {
     pub name: String,
     /// A method that it accepts.
     pub method: String,
-    /// Where it is called; may hold placeholders.
-    pub url: String,
-    /// A minified body for the example; empty where the method has none.
-    pub sample_body: String,
+    /// Scheme and host; none where nobody told them.
+    pub base: Option<String>,
+    /// The path; may hold placeholders such as `{id}`.
+    pub path: String,
+    /// The method has a body.
+    pub has_body: bool,
 }
 
 impl MailContext for KeyCredentials {
@@ -63,7 +80,7 @@ impl MailContext for KeyCredentials {
     fn sample() -> Self {
         Self {
             product_name: "Keygate".into(),
-            headline: "Your application was approved and this API key was issued.".into(),
+            occasion: Occasion::Issued,
             api_key: "YjQxNzJlMjFiMzAzM2Q5NWM2ZDYzNTVjYzhmMTRjNGQxMTA3YzllYw==".into(),
             secret_key:
                 "YTk2MTQ2MjhhZDM1MjYwZDVkMTdjMTE2MTIyZDhkOTFhNmNiNGI3NjNmMjg1ZTgzMWI3OGQ1ZGZlNDA2OGNkYw=="
@@ -72,23 +89,25 @@ impl MailContext for KeyCredentials {
             client_id: "partner-1".into(),
             client_name: "Partner_One".into(),
             application: Some("KA-20260714-0001".into()),
-            use_quota: "1000 calls".into(),
+            use_quota: Some(1000),
             effective_on: "2026-07-15".into(),
+            not_yet_effective: true,
             expires_on: "2026-12-31".into(),
             time_zone: "Asia/Taipei".into(),
-            notes: vec!["The key works from its effective date on.".into()],
             apis: vec![
                 CallableApi {
                     name: "orders".into(),
                     method: "POST".into(),
-                    url: "https://api.example/orders".into(),
-                    sample_body: r#"{"placeholder":"it's your request"}"#.into(),
+                    base: Some("https://api.example".into()),
+                    path: "/orders".into(),
+                    has_body: true,
                 },
                 CallableApi {
                     name: "invoices".into(),
                     method: "GET".into(),
-                    url: "https://api.example/invoices/{id}".into(),
-                    sample_body: String::new(),
+                    base: Some("https://api.example".into()),
+                    path: "/invoices/{id}".into(),
+                    has_body: false,
                 },
             ],
             link: None,
@@ -97,6 +116,28 @@ impl MailContext for KeyCredentials {
     }
 
     fn variants() -> Vec<(&'static str, Self)> {
+        let api = |n: u32| CallableApi {
+            name: format!("A service of the Ministry's data exchange, number {n}"),
+            method: "GET".into(),
+            base: None,
+            path: format!("/exchange/v1/registers/{n}/entries/{{entry_id}}/attachments/{{attachment_id}}"),
+            has_body: false,
+        };
+        let rotated = Self {
+            occasion: Occasion::Rotated { old_until: None },
+            application: None,
+            use_quota: None,
+            not_yet_effective: false,
+            apis: Vec::new(),
+            ..Self::sample()
+        };
+        let large = Self {
+            key_name: "The key of the nightly settlement between the two warehouses in Taoyuan and Kaohsiung"
+                .into(),
+            client_name: "Far_Eastern_Integrated_Logistics_and_Warehousing_Cooperative_Limited".into(),
+            apis: (1..=50).map(api).collect(),
+            ..Self::sample()
+        };
         let url = "https://keygate.example/credentials#crl_0.SDFzIHNlY3JldCBvcGVucyB0aGUgbGluaw";
         let link = Self {
             secret_key: String::new(),
@@ -104,7 +145,10 @@ impl MailContext for KeyCredentials {
             link_expires_at: Some("2026-07-18 09:30:00 Asia/Taipei".into()),
             ..Self::sample()
         };
-        vec![("link", link)]
+        let until = Some("2026-07-22 09:30:00 Asia/Taipei".into());
+        let overlap = Self { occasion: Occasion::Rotated { old_until: until }, ..rotated.clone() };
+        let resent = Self { occasion: Occasion::Resent, ..rotated.clone() };
+        vec![("rotated", rotated), ("overlap", overlap), ("resent", resent), ("large", large), ("link", link)]
     }
 
     fn masked(&self) -> Self {
@@ -132,8 +176,8 @@ impl std::fmt::Debug for KeyCredentials {
 pub struct KeyChanged {
     /// Setting `product_name`.
     pub product_name: String,
-    /// `changed` or `revoked`.
-    pub change: String,
+    /// What happened.
+    pub change: KeyEvent,
     /// The public half.
     pub api_key: String,
     /// Alias of the key.
@@ -144,8 +188,8 @@ pub struct KeyChanged {
     pub client_name: String,
     /// Number of the application that led to it.
     pub application: Option<String>,
-    /// `1000 calls` or `unlimited`.
-    pub use_quota: String,
+    /// Calls in all; none = unlimited.
+    pub use_quota: Option<u32>,
     /// First day.
     pub effective_on: String,
     /// Last day.
@@ -156,24 +200,44 @@ pub struct KeyChanged {
     pub apis: Vec<String>,
 }
 
+/// What happened to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyEvent {
+    /// It has other terms.
+    Changed,
+    /// It has ended for good.
+    Revoked,
+}
+
 impl MailContext for KeyChanged {
     const TEMPLATE: Template = Template::KeyChanged;
 
     fn sample() -> Self {
         Self {
             product_name: "Keygate".into(),
-            change: "changed".into(),
+            change: KeyEvent::Changed,
             api_key: "YjQxNzJlMjFiMzAzM2Q5NWM2ZDYzNTVjYzhmMTRjNGQxMTA3YzllYw==".into(),
             key_name: "orders key".into(),
             client_id: "partner-1".into(),
             client_name: "Partner_One".into(),
             application: Some("KU-20260801-0001".into()),
-            use_quota: "unlimited".into(),
+            use_quota: None,
             effective_on: "2026-07-15".into(),
             expires_on: "2027-06-30".into(),
             revoked_at: None,
             apis: vec!["orders".into(), "invoices".into()],
         }
+    }
+
+    fn variants() -> Vec<(&'static str, Self)> {
+        let revoked = Self {
+            change: KeyEvent::Revoked,
+            application: None,
+            revoked_at: Some("2026-08-01 12:00:00 Asia/Taipei".into()),
+            ..Self::sample()
+        };
+        vec![("revoked", revoked)]
     }
 
     fn masked(&self) -> Self {
@@ -259,8 +323,8 @@ pub struct XApiKeyIssued {
     pub created_by: String,
     /// Names of the groups.
     pub groups: Vec<String>,
-    /// Where APIs are called; may hold placeholders.
-    pub gateway_url: String,
+    /// Where the gateway is called; none where nobody told it.
+    pub gateway_url: Option<String>,
 }
 
 impl MailContext for XApiKeyIssued {
@@ -279,8 +343,12 @@ impl MailContext for XApiKeyIssued {
             time_zone: "Asia/Taipei".into(),
             created_by: "admin".into(),
             groups: vec!["reporting".into()],
-            gateway_url: "https://api.example/<path of an API>".into(),
+            gateway_url: Some("https://api.example".into()),
         }
+    }
+
+    fn variants() -> Vec<(&'static str, Self)> {
+        vec![("least", Self { groups: Vec::new(), gateway_url: None, ..Self::sample() })]
     }
 
     fn masked(&self) -> Self {

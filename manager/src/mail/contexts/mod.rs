@@ -1,23 +1,30 @@
-//! What each template is given: one typed context per template, all texts ready to print
-//! (dates as `yyyy-MM-dd`, instants with their zone). Who builds one knows its own business;
-//! this folder knows only what stands in the mail.
+//! What each template is given: one typed context per template. No sentence stands in it, for the
+//! mail may be in any language: what happened is an enum, dates are `yyyy-MM-dd`, instants come
+//! with their zone, and texts are names or what people wrote. Who builds one knows its own
+//! business; this folder knows only what stands in the mail.
 //!
 //! A context that holds a secret says so by [`MailContext::masked`]: the masked copy is what the
 //! mail log keeps.
 
 mod applications;
 mod clients;
+mod earlier;
 mod keys;
 mod reviews;
 
 use serde::{Deserialize, Serialize};
 
-pub use applications::{ApplicationResult, ApplicationStep};
-pub use clients::{ClientCreated, ClientPasswordReset, RegistrationConfirmation};
-pub use keys::{CallableApi, KeyChanged, KeyCredentials, KeyExpiring, XApiKeyExpiring, XApiKeyIssued};
+pub use applications::{
+    ApplicationResult, ApplicationStep, Event, FormType, Happened, Note, Outcome, PairTo, Status,
+};
+pub use clients::{Calls, ClientCreated, ClientPasswordReset, Per, RegistrationConfirmation, Span};
+pub use earlier::brought_up;
+pub use keys::{
+    CallableApi, KeyChanged, KeyCredentials, KeyEvent, KeyExpiring, Occasion, XApiKeyExpiring, XApiKeyIssued,
+};
 pub use reviews::{Lack, ReviewStuck, ReviewWaiting};
 
-use super::template::Template;
+use super::templates::Template;
 
 /// The context of one template.
 pub trait MailContext: Serialize + Sized {
@@ -47,8 +54,8 @@ pub struct TestMail {
     pub product_name: String,
     /// When, with its zone.
     pub asked_at: String,
-    /// By whom.
-    pub asked_by: String,
+    /// By whom; none: from the command line.
+    pub asked_by: Option<String>,
 }
 
 impl MailContext for TestMail {
@@ -58,8 +65,12 @@ impl MailContext for TestMail {
         Self {
             product_name: "Keygate".into(),
             asked_at: "2026-07-14 09:30:00 UTC".into(),
-            asked_by: "the command line".into(),
+            asked_by: Some("Anna".into()),
         }
+    }
+
+    fn variants() -> Vec<(&'static str, Self)> {
+        vec![("command_line", Self { asked_by: None, ..Self::sample() })]
     }
 
     fn masked(&self) -> Self {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::MailContext;
+use super::{FormType, MailContext};
 use crate::mail::Template;
 
 /// A form has been waiting for a signature: to those who may sign it.
@@ -12,8 +12,8 @@ pub struct ReviewWaiting {
     pub product_name: String,
     /// `KA-20260714-0001`.
     pub number: String,
-    /// `API key application` …
-    pub kind: String,
+    /// What it asks for.
+    pub kind: FormType,
     /// The level that waits.
     pub level: u32,
     /// How many there are.
@@ -41,7 +41,7 @@ impl MailContext for ReviewWaiting {
         Self {
             product_name: "Keygate".into(),
             number: "KA-20260714-0001".into(),
-            kind: "API key application".into(),
+            kind: FormType::Ka,
             level: 1,
             levels: 2,
             since: "2026-07-14 09:30:00 Asia/Taipei".into(),
@@ -93,8 +93,8 @@ pub struct ReviewStuck {
     pub product_name: String,
     /// `KA-20260714-0001`.
     pub number: String,
-    /// `API key application` …
-    pub kind: String,
+    /// What it asks for.
+    pub kind: FormType,
     /// The level that waits.
     pub level: u32,
     /// How many there are.

@@ -17,11 +17,12 @@ pub(super) use model::Tried;
 use model::{AfterFailure, Attempt, MAX_UNANSWERED, Outcome, Turn, after_failure};
 
 use super::actions::purpose;
+use super::contexts::brought_up;
 use super::health::without_addresses;
 use super::model::{CLAIM_MS, SendError, Via};
-use super::render::{Rendered, render};
 use super::store as mails;
 use super::store::Claimed;
+use super::templates::{Rendered, render};
 use super::transport::{LONGEST_ATTEMPT_MS, Letter, Transport};
 use crate::app::App;
 use crate::db::DbError;
@@ -276,6 +277,7 @@ fn letter_of(app: &App, claimed: &Claimed) -> Result<Rendered, SendError> {
         .map_err(|error| SendError::Retry(format!("the sealed context does not open: {error}")))?;
     let context: Value = serde_json::from_slice(&context)
         .map_err(|_| SendError::Refused("the context is not the JSON that was sealed".into()))?;
+    let context = brought_up(mail.template, context);
     render(&app.config, mail.template, mail.language, &context)
         .map_err(|error| SendError::Refused(format!("template {}: {error}", mail.template.name())))
 }

@@ -183,7 +183,7 @@ fn retry_after_ms(attempts: u32) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::super::super::model::{About, MailState};
-    use super::super::super::template::{Language, Template};
+    use super::super::super::templates::{Language, Template};
     use super::*;
 
     const HOUR_MS: i64 = 3_600_000;

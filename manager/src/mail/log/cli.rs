@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use super::super::health;
 use super::super::model::{About, Mail, MailState};
 use super::super::store as mails;
-use super::super::template::Template;
+use super::super::templates::Template;
 use super::model::{Search, reissue};
 use super::store;
 use crate::app::App;

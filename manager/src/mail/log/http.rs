@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use super::super::actions::MailError;
 use super::super::model::{About, Mail, MailState, Via};
 use super::super::store as mails;
-use super::super::template::Template;
+use super::super::templates::Template;
 use super::actions::{self, LogError};
 use super::model::{PastAttempt, Search, reissue};
 use super::store;

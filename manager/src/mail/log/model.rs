@@ -3,7 +3,7 @@
 use gate::time::UnixMillis;
 
 use super::super::model::About;
-use super::super::template::Template;
+use super::super::templates::Template;
 
 /// Which mails a list shows; absent: all.
 #[derive(Clone, Debug, Default)]

@@ -7,8 +7,8 @@ use super::{Event, Limits};
 use crate::config::{Config, MailSecurity, MailTransport, Sensitive};
 use crate::mail::contexts::{MailContext as _, TestMail};
 use crate::mail::model::{SendError, Via};
-use crate::mail::render::{Rendered, render};
-use crate::mail::template::{Language, Template};
+use crate::mail::templates::{Language, Template};
+use crate::mail::templates::{Rendered, render};
 use crate::mail::transport::{Letter, Message, Refusal, Transport};
 use gate::time::UnixMillis;
 

@@ -9,8 +9,8 @@ use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 
 use super::super::model::SendError;
-use super::super::render::Rendered;
 use super::super::settings::Sender;
+use super::super::templates::Rendered;
 
 /// Bytes of a whole message: what every server takes.
 pub const MAX_MAIL_BYTES: usize = 5 << 20;

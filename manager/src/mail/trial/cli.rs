@@ -59,7 +59,7 @@ async fn queue(app: &App, to: String) -> anyhow::Result<()> {
         context: TestMail {
             product_name: app.config.product_name.clone(),
             asked_at: print_instant(now, &app.config.zone()),
-            asked_by: "the command line".into(),
+            asked_by: None,
         },
         not_before: now,
         about: About::new("test", id),

@@ -10,8 +10,8 @@ use serde_json::json;
 use super::contexts::TestMail;
 use super::delivery::{self, Tried};
 use super::model::Via;
-use super::render::render;
 use super::smtp::Event;
+use super::templates::render;
 use super::transport::{Letter, Transport};
 use super::{MailContext as _, MailError};
 use crate::app::App;
@@ -101,7 +101,7 @@ pub async fn try_out(
     let context = TestMail {
         product_name: app.config.product_name.clone(),
         asked_at: print_instant(now, &app.config.zone()),
-        asked_by: by.into(),
+        asked_by: (by != "cli").then(|| by.to_owned()),
     };
     let unprintable = |error: minijinja::Error| MailError::Template {
         template: TestMail::TEMPLATE.name(),
