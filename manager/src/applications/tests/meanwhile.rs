@@ -148,7 +148,7 @@ async fn a_change_to_less_than_was_used_closes_the_key_and_says_so_unless_usage_
                                          ORDER BY number DESC LIMIT 1)";
             assert_eq!(stage.count(left).await == 1, closed);
             let told = stage.told().await.concat();
-            assert_eq!(told.contains("used up: 7 uses"), closed, "{told}");
+            assert_eq!(told.contains("used up: 7 calls"), closed, "{told}");
         }
     }
 }
