@@ -1,5 +1,6 @@
 //! Plan, cancel, do what is due; try again and cancel by hand.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gate::time::UnixMillis;
@@ -40,7 +41,7 @@ pub struct NewTask {
 pub struct Ran {
     /// Attempts after which a piece was done.
     pub done: usize,
-    /// Attempts that got on and left more to do.
+    /// Attempts that left more to do, at once or later.
     pub continued: usize,
     /// Failed for now.
     pub postponed: usize,
@@ -88,6 +89,11 @@ pub async fn plan(conn: &mut Conn, app: &App, task: NewTask, now: UnixMillis) ->
     };
     // What was cancelled first: a task that runs is neither changed nor waited for.
     Ok(store::revive(conn, &row).await? || store::insert(conn, &row).await?)
+}
+
+/// Those of these keys that are on record, whatever became of them: what an operator cancelled too.
+pub async fn planned(conn: &mut Conn, keys: &[String]) -> Result<BTreeSet<String>, DbError> {
+    store::planned(conn, keys).await
 }
 
 /// Cancels the pieces of that kind about that thing that wait, within the caller's transaction;
@@ -193,7 +199,7 @@ pub(super) async fn attempt(
             ran.done += 1;
             return Ok(());
         }
-        Ok(Some(Outcome::More { .. })) => {
+        Ok(Some(Outcome::More { .. } | Outcome::Later { .. })) => {
             ran.continued += 1;
             return Ok(());
         }
@@ -245,6 +251,9 @@ async fn execute(app: &App, executors: &Executors, claimed: &Claimed) -> anyhow:
     match &outcome {
         Outcome::Done(result) => store::done(&mut tx, claimed, result, now).await?,
         Outcome::More { progress, result } => store::got_on(&mut tx, claimed, progress, result, now).await?,
+        Outcome::Later { at, progress, result } => {
+            store::got_on(&mut tx, claimed, progress, result, *at).await?;
+        }
     }
     tx.commit().await?;
     Ok(Some(outcome))

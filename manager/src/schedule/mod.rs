@@ -22,7 +22,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub use actions::{NewTask, Ran, ScheduleError, cancel, plan, run_due};
+pub use actions::{NewTask, Ran, ScheduleError, cancel, plan, planned, run_due};
 pub use executors::{Executors, Work};
 pub use model::{About, BATCH, Every, NIGHTLY, Outcome, Task, TaskState, forgotten};
 

@@ -58,7 +58,7 @@ pub struct Task {
     pub state: TaskState,
     /// Attempts begun since it was planned, tried again by hand or last got on.
     pub attempts: u32,
-    /// How far it got: what the executor gave to [`Outcome::More`].
+    /// How far it got: what the executor gave to [`Outcome::More`] or [`Outcome::Later`].
     pub progress: Option<String>,
     /// What came of it so far, for people.
     pub result: Option<String>,
@@ -135,6 +135,16 @@ pub enum Outcome {
         /// Becomes [`Task::progress`].
         progress: String,
         /// What came of it so far, for people.
+        result: String,
+    },
+    /// It cannot be done yet: what was written is to be committed, and the executor called again with
+    /// `progress`, not before `at`.
+    Later {
+        /// When to look again.
+        at: UnixMillis,
+        /// Becomes [`Task::progress`].
+        progress: String,
+        /// Why it waits, for people.
         result: String,
     },
 }

@@ -1,11 +1,13 @@
 //! The only writer of `tasks`.
 
+use std::collections::BTreeSet;
+
 use gate::time::UnixMillis;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::model::{About, Task, TaskState, shortened};
-use crate::db::{Conn, DbError, placeholders};
+use crate::db::{Conn, DbError, MAX_IN, placeholders};
 
 /// A piece of work to be planned.
 pub(super) struct NewRow<'a> {
@@ -85,6 +87,23 @@ pub(super) async fn is_planned(conn: &mut Conn, key: &str) -> Result<bool, DbErr
     .fetch_optional(conn)
     .await?;
     Ok(row.is_some())
+}
+
+/// Those of these keys that are on record.
+pub(super) async fn planned(conn: &mut Conn, keys: &[String]) -> Result<BTreeSet<String>, DbError> {
+    let mut found = BTreeSet::new();
+    for part in keys.chunks(MAX_IN) {
+        let sql = format!(
+            "-- schedule.planned
+             SELECT task_key FROM tasks WHERE task_key IN ({})",
+            placeholders(1, part.len())
+        );
+        let query = part.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, key| query.bind(key.clone()));
+        for row in query.fetch_all(&mut *conn).await? {
+            found.insert(row.try_get("task_key")?);
+        }
+    }
+    Ok(found)
 }
 
 pub(super) async fn cancel_waiting(
@@ -225,13 +244,13 @@ pub(super) async fn done(
     Ok(())
 }
 
-/// Of a row that the transaction holds: it waits for the rest to be done, at once.
+/// Of a row that the transaction holds: it waits for the rest to be done, not before `at`.
 pub(super) async fn got_on(
     conn: &mut Conn,
     claimed: &Claimed,
     progress: &str,
     result: &str,
-    now: UnixMillis,
+    at: UnixMillis,
 ) -> Result<(), DbError> {
     sqlx::query(
         "-- schedule.got_on
@@ -243,7 +262,7 @@ pub(super) async fn got_on(
     .bind(&claimed.claim)
     .bind(progress)
     .bind(shortened(result))
-    .bind(now.0)
+    .bind(at.0)
     .execute(conn)
     .await?;
     Ok(())

@@ -158,6 +158,66 @@ async fn an_escalation_that_would_leave_no_signer_is_refused_and_reported() {
 }
 
 #[tokio::test]
+async fn a_refused_escalation_is_reported_once_and_succeeds_once_somebody_new_has_come() {
+    for stage in Stage::hourly(0, 48).await {
+        let id = stage.submitted(stage.form()).await;
+        stage.world.advance_ms(48 * HOUR_MS);
+        for _ in 0..3 {
+            stage.run_due().await;
+            stage.world.advance_ms(HOUR_MS);
+        }
+        assert_eq!(stage.told_by("review_stuck").await, ["ann"]);
+        let refused = |step: &&(String, String, Value)| step.0 == "escalation_refused";
+        assert_eq!(stage.history(&id).await.iter().filter(refused).count(), 1);
+
+        let rosa = stage.world.operator("rosa", &["reviewer_2"]).await;
+        stage.run_due().await;
+        assert_eq!(stage.told_by("review_waiting").await, ["ralph", "rosa"]);
+        stage.act(&rosa, &id, "approve").await.expect(200);
+        stage.act(&stage.ralph, &id, "approve").await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn forms_that_waited_before_reminders_were_wanted_are_reminded_and_escalated_too() {
+    for mut stage in Stage::hourly(0, 0).await {
+        stage.world.operator("rosa", &["reviewer_2"]).await;
+        // Filed under a version that planned nothing, and one that is signed before it is due.
+        let id = stage.submitted(stage.form()).await;
+        let signed = stage.submitted(stage.form()).await;
+        stage.world.advance_ms(24 * HOUR_MS);
+        stage.act(&stage.rita, &signed, "reject").await.expect(200);
+        let hours = |reminder: u32, escalation: u32| {
+            let mut config = (*stage.world.app.config).clone();
+            config.review_reminder_h = reminder;
+            config.review_escalation_h = escalation;
+            std::sync::Arc::new(config)
+        };
+        let (off, on) = (hours(0, 0), hours(24, 48));
+        stage.world.app.config = on.clone();
+        let (one, other) = tokio::join!(report_stuck(&stage.world.app), report_stuck(&stage.world.app));
+        assert_eq!(one.expect("the database") + other.expect("the database"), 0);
+        // Switched off when it falls due, it is done once it is on again.
+        stage.world.app.config = off;
+        stage.run_due().await;
+        assert_eq!(stage.told_by("review_waiting").await, [""; 0]);
+        stage.world.app.config = on;
+        stage.world.advance_ms(HOUR_MS);
+        stage.run_due().await;
+        assert_eq!(stage.told_by("review_waiting").await, ["rita"]);
+        // Both count from when the level began to wait.
+        stage.world.advance_ms(23 * HOUR_MS - 1);
+        report_stuck(&stage.world.app).await.expect("the database");
+        stage.run_due().await;
+        assert_eq!(stage.told_by("review_waiting").await, ["rita"]);
+        stage.world.advance_ms(1);
+        stage.run_due().await;
+        assert_eq!(stage.told_by("review_waiting").await, ["ralph", "rita", "rosa"]);
+        assert!(stage.read(&id).await["waiting"]["escalated_at"].is_i64());
+    }
+}
+
+#[tokio::test]
 async fn what_is_switched_off_or_no_longer_waits_is_not_done() {
     const PLANNED: &str = "SELECT COUNT(*) FROM tasks WHERE kind LIKE 'applications.%' AND about_kind = 'application' AND state = 'waiting'";
     for stage in Stage::hourly(0, 0).await {

@@ -25,6 +25,9 @@ pub(super) const REMIND: &str = "applications.remind";
 /// Has others sign a level too.
 pub(super) const ESCALATE: &str = "applications.escalate";
 
+/// The progress of an escalation that was refused and reported.
+const REFUSED: &str = "refused";
+
 const HOUR_MS: i64 = 3_600_000;
 
 /// How a form that waits for a signature stands among its signers.
@@ -38,18 +41,53 @@ pub struct Waiting {
     pub shortage: Option<Shortage>,
 }
 
-/// Plans what is to happen if the level at which `round` has begun to wait goes on waiting.
+/// Plans what is to happen if the level at which `round` waits goes on waiting.
 pub(super) async fn plan(conn: &mut Conn, app: &App, round: &Round, now: UnixMillis) -> Result<(), DbError> {
-    let hours = [(REMIND, app.config.review_reminder_h), (ESCALATE, app.config.review_escalation_h)];
-    for (kind, hours) in hours.into_iter().filter(|(_, hours)| *hours > 0) {
-        let task = NewTask {
-            kind,
-            about: About::new("application", round.form.clone()),
-            key: format!("{kind}:{}:{}:{}", round.form, round.round, round.level),
-            due_at: UnixMillis(now.0.saturating_add(i64::from(hours).saturating_mul(HOUR_MS))),
-            detail: json!({ "round": round.round, "level": round.level }),
-        };
+    for task in wanted(app, round) {
         schedule::plan(conn, app, task, now).await?;
+    }
+    Ok(())
+}
+
+/// What the settings want for the level at which `round` waits, counted from when it began to, and
+/// has not happened yet.
+fn wanted(app: &App, round: &Round) -> Vec<NewTask> {
+    let (reminder_h, escalation_h) = (app.config.review_reminder_h, app.config.review_escalation_h);
+    let kinds = [(REMIND, reminder_h, round.reminded_at), (ESCALATE, escalation_h, round.escalated_at)];
+    let kinds = kinds.into_iter().filter(|(_, hours, happened)| *hours > 0 && happened.is_none());
+    let task = |(kind, hours, _): (&'static str, u32, _)| NewTask {
+        kind,
+        about: About::new("application", round.form.clone()),
+        key: format!("{kind}:{}:{}:{}", round.form, round.round, round.level),
+        due_at: UnixMillis(round.since.0.saturating_add(i64::from(hours).saturating_mul(HOUR_MS))),
+        detail: json!({ "round": round.round, "level": round.level }),
+    };
+    kinds.map(task).collect()
+}
+
+/// Plans what is wanted for levels that began to wait before it was: under an older version, or while
+/// the setting was off.
+async fn plan_missing(app: &App, waiting: &[Round]) -> Result<(), ApplicationError> {
+    let keys: Vec<String> =
+        waiting.iter().flat_map(|round| wanted(app, round)).map(|task| task.key).collect();
+    // Asked by reading: only what is missing writes.
+    let planned = schedule::planned(&mut *app.db.read().await?, &keys).await?;
+    for round in waiting {
+        if wanted(app, round).iter().all(|task| planned.contains(&task.key)) {
+            continue;
+        }
+        let mut tx = app.db.write("applications.plan_missing").await?;
+        if !store::lock(&mut tx, &round.form).await? {
+            continue;
+        }
+        let Some(present) = rounds::find(&mut tx, &round.form).await? else { continue };
+        for task in wanted(app, &present) {
+            // What is on record stays as it is: an operator may have cancelled it.
+            if !planned.contains(&task.key) {
+                schedule::plan(&mut tx, app, task, app.now()).await?;
+            }
+        }
+        tx.commit().await?;
     }
     Ok(())
 }
@@ -68,7 +106,7 @@ pub(super) async fn forget(conn: &mut Conn, form: &str, now: UnixMillis) -> Resu
 pub(super) async fn remind(app: &App, conn: &mut Conn, task: &Task) -> anyhow::Result<Outcome> {
     let now = app.now();
     if app.config.review_reminder_h == 0 {
-        return Ok(not_wanted("reminders are switched off"));
+        return Ok(later(now, task, "reminders are switched off".to_owned()));
     }
     let Some((application, round, flow)) = waits_still(conn, task).await? else {
         return Ok(not_wanted("the level waits no longer"));
@@ -84,11 +122,11 @@ pub(super) async fn remind(app: &App, conn: &mut Conn, task: &Task) -> anyhow::R
 }
 
 /// Has the next level, after the last one administrators, sign the level that waits too; or reports
-/// that this would leave no signer.
+/// that this would leave no signer, once, and looks again every hour: somebody may have come.
 pub(super) async fn escalate(app: &App, conn: &mut Conn, task: &Task) -> anyhow::Result<Outcome> {
     let now = app.now();
     if app.config.review_escalation_h == 0 {
-        return Ok(not_wanted("escalation is switched off"));
+        return Ok(later(now, task, "escalation is switched off".to_owned()));
     }
     let Some((application, round, flow)) = waits_still(conn, task).await? else {
         return Ok(not_wanted("the level waits no longer"));
@@ -107,6 +145,10 @@ pub(super) async fn escalate(app: &App, conn: &mut Conn, task: &Task) -> anyhow:
         }
         Err(why) => {
             let reason = why.to_string();
+            let result = format!("{}: not escalated, administrators were told: {reason}", round.number);
+            if task.progress.as_deref() == Some(REFUSED) {
+                return Ok(later(now, task, result));
+            }
             let done =
                 add_step(conn, &application, &round, "escalation_refused", reason.clone(), now).await?;
             let missing = match why {
@@ -115,13 +157,14 @@ pub(super) async fn escalate(app: &App, conn: &mut Conn, task: &Task) -> anyhow:
             };
             mails::stuck(conn, app, &application, &round, &circle, (missing.as_ref(), true), now).await?;
             record(conn, &application, &done).await?;
-            Ok(Outcome::Done(format!("{}: not escalated, administrators were told: {reason}", round.number)))
+            Ok(Outcome::Later { at: in_an_hour(now), progress: REFUSED.to_owned(), result })
         }
     }
 }
 
 /// Tells administrators of the forms that nobody can sign, once for each: an operator was disabled or
 /// lost a role. A form that finds its signers again is told of anew the next time. Returns how many.
+/// Plans reminders and escalations that are missing, too.
 pub async fn report_stuck(app: &App) -> Result<usize, ApplicationError> {
     let mut read = app.db.snapshot().await?;
     let waiting = rounds::waiting(&mut read, None).await?;
@@ -134,6 +177,7 @@ pub async fn report_stuck(app: &App) -> Result<usize, ApplicationError> {
         flows.push((kind, flow_of(&mut read, kind).await?));
     }
     drop(read);
+    plan_missing(app, &waiting).await?;
     let mut reported = 0;
     for round in waiting {
         let flow = flows.iter().find(|(kind, _)| *kind == round.kind).and_then(|(_, flow)| flow.as_ref());
@@ -242,6 +286,15 @@ async fn tell(
 fn names(signers: &[Signer]) -> String {
     let names: Vec<_> = signers.iter().map(|signer| signer.person.name.as_str()).collect();
     if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
+}
+
+/// To be looked at again, as far as it has come.
+fn later(now: UnixMillis, task: &Task, result: String) -> Outcome {
+    Outcome::Later { at: in_an_hour(now), progress: task.progress.clone().unwrap_or_default(), result }
+}
+
+fn in_an_hour(now: UnixMillis) -> UnixMillis {
+    UnixMillis(now.0.saturating_add(HOUR_MS))
 }
 
 fn not_wanted(why: &str) -> Outcome {
