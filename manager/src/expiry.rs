@@ -56,6 +56,17 @@ pub struct Ending {
     pub works: bool,
 }
 
+/// What came of one that ends soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// A mail to its client was written.
+    Client,
+    /// Its client has no address.
+    Nobody,
+    /// Nobody is to be told, or no longer.
+    NotWanted,
+}
+
 /// How far a round over all that ends soon has come.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Round {
@@ -63,6 +74,9 @@ pub struct Round {
     pub told: u64,
     /// Those whose client has no address.
     pub unaddressed: u64,
+    /// Those whose reminder could not be written.
+    #[serde(default)]
+    pub failed: u64,
     /// Expiry and id of the last one looked at.
     pub after: (i64, String),
 }
@@ -154,6 +168,26 @@ impl Round {
         task.progress.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
 
+    /// Counts one.
+    pub fn add(&mut self, told: Told) {
+        match told {
+            Told::Client => self.told += 1,
+            Told::Nobody => self.unaddressed += 1,
+            Told::NotWanted => {}
+        }
+    }
+
+    /// The reminder of `key` could not be written. The round goes on behind it where that is a matter
+    /// of this key alone; Err: it is one of the database.
+    pub fn failed(&mut self, key: &CredentialId, error: anyhow::Error) -> anyhow::Result<()> {
+        if error.chain().any(|cause| cause.is::<sqlx::Error>()) {
+            return Err(error);
+        }
+        tracing::error!(%key, "A reminder that a key ends could not be written: {error:#}");
+        self.failed += 1;
+        Ok(())
+    }
+
     /// One more has been looked at.
     pub fn goes_on(self) -> Outcome {
         let progress = serde_json::to_string(&self).unwrap_or_default();
@@ -166,13 +200,15 @@ impl Round {
     }
 
     fn result(&self) -> String {
-        let Self { told, unaddressed, .. } = self;
-        match unaddressed {
-            0 => format!("reminded of {told} that end soon"),
-            _ => format!(
-                "reminded of {told} that end soon; {unaddressed} belong to clients without an address"
-            ),
+        let Self { told, unaddressed, failed, .. } = self;
+        let mut result = format!("reminded of {told} that end soon");
+        if *unaddressed > 0 {
+            result.push_str(&format!("; {unaddressed} belong to clients without an address"));
         }
+        if *failed > 0 {
+            result.push_str(&format!("; {failed} could not be written: the log has the reasons"));
+        }
+        result
     }
 }
 

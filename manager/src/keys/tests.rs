@@ -784,6 +784,47 @@ async fn nobody_is_reminded_of_revoked_keys_or_when_it_is_off() {
 }
 
 #[tokio::test]
+async fn a_key_whose_reminder_cannot_be_written_does_not_stop_those_behind_it() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        let broken = issued(&world, -1, &apis).await.key;
+        issued(&world, -1, &apis).await;
+        goes_to(&world, 31);
+        // It stands first, and its row makes no sense.
+        let (id, first) = (&broken.id, broken.validity.until.0 - 1);
+        world
+            .sql(&format!("UPDATE keys SET origin = 'nowhere', expires_at = {first} WHERE id = '{id}'"))
+            .await;
+        for days_before in [30, 29] {
+            goes_to(&world, days_before);
+            world.run_due().await;
+            assert_eq!(reminders(&admin).await.len(), 1, "{days_before}");
+        }
+        let result = async || {
+            let done = admin.get("/api/v1/tasks?kind=keys.remind_of_expiry&state=done").await.expect(200);
+            done["items"].as_array().expect("tasks").last().expect("a task")["result"].clone()
+        };
+        let told = result().await;
+        assert_eq!(told, "reminded of 0 that end soon; 1 could not be written: the log has the reasons");
+        // Mended, it is made up for.
+        world.sql(&format!("UPDATE keys SET origin = 'issued' WHERE id = '{id}'")).await;
+        goes_to(&world, 28);
+        world.run_due().await;
+        assert_eq!(reminders(&admin).await.len(), 2);
+        assert_eq!(result().await, "reminded of 1 that end soon");
+
+        // What is wrong with the database itself is not passed over.
+        world.sql("ALTER TABLE mails RENAME TO mails_gone").await;
+        goes_to(&world, 14);
+        world.run_due().await;
+        let waiting = admin.get("/api/v1/tasks?kind=keys.remind_of_expiry&state=waiting").await.expect(200);
+        let told = |task: &Value| task["error"].as_str().is_some_and(|error| error.contains("mails"));
+        assert!(waiting["items"].as_array().expect("tasks").iter().any(told), "{waiting:#}");
+    }
+}
+
+#[tokio::test]
 async fn two_replicas_remind_of_many_keys_once_each() {
     for world in World::both().await {
         let admin = world.operator("ann", &["admin"]).await;

@@ -6,8 +6,8 @@ use super::model::XApiKey;
 use super::store;
 use crate::app::App;
 use crate::clients::{self, Client};
-use crate::db::Conn;
-use crate::expiry::{PAGE, Reminder, Round, days_left};
+use crate::db::{Conn, savepoint};
+use crate::expiry::{Ending, PAGE, Reminder, Round, Told, days_left};
 use crate::mail::contexts::XApiKeyExpiring;
 use crate::mail::{self, About, MailError, NewMail};
 use crate::schedule::{Outcome, Task};
@@ -23,20 +23,31 @@ pub(super) async fn remind(app: &App, conn: &mut Conn, task: &Task) -> anyhow::R
     let Some((ending, due)) = days.next(&page, &mut round, now, &zone) else {
         return Ok(if page.is_empty() { round.is_done() } else { round.goes_on() });
     };
-    // Somebody else may have deleted it meanwhile.
-    if !store::set_reminded(conn, &ending.id, due.days()).await? || matches!(due, Reminder::Skip(_)) {
-        return Ok(round.goes_on());
-    }
-    let Some(key) = store::by_id(conn, &ending.id).await? else { return Ok(round.goes_on()) };
-    let client = clients::by_id(conn, key.client.as_str()).await?;
-    match client.filter(|client| !client.emails.is_empty()) {
-        Some(client) => {
-            round.told += 1;
-            tell(conn, app, &key, &client, now).await?;
+    let mut point = savepoint(conn).await?;
+    match remind_of(&mut point, app, &ending, due).await {
+        Ok(told) => {
+            point.keep().await?;
+            round.add(told);
         }
-        None => round.unaddressed += 1,
+        Err(error) => {
+            // Nor is it marked: the next round tries again.
+            point.take_back().await?;
+            round.failed(&ending.id, error)?;
+        }
     }
     Ok(round.goes_on())
+}
+
+async fn remind_of(conn: &mut Conn, app: &App, ending: &Ending, due: Reminder) -> anyhow::Result<Told> {
+    // Somebody else may have deleted it meanwhile.
+    if !store::set_reminded(conn, &ending.id, due.days()).await? || matches!(due, Reminder::Skip(_)) {
+        return Ok(Told::NotWanted);
+    }
+    let Some(key) = store::by_id(conn, &ending.id).await? else { return Ok(Told::NotWanted) };
+    let client = clients::by_id(conn, key.client.as_str()).await?;
+    let Some(client) = client.filter(|client| !client.emails.is_empty()) else { return Ok(Told::Nobody) };
+    tell(conn, app, &key, &client, app.now()).await?;
+    Ok(Told::Client)
 }
 
 async fn tell(
