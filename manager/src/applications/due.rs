@@ -16,23 +16,39 @@ use crate::db::Conn;
 use crate::keys::KeyError;
 use crate::operators::Actor;
 
-/// Scheduled changes that one run of the job makes at most; the rest follows with the next run.
-pub const MAX_DUE_PER_RUN: i64 = 100;
+/// Scheduled changes that are looked for at a time.
+const PAGE: i64 = 100;
 
 /// Makes the scheduled changes that are due, each in a transaction of its own and exactly once,
 /// whatever other replicas do. Returns how many forms have ended thereby. One that fails does not
-/// keep the others waiting; it stays scheduled, is tried again with the next run, and its error is
-/// returned after the rest.
+/// keep the others waiting, however many fail; it stays scheduled, is tried again with the next run,
+/// and its error is returned after the rest.
 pub async fn apply_due(app: &App) -> Result<usize, ApplicationError> {
-    let due = store::due(&mut *app.db.read().await?, app.now(), MAX_DUE_PER_RUN).await?;
+    apply_due_by(app, PAGE).await
+}
+
+/// [`apply_due`], looking for so many at a time.
+pub(super) async fn apply_due_by(app: &App, limit: i64) -> Result<usize, ApplicationError> {
     let (mut ended, mut failure) = (0, None);
-    for id in due {
-        match apply_one(app, &id).await {
-            Ok(done) => ended += usize::from(done),
-            Err(error) => failure = Some(error),
+    let now = app.now();
+    let mut after = (i64::MIN, String::new());
+    loop {
+        let page = store::due(&mut *app.db.read().await?, now, &after, limit).await?;
+        for (_, id) in &page {
+            match apply_one(app, id).await {
+                Ok(done) => ended += usize::from(done),
+                Err(error) => {
+                    tracing::error!(form = id, "A scheduled change could not be made: {error}");
+                    failure = Some(error);
+                }
+            }
+        }
+        // Behind the last one: those that failed are still due and would fill every page.
+        match page.into_iter().last() {
+            Some(last) => after = last,
+            None => return failure.map_or(Ok(ended), Err),
         }
     }
-    failure.map_or(Ok(ended), Err)
 }
 
 /// Cancels the forms about a client that is being deleted within the caller's transaction, who is

@@ -200,20 +200,28 @@ pub async fn holder_of_key(
     Ok(row.map(|row| row.try_get("number")).transpose()?)
 }
 
-/// Ids of forms whose scheduled effect is due, the longest overdue first.
-pub async fn due(conn: &mut Conn, now: UnixMillis, limit: i64) -> Result<Vec<String>, DbError> {
+/// Forms whose scheduled effect is due, the longest overdue first, behind the one that `after` names:
+/// since when, and their ids.
+pub async fn due(
+    conn: &mut Conn,
+    now: UnixMillis,
+    after: &(i64, String),
+    limit: i64,
+) -> Result<Vec<(i64, String)>, DbError> {
     let rows = sqlx::query(
         "-- applications.due
-         SELECT id FROM applications
-          WHERE effect = 'scheduled' AND effect_at <= $1
+         SELECT id, effect_at FROM applications
+          WHERE effect = 'scheduled' AND effect_at <= $1 AND (effect_at, id) > ($2, $3)
           ORDER BY effect_at, id
-          LIMIT $2",
+          LIMIT $4",
     )
     .bind(now.0)
+    .bind(after.0)
+    .bind(&after.1)
     .bind(limit)
     .fetch_all(&mut *conn)
     .await?;
-    rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
+    rows.iter().map(|row| Ok((row.try_get("effect_at")?, row.try_get("id")?))).collect()
 }
 
 /// How many forms about a client can still go on.

@@ -214,6 +214,36 @@ async fn what_is_due_is_made_or_says_why_not() {
 }
 
 #[tokio::test]
+async fn changes_that_keep_failing_do_not_keep_later_ones_waiting() {
+    for stage in Stage::both().await {
+        let (one, two, three) = (stage.key().await, stage.key().await, stage.key().await);
+        let mut failing = Vec::new();
+        for key in [&one, &two] {
+            failing.push(stage.passed(stage.revocation(key, "2026-01-16")).await);
+        }
+        let later = stage.passed(stage.revocation(&three, "2026-01-17")).await;
+        // Their rows make no sense.
+        for id in &failing {
+            stage.world.sql(&format!("UPDATE applications SET applicant_kind = 'x' WHERE id = '{id}'")).await;
+        }
+        stage.world.advance_ms(2 * DAY_MS);
+        for _ in 0..2 {
+            // Fewer at a time than those that fail.
+            let run = super::super::due::apply_due_by(&stage.world.app, 1).await;
+            assert!(run.is_err(), "it is told");
+            assert_eq!(stage.read(&later).await["effect"]["state"], "done");
+        }
+        for id in &failing {
+            stage
+                .world
+                .sql(&format!("UPDATE applications SET applicant_kind = 'operator' WHERE id = '{id}'"))
+                .await;
+        }
+        assert_eq!(apply_due(&stage.world.app).await.expect("a run"), 2);
+    }
+}
+
+#[tokio::test]
 async fn forms_of_every_type_end_with_their_client_wherever_they_stand() {
     for stage in Stage::both().await {
         let (one, two) = (stage.key().await, stage.key().await);
