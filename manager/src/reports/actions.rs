@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::model::{Filter, KeyHistory, MAX_EXPORT_ROWS, Place};
+use super::model::{Filter, KeyHistory, MAX_EXPORT_ROWS, Place, Signature};
 use super::store;
 use crate::app::App;
 use crate::db::{Conn, DbError};
@@ -67,13 +67,14 @@ async fn page(
     let mut forms = store::forms_of(conn, &ids).await?;
     let ids: Vec<&str> = forms.values().flatten().map(|form| form.id.as_str()).collect();
     let mut signatures = store::signatures_of(conn, &ids).await?;
-    let signers: BTreeSet<&str> =
-        signatures.values().flatten().map(|signature| signature.by.as_str()).collect();
+    let signers: BTreeSet<&str> = signatures.values().flatten().flat_map(Signature::persons).collect();
     let names = operators::names(conn, &signers).await?;
     for form in forms.values_mut().flatten() {
         form.signatures = signatures.remove(&form.id).unwrap_or_default();
         for signature in &mut form.signatures {
             signature.name = names.get(&signature.by).cloned();
+            signature.on_behalf_of_name =
+                signature.on_behalf_of.as_ref().and_then(|id| names.get(id)).cloned();
         }
     }
     for key in &mut keys {

@@ -74,6 +74,10 @@ struct SignatureView {
     by: String,
     /// What the operator signs in with.
     name: Option<String>,
+    /// The operator whose signing it is, where a delegate signed.
+    on_behalf_of: Option<String>,
+    /// What that one signs in with.
+    on_behalf_of_name: Option<String>,
     at: i64,
 }
 
@@ -109,8 +113,8 @@ impl From<FormOfKey> for FormView {
 
 impl From<Signature> for SignatureView {
     fn from(signature: Signature) -> Self {
-        let Signature { level, by, name, at } = signature;
-        Self { level, by, name, at: at.0 }
+        let Signature { level, by, name, on_behalf_of, on_behalf_of_name, at } = signature;
+        Self { level, by, name, on_behalf_of, on_behalf_of_name, at: at.0 }
     }
 }
 
@@ -133,7 +137,8 @@ struct HistoryQuery {
     status: Option<String>,
     /// Whether its last instant has passed.
     overdue: Option<bool>,
-    /// An operator's name or id who signed a form that had its effect on it; asks for applications.read.
+    /// An operator's name or id who signed a form that had its effect on it, or on whose behalf a delegate
+    /// did; asks for applications.read.
     signer: Option<String>,
     /// `csv`: everything at once as a table, also for `Accept: text/csv`. Default: `json`.
     #[param(inline)]

@@ -85,6 +85,10 @@ pub struct Signature {
     pub by: String,
     /// What the operator signs in with.
     pub name: Option<String>,
+    /// The operator whose signing it is, where a delegate signed.
+    pub on_behalf_of: Option<String>,
+    /// What that one signs in with.
+    pub on_behalf_of_name: Option<String>,
     /// When.
     pub at: UnixMillis,
 }
@@ -102,7 +106,7 @@ pub struct Filter {
     pub statuses: Vec<KeyStatus>,
     /// Whether its last instant has passed.
     pub overdue: Option<bool>,
-    /// Ids of operators: one of them signed a form that had its effect on it.
+    /// Ids of operators: one of them signed a form that had its effect on it, or had it signed.
     pub signers: Option<Vec<String>>,
 }
 
@@ -152,6 +156,23 @@ impl KeyHistory {
     /// Numbers of its forms of that kind, oldest first.
     pub fn numbers(&self, kind: FormKind) -> impl Iterator<Item = &str> {
         self.forms.iter().filter(move |form| form.kind == kind).map(|form| form.number.as_str())
+    }
+}
+
+impl Signature {
+    /// Ids of everybody for whom it counts.
+    pub fn persons(&self) -> impl Iterator<Item = &str> {
+        [Some(self.by.as_str()), self.on_behalf_of.as_deref()].into_iter().flatten()
+    }
+
+    /// Who signed, as people call them.
+    pub fn signer(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.by)
+    }
+
+    /// On whose behalf, as people call them.
+    pub fn principal(&self) -> Option<&str> {
+        self.on_behalf_of_name.as_deref().or(self.on_behalf_of.as_deref())
     }
 }
 

@@ -50,11 +50,19 @@ pub(super) fn keys_statement(
         None => {}
     }
     if let Some(signers) = &filter.signers {
+        // In the round that approved it, by themselves or by a delegate.
         wanted.any_of(
             "k.id IN (SELECT a.effect_key
                         FROM application_history h
                         JOIN applications a ON a.id = h.application_id
-                       WHERE h.actor IN (#) AND h.action = 'approve' AND a.effect_key IS NOT NULL)",
+                       WHERE (h.actor IN (#) OR h.on_behalf_of IN (#))
+                         AND h.action = 'approve'
+                         AND a.effect_key IS NOT NULL
+                         AND NOT EXISTS (SELECT 1
+                                           FROM application_history r
+                                          WHERE r.application_id = h.application_id
+                                            AND r.action = 'resubmit'
+                                            AND r.version > h.version))",
             signers,
         );
     }
@@ -127,7 +135,7 @@ pub async fn signatures_of(
     for part in forms.chunks(MAX_IN) {
         let sql = format!(
             "-- reports.signatures_of
-             SELECT application_id, action, level, actor, at
+             SELECT application_id, action, level, actor, on_behalf_of, at
                FROM application_history
               WHERE application_id IN ({})
                 AND action IN ('submit', 'resubmit', 'approve')
@@ -154,7 +162,8 @@ pub async fn signatures_of(
                 row: form,
             })?;
             let (by, at) = (row.try_get("actor")?, UnixMillis(row.try_get("at")?));
-            signatures.push(Signature { level, by, name: None, at });
+            let on_behalf_of = row.try_get("on_behalf_of")?;
+            signatures.push(Signature { level, by, name: None, on_behalf_of, on_behalf_of_name: None, at });
         }
     }
     Ok(found)

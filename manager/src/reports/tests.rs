@@ -172,6 +172,41 @@ async fn a_signature_of_a_round_that_was_returned_is_no_signature() {
         let signed = page["items"][0]["forms"][0]["signatures"].as_array().expect("signatures");
         let signed: Vec<_> = signed.iter().map(|by| text(by, "name")).collect();
         assert_eq!(signed, ["rita", "ralph"]);
+        for (signer, found) in [("rita", &["k"][..]), ("ralph", &["k"]), ("boss", &[])] {
+            assert_eq!(desk.found(&format!("signer={signer}")).await, found, "{signer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_delegate_signed_is_shown_and_found_by_both() {
+    for desk in Desk::both().await {
+        desk.client("acme", "Acme").await;
+        let ben = desk.world.operator("ben", &[]).await;
+        let until = World::START.0 + DAY_MS;
+        let delegation = json!({ "operator": desk.rita.id, "delegate": ben.id, "until": until });
+        desk.admin.post("/api/v1/delegations", delegation).await.expect(201);
+        let id = text(&desk.anna.post(FORMS, desk.apply("acme", "k")).await.expect(201), "id");
+        for (who, action) in [(&desk.anna, "submit"), (&ben, "approve"), (&desk.ralph, "approve")] {
+            desk.act(who, &id, action).await.expect(200);
+        }
+        let page = desk.auditor.get(HISTORY).await.expect(200);
+        let form = &page["items"][0]["forms"][0];
+        let signed = &form["signatures"];
+        assert_eq!(
+            (&signed[0]["name"], &signed[0]["on_behalf_of"], &signed[0]["on_behalf_of_name"]),
+            (&json!("ben"), &json!(desk.rita.id), &json!("rita"))
+        );
+        assert_eq!(signed[1]["on_behalf_of"], Value::Null);
+        for signer in ["ben", "rita", &desk.rita.id, "ralph"] {
+            assert_eq!(desk.found(&format!("signer={signer}")).await, ["k"], "{signer}");
+        }
+        assert_eq!(desk.found("signer=ann").await, [""; 0]);
+        let table = desk.auditor.get(&format!("{HISTORY}?format=csv")).await.expect(200);
+        let table = table.as_str().expect("text");
+        let number = text(form, "number");
+        assert!(table.contains("revoked_by,signatures,on_behalf_of\r\n"), "{table}");
+        assert!(table.ends_with(&format!("\",{number} level 1: rita\r\n")), "{table}");
     }
 }
 
@@ -301,7 +336,7 @@ async fn the_table_holds_what_the_list_does() {
         assert!(row.starts_with(&format!("acme,acme,\"'=1+1, \"\"Acme\"\"\",{key},")), "{row}");
         let signed = "2026-01-15 00:00:00 UTC";
         let signed = format!("\"{number} level 1: rita, {signed}; {number} level 2: ralph, {signed}\"");
-        assert!(row.ends_with(&format!("Active,issued,{number},,,{signed}")), "{row}");
+        assert!(row.ends_with(&format!("Active,issued,{number},,,{signed},")), "{row}");
     }
 }
 
