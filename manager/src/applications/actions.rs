@@ -26,7 +26,7 @@ pub async fn save(
     fields: Fields,
 ) -> Result<Application, ApplicationError> {
     let mut tx = app.db.write("applications.save").await?;
-    let application = save_in(&mut tx, app, caller, kind, fields, app.now()).await?;
+    let application = save_in(&mut tx, app, caller, (kind, fields), false, app.now()).await?;
     tx.commit().await?;
     Ok(application)
 }
@@ -41,25 +41,31 @@ pub async fn file_in(
     fields: Fields,
     now: UnixMillis,
 ) -> Result<Application, ApplicationError> {
-    let saved = save_in(conn, app, caller, kind, fields, now).await?;
+    let saved = save_in(conn, app, caller, (kind, fields), true, now).await?;
     submit_in(conn, app, caller, &saved.id, Some(saved.version), Action::Submit).await
 }
 
+/// With its number where it is `filed` at once: the counter is asked before the first audit entry, whose
+/// lock everybody else takes behind the counter's.
 async fn save_in(
     conn: &mut Conn,
     app: &App,
     caller: Caller<'_>,
-    kind: FormKind,
-    fields: Fields,
+    (kind, fields): (FormKind, Fields),
+    filed: bool,
     now: UnixMillis,
 ) -> Result<Application, ApplicationError> {
     let applicant = caller.applicant();
     let form = parsed(conn, caller, kind, fields).await?;
     world::hold_client(conn, &form).await?;
     checked(conn, app, &form, &applicant, None, Moment::Filing).await?;
+    let number = match filed {
+        true => Some(number::draw(conn, kind, today(app, now)).await?),
+        false => None,
+    };
     let application = Application {
         id: app.random.id("ap"),
-        number: None,
+        number,
         form,
         applicant,
         state: State::Draft,

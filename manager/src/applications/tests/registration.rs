@@ -198,6 +198,10 @@ async fn a_visitor_files_follows_and_withdraws_its_own_form_alone() {
         let bob = Email::parse("bob@visitor.example").expect("an address");
         let (ann, bob) = (Caller::Visitor(&ann), Caller::Visitor(&bob));
         let form = file(&stage, ann, FormKind::Client, fields("globex")).await.expect("a form");
+        // Drawn before anything is recorded: counter before audit, as everywhere.
+        let saved = stage.admin.get("/api/v1/audit?action=applications.save").await.expect(200);
+        let number = form.number.expect("a number").to_string();
+        assert_eq!(saved["items"][0]["detail"]["number"], number);
         assert_eq!(form.number.expect("a number").to_string(), "CR-20260115-0001");
         let told: Vec<_> = stage.mails().await.into_iter().map(|mail| mail.0).collect();
         assert_eq!(told, ["ann@visitor.example", "rita@example.com"]);
