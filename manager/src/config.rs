@@ -504,6 +504,7 @@ impl Config {
                 format!("is {}, must be at least host_refresh_s ({})", self.host_keep_s, self.host_refresh_s),
             );
         }
+        self.check_secrets_on_their_way()?;
         let hour = self.key_expiry_reminder_hour;
         if !(0..=23).contains(&hour) {
             return wrong("key_expiry_reminder_hour", format!("is {hour}, must be 0 to 23"));
@@ -534,6 +535,55 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+impl Config {
+    /// Links that show credentials, and the calls of visitors, go to `public_url`: nobody may read them
+    /// on their way. And a link lives at least as long as its mail is tried.
+    fn check_secrets_on_their_way(&self) -> Result<(), ConfigError> {
+        let wrong = |setting, reason: String| Err(ConfigError::Setting { setting, reason });
+        let by_link = self.credential_delivery == CredentialDelivery::Link;
+        let asked_by = match (by_link, self.client_registration) {
+            (true, _) => Some("credential_delivery = \"link\""),
+            (false, true) => Some("client_registration = true"),
+            (false, false) => None,
+        };
+        if let Some(asked_by) = asked_by
+            && !is_unreadable_on_the_way(&self.base_url())
+        {
+            let url = self.base_url();
+            return wrong(
+                "public_url",
+                format!(
+                    "{url} would have secrets travel in clear; with {asked_by} it must begin with https:// \
+                     or be of this machine"
+                ),
+            );
+        }
+        if by_link && self.credential_link_ttl_h < self.mail_give_up_h {
+            return wrong(
+                "credential_link_ttl_h",
+                format!(
+                    "is {}, must be at least mail_give_up_h ({}): a link would end before its mail is given up",
+                    self.credential_link_ttl_h, self.mail_give_up_h
+                ),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// By TLS, or because it does not leave the machine.
+fn is_unreadable_on_the_way(url: &str) -> bool {
+    let Ok(url) = url.parse::<axum::http::Uri>() else { return false };
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let loopback =
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    match url.scheme_str() {
+        Some("https") => true,
+        Some("http") => loopback,
+        _ => false,
     }
 }
 
@@ -688,6 +738,44 @@ mod tests {
             let error = load(text, environment).expect_err(message);
             assert!(error.starts_with(message), "{error}\n   instead of {message}");
         }
+    }
+
+    #[test]
+    fn secrets_travel_by_tls_or_not_at_all_and_links_outlive_their_mails() {
+        let link = "credential_delivery = \"link\"\n";
+        let visitors = "client_registration = true\n";
+        let outside = "listen = \"0.0.0.0:80\"\nallow_plaintext = true\n";
+        for (settings, public_url, refused) in [
+            (link, "", None),
+            (visitors, "", None),
+            (link, "http://keygate.example", Some("public_url")),
+            (visitors, "http://keygate.example", Some("public_url")),
+            (visitors, "http://localhost.example", Some("public_url")),
+            (visitors, "ftp://localhost", Some("public_url")),
+            (visitors, "keygate.example", Some("public_url")),
+            (link, "https://keygate.example/", None),
+            (visitors, "http://localhost:8080", None),
+            (visitors, "http://[::1]:8080/", None),
+            ("", "http://keygate.example", None),
+            (
+                "credential_delivery = \"link\"\ncredential_link_ttl_h = 71\n",
+                "",
+                Some("credential_link_ttl_h"),
+            ),
+            ("credential_link_ttl_h = 71\n", "", None),
+        ] {
+            let url = match public_url {
+                "" => String::new(),
+                url => format!("public_url = \"{url}\"\n"),
+            };
+            let found = load(&format!("version = 1\n{settings}{url}"), &[]).err();
+            let named = found.as_deref().and_then(|error| error.strip_prefix("setting "));
+            let named = named.and_then(|error| error.split(':').next());
+            assert_eq!((named, found.is_some()), (refused, refused.is_some()), "{settings}{url}{found:?}");
+        }
+        // Derived from where it listens.
+        let error = load(&format!("version = 1\n{outside}{visitors}"), &[]).expect_err("in clear");
+        assert!(error.starts_with("setting public_url: http://0.0.0.0:80 would"), "{error}");
     }
 
     #[test]
