@@ -39,8 +39,8 @@ pub(super) async fn insert(conn: &mut Conn, row: &NewRow<'_>) -> Result<(), DbEr
         "-- mail.enqueue
          INSERT INTO mails (id, template, language, recipient, about_kind, about_id, subject, body_masked,
                             context_sealed, context_masked, state, next_attempt_at, not_before,
-                            created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'waiting', $11, $11, $12)",
+                            created_at, search)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'waiting', $11, $11, $12, $13)",
     )
     .bind(row.id)
     .bind(row.template.name())
@@ -54,6 +54,7 @@ pub(super) async fn insert(conn: &mut Conn, row: &NewRow<'_>) -> Result<(), DbEr
     .bind(row.context_masked)
     .bind(row.not_before.0)
     .bind(row.now.0)
+    .bind(row.subject.to_lowercase())
     .execute(conn)
     .await?;
     Ok(())

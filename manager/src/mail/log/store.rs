@@ -26,7 +26,7 @@ pub(super) async fn list(conn: &mut Conn, search: &Search, limit: i64) -> Result
             AND ($7 = '' OR about_kind = $7)
             AND ($8 = '' OR about_id = $8)
             AND ($9 = '' OR recipient = $9)
-            AND ($10 = '' OR LOWER(subject) LIKE $10 ESCAPE '\\')
+            AND ($10 = '' OR search LIKE $10 ESCAPE '\\')
           ORDER BY created_at DESC, id DESC
           LIMIT $11"
     )))

@@ -16,6 +16,22 @@ fn ids(page: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
+async fn subjects_are_found_in_whatever_case_in_every_language() {
+    let name = |config: &mut crate::config::Config| config.product_name = "SCHLÜSSEL Ärger".into();
+    for world in World::both_with(name).await {
+        let id =
+            write(&world.app, TestMail { product_name: "SCHLÜSSEL Ärger".into(), ..TestMail::sample() }, 0)
+                .await;
+        let reader = world.operator("ann", &["admin"]).await;
+        // `schlüssel`, `ÄRGER`
+        for keyword in ["schl%C3%BCssel", "%C3%84RGER"] {
+            let page = reader.get(&format!("/api/v1/mails?keyword={keyword}")).await.expect(200);
+            assert_eq!(ids(&page), [&id], "{keyword}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_log_pages_searches_and_is_not_for_everybody() {
     for world in World::both().await {
         let mut written = Vec::new();
