@@ -217,22 +217,15 @@ pub(super) async fn record(
             store::leave_probe(&mut tx, server, begun.until).await?;
         }
     }
+    let mut nobody_takes_any = None;
     let still_ours = match &attempt.outcome {
         Outcome::Sent { via } => {
             did.sent += 1;
             mails::sent(&mut tx, &mail.id, claim, *via, now).await?
         }
         Outcome::Failed(SendError::Unavailable(told)) => {
-            let still_ours = mails::put_back(&mut tx, &mail.id, claim, told).await?;
-            // Nobody takes any: the oldest are given up, this one perhaps among them.
-            let cutoff = UnixMillis(now.0.saturating_sub(give_up_ms));
-            let hours = app.config.mail_give_up_h;
-            let why = format!("no server took it within {hours} h: {told}");
-            let given_up = mails::give_up_overdue(&mut tx, cutoff, &why, GIVEN_UP_AT_ONCE, now).await?;
-            did.given_up += usize::try_from(given_up).unwrap_or(usize::MAX);
-            did.put_back += usize::from(given_up == 0);
-            tracing::warn!(given_up, "No mail server can be used: mails wait");
-            still_ours
+            nobody_takes_any = Some(told);
+            mails::put_back(&mut tx, &mail.id, claim, told).await?
         }
         Outcome::Failed(error) => {
             let lost = matches!(error, SendError::AnswerLost(_));
@@ -266,7 +259,25 @@ pub(super) async fn record(
             "A mail was withdrawn, or taken over after its claim, while it was being sent: it may arrive all the same"
         );
     }
+    if let Some(told) = nobody_takes_any {
+        let given_up = give_up_overdue(app, told).await?;
+        did.given_up += given_up;
+        did.put_back += usize::from(given_up == 0);
+        tracing::warn!(given_up, "No mail server can be used: mails wait");
+    }
     Ok(())
+}
+
+/// The oldest mails end when no server takes any. A transaction of its own: whoever claims one of them
+/// holds it and waits for the row of the server.
+async fn give_up_overdue(app: &App, told: &str) -> Result<usize, DbError> {
+    let (now, hours) = (app.now(), app.config.mail_give_up_h);
+    let cutoff = UnixMillis(now.0.saturating_sub(i64::from(hours) * 3_600_000));
+    let why = format!("no server took it within {hours} h: {told}");
+    let mut tx = app.db.write("mail.give_up_overdue").await?;
+    let given_up = mails::give_up_overdue(&mut tx, cutoff, &why, GIVEN_UP_AT_ONCE, now).await?;
+    tx.commit().await?;
+    Ok(usize::try_from(given_up).unwrap_or(usize::MAX))
 }
 
 fn letter_of(app: &App, claimed: &Claimed) -> Result<Rendered, SendError> {

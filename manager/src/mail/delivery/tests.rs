@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use gate::time::UnixMillis;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -10,7 +11,7 @@ use super::super::contexts::{KeyCredentials, MASK, MailContext as _, TestMail};
 use super::super::model::CLAIM_MS;
 use super::super::smtp::server::{At, Fault, Manner, Server};
 use super::super::tests::{run, smtp, transport, with_secondary, write, write_to};
-use super::{Delivered, LANES, begin, hand_over, record};
+use super::{Delivered, LANES, begin, hand_over, record, store};
 use crate::app::App;
 use crate::config::{Config, MailTransport};
 use crate::db::Dialect;
@@ -536,6 +537,45 @@ async fn whoever_lost_its_claim_changes_nothing() {
         let before = mail(&reader, &id).await;
         record(&world.app, &begun, &attempt, &mut Delivered::default()).await.expect("the database");
         assert_eq!(mail(&reader, &id).await, before);
+    }
+}
+
+#[tokio::test]
+async fn giving_up_waits_for_no_mail_while_it_holds_the_row_of_a_server() {
+    // SQLite has one writer at a time.
+    let postgres = |world: &World| world.app.db.dialect() == Dialect::Postgres;
+    for world in World::both().await.into_iter().filter(postgres) {
+        let server = Server::start(dead()).await;
+        let transport = transport(&smtp(&server));
+        for _ in 0..2 {
+            write(&world.app, TestMail::sample(), 0).await;
+        }
+        world.advance_ms(73 * HOUR_MS);
+        let begun = begin(&world.app, &transport).await.expect("the database").expect("a mail");
+        let attempt = hand_over(&world.app, &transport, &begun).await;
+        let (_, address) = transport.servers().remove(0);
+        // Another replica has claimed the other mail, and goes on to the row of the server.
+        let mut claim = world.app.db.write("test.claim").await.expect("a transaction");
+        let held = sqlx::query("UPDATE mails SET attempts = attempts WHERE state = 'waiting'");
+        assert_eq!(held.execute(&mut *claim).await.expect("held").rows_affected(), 1);
+        let probing = async {
+            let rests = loop {
+                let mut conn = world.app.db.read().await.expect("a connection");
+                let server = store::server(&mut conn, &address).await.expect("a server");
+                if server.failures > 0 {
+                    break server;
+                }
+            };
+            let later = UnixMillis(i64::MAX);
+            assert!(store::take_probe(&mut claim, &rests, later, later).await.expect("the row"));
+            claim.commit().await.expect("committed");
+        };
+        let mut did = Delivered::default();
+        let both = async { tokio::join!(record(&world.app, &begun, &attempt, &mut did), probing) };
+        let (recorded, ()) =
+            tokio::time::timeout(std::time::Duration::from_secs(20), both).await.expect("nobody waits");
+        recorded.expect("the database");
+        assert_eq!(did.given_up, 2);
     }
 }
 
