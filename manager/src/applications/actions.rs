@@ -12,7 +12,7 @@ use super::form::{FieldFault, Fields, Form, Moment};
 use super::history::{self, record, step_of};
 use super::model::{Action, Application, MAX_COMMENT_CHARS, State};
 use super::turn::{Turn, overtaken};
-use super::{effects, number, store, world};
+use super::{bounds, effects, number, store, world};
 use crate::app::App;
 use crate::approvals::FormKind;
 use crate::db::Conn;
@@ -58,6 +58,7 @@ async fn save_in(
     let applicant = caller.applicant();
     let form = parsed(conn, caller, kind, fields).await?;
     world::hold_client(conn, &form).await?;
+    bounds::another(conn, &applicant).await?;
     checked(conn, app, &form, &applicant, None, Moment::Filing).await?;
     let number = match filed {
         true => Some(number::draw(conn, kind, today(app, now)).await?),
@@ -91,9 +92,15 @@ pub async fn edit(
 ) -> Result<Application, ApplicationError> {
     let mut tx = app.db.write("applications.edit").await?;
     let turn = Turn::begin(&mut tx, app, caller, id, seen, Action::Edit).await?;
+    bounds::another_version(&turn.before)?;
     let form = parsed(&mut tx, caller, turn.before.form.kind(), fields).await?;
     world::hold_client(&mut tx, &form).await?;
-    checked(&mut tx, app, &form, &turn.before.applicant, Some(id), Moment::Filing).await?;
+    match (checked(&mut tx, app, &form, &turn.before.applicant, Some(id), Moment::Filing).await, caller) {
+        // A visitor is told when it hands the form in again, which each version does once at most:
+        // who edits learns no names of clients.
+        (Err(ApplicationError::Field(FieldFault::NameTaken { .. })), Caller::Visitor(_)) => {}
+        (checked, _) => checked?,
+    }
     let application = Application { form, ..turn.before.clone() };
     store::replace_lists(&mut tx, &application).await?;
     let application = turn.finish(&mut tx, app, application, String::new()).await?;
@@ -145,6 +152,7 @@ async fn submit_in(
     action: Action,
 ) -> Result<Application, ApplicationError> {
     let turn = Turn::begin(conn, app, caller, id, seen, action).await?;
+    bounds::another_submission(conn, &turn.before, turn.now).await?;
     checked(conn, app, &turn.before.form, &turn.before.applicant, Some(id), Moment::Filing).await?;
     let mut application = Application { submitted_at: Some(turn.now), ..turn.before.clone() };
     if application.number.is_none() {
@@ -250,7 +258,13 @@ async fn parsed(
             }
         }
     }
-    Ok(Form::parse(kind, fields, owner)?)
+    let form = Form::parse(kind, fields, owner)?;
+    if let (Caller::Visitor(confirmed), Some(asked)) = (caller, form.registration())
+        && asked.emails.first() != Some(confirmed)
+    {
+        return Err(FieldFault::NotConfirmed { confirmed: confirmed.clone() }.into());
+    }
+    Ok(form)
 }
 
 /// Asks the form's rules about the world; `id` is the form itself once it has one.

@@ -4,6 +4,7 @@
 use gate::id::ClientId;
 use gate::time::UnixMillis;
 
+use super::applicant::Applicant;
 use super::error::ApplicationError;
 use super::form::{FieldFault, Form, Terms};
 use super::model::{Application, Effect, LastSignature, State};
@@ -91,6 +92,11 @@ pub(super) async fn carry_out(
             let password = match first_password {
                 Some(password) => password,
                 None => draw(app).await,
+            };
+            // Of a visitor's addresses one was confirmed; the others may be anybody's.
+            let password = match &application.applicant {
+                Applicant::Visitor { email } => password.to_alone(email.clone()),
+                Applicant::Operator(_) | Applicant::Client(_) => password,
             };
             let owner = world::applicant_name(conn, &application.applicant).await?;
             let owner = owner.chars().take(clients::MAX_NOTE).collect();

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::bounds::{MAX_OPEN, MAX_SUBMISSIONS};
 use super::form::FieldFault;
 use super::model::{MAX_COMMENT_CHARS, Refusal};
 use crate::approvals::FormKind;
@@ -80,6 +81,32 @@ pub enum ApplicationError {
         /// What is missing.
         shortage: Shortage,
     },
+    /// The same as those are told who are not to know who signs.
+    #[error(
+        "the form finds no signers at present, so it was not submitted: ask those who run this installation, \
+         then submit it again"
+    )]
+    NoSignerAtPresent,
+    /// A client or visitor has as many as it may have.
+    #[error(
+        "you have {MAX_OPEN} forms that are not ended, which is as many as may be: withdraw or delete one, or wait \
+         for the end of one, then file another"
+    )]
+    TooManyOpen,
+    /// A client or visitor has handed in as many as it may.
+    #[error(
+        "you have handed in forms {MAX_SUBMISSIONS} times within 24 hours, which is as often as may be: wait"
+    )]
+    TooManySubmissions,
+    /// A client or visitor has edited a form as often as it may.
+    #[error(
+        "the form has {max} versions and is edited no more: hand it in as it is, or withdraw it and file \
+         another"
+    )]
+    TooManyVersions {
+        /// As many as it may have.
+        max: i64,
+    },
     /// The comment is too long.
     #[error("`comment` has {chars} characters; at most {MAX_COMMENT_CHARS} are allowed")]
     CommentTooLong {
@@ -98,6 +125,20 @@ pub enum ApplicationError {
     /// The client could not be made.
     #[error(transparent)]
     Client(ClientError),
+}
+
+impl ApplicationError {
+    /// As clients and visitors are told it, to whom reviewers have no names: what happened to the
+    /// form they read in its history.
+    pub fn without_names(self) -> Self {
+        let happened = String::new();
+        match self {
+            Self::Refused { refusal, .. } => Self::Refused { refusal, happened },
+            Self::Changed { seen, present, .. } => Self::Changed { seen, present, happened },
+            Self::NoSigner { .. } => Self::NoSignerAtPresent,
+            other => other,
+        }
+    }
 }
 
 impl From<ClientError> for ApplicationError {

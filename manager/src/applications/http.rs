@@ -8,6 +8,7 @@ use utoipa_axum::routes;
 
 use super::actions;
 use super::body::{EditedForm, NewForm};
+use super::bounds::RETRY_AFTER_S;
 use super::error::ApplicationError;
 use super::model::{Action, Application, MAX_COMMENT_CHARS, Refusal};
 use super::picking;
@@ -266,8 +267,19 @@ impl From<ApplicationError> for Problem {
                 detail,
             )
             .field("If-Match"),
-            ApplicationError::NoSigner { .. } => Self::conflict("no_signer", detail),
+            ApplicationError::NoSigner { .. } | ApplicationError::NoSignerAtPresent => {
+                Self::conflict("no_signer", detail)
+            }
             ApplicationError::NoFlow { .. } => Self::conflict("no_approval_flow", detail),
+            ApplicationError::TooManyOpen => Self::conflict("too_many_open_forms", detail),
+            ApplicationError::TooManyVersions { .. } => Self::conflict("too_many_versions", detail),
+            ApplicationError::TooManySubmissions => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_submissions",
+                "Handed in too often",
+                detail,
+            )
+            .retry_after(RETRY_AFTER_S),
             ApplicationError::NotFiledBy { .. } => Self::invalid("type", detail),
             ApplicationError::CommentTooLong { .. } => Self::invalid("comment", detail),
             ApplicationError::Db(error) => error.into(),

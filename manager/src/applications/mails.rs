@@ -32,18 +32,22 @@ pub(super) async fn announce(
 ) -> Result<(), MailError> {
     let facts = Facts::gather(conn, app, application, step).await?;
     let to_applicant = world::applicant_addresses(conn, &application.applicant).await?;
-    // The address of a page for operators is of no use to others.
-    let link = match application.applicant {
-        Applicant::Operator(_) => facts.link.clone(),
-        Applicant::Client(_) | Applicant::Visitor { .. } => None,
+    let by_operator = matches!(Applicant::parse(&step.actor), Some(Applicant::Operator(_)));
+    // To others the address of a page for operators is of no use, and reviewers have no names.
+    let (link, by, on_behalf_of) = match application.applicant {
+        Applicant::Operator(_) => (facts.link.clone(), facts.by.clone(), facts.on_behalf_of.clone()),
+        Applicant::Client(_) | Applicant::Visitor { .. } => {
+            (None, facts.by.clone().filter(|_| !by_operator), None)
+        }
     };
     match facts.result(app, application, step) {
         Some(result) => {
-            let result = ApplicationResult { link, ..result };
+            let result = ApplicationResult { link, by, on_behalf_of, ..result };
             send(conn, app, application, to_applicant, result).await?;
         }
         None => {
-            let told = ApplicationStep { link, ..facts.step(app, application, step, false) };
+            let facts = facts.step(app, application, step, false);
+            let told = ApplicationStep { link, by, on_behalf_of, ..facts };
             send(conn, app, application, to_applicant, told).await?;
         }
     }

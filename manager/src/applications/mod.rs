@@ -5,6 +5,7 @@
 mod actions;
 mod applicant;
 mod body;
+pub mod bounds;
 pub mod cli;
 mod due;
 mod effects;

@@ -7,6 +7,7 @@ use gate::time::UnixMillis;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
+use super::applicant::Applicant;
 use super::model::{Application, State};
 use super::row::{Columns, Lists, application};
 use crate::clients::Binding;
@@ -234,6 +235,21 @@ pub async fn count_open_of(conn: &mut Conn, client: &ClientId) -> Result<i64, Db
             AND (state IN ('draft', 'pending_order', 'returned') OR effect = 'scheduled')",
     )
     .bind(client.as_str())
+    .fetch_one(conn)
+    .await?;
+    Ok(row.try_get(0)?)
+}
+
+/// How many forms of an applicant are drafts, wait, or came back.
+pub async fn count_open_by(conn: &mut Conn, applicant: &Applicant) -> Result<i64, DbError> {
+    let row = sqlx::query(
+        "-- applications.count_open_by
+         SELECT COUNT(*)
+           FROM applications
+          WHERE applicant_kind = $1 AND applicant = $2 AND state IN ('draft', 'pending_order', 'returned')",
+    )
+    .bind(applicant.kind())
+    .bind(applicant.id())
     .fetch_one(conn)
     .await?;
     Ok(row.try_get(0)?)

@@ -190,7 +190,7 @@ pub async fn create_in(
     client.hosts = hosts::follow(conn, client.id.as_str(), &client.bindings, now).await?;
     if let Some(password) = &password {
         client.password = PasswordState::Set;
-        mails::created(conn, app, &client, password.clear(), now).await?;
+        mails::created(conn, app, &client, password, now).await?;
     }
     save_limit(conn, &client, now).await?;
     record(conn, by, "clients.create", None, &client, now).await?;

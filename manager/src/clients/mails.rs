@@ -3,6 +3,7 @@
 use gate::time::UnixMillis;
 
 use super::model::{Client, ServiceTime};
+use super::password::NewPassword;
 use crate::app::App;
 use crate::db::{Conn, DbError};
 use crate::mail::contexts::{Calls, ClientCreated, ClientPasswordReset, Per, Span};
@@ -37,14 +38,14 @@ pub(super) async fn created(
     conn: &mut Conn,
     app: &App,
     client: &Client,
-    password: &Password,
+    password: &NewPassword,
     now: UnixMillis,
 ) -> Result<(), MailError> {
     let context = ClientCreated {
         product_name: app.config.product_name.clone(),
         client_id: client.id.as_str().into(),
         client_name: client.display_name.clone(),
-        password: Some(password.reveal().into()),
+        password: Some(password.clear().reveal().into()),
         validity: client.dates.map(|dates| Span {
             from: dates.start.to_string(),
             until: dates.expiry.to_string(),
@@ -69,7 +70,7 @@ pub(super) async fn created(
         hosts: client.bindings.iter().map(|b| format!("{} ({})", b.address, b.name)).collect(),
     };
     let not_before = app.config.credentials_not_before(now);
-    write(conn, app, client, context, not_before, now).await
+    write(conn, app, client, password.recipients(client), context, not_before, now).await
 }
 
 /// Sends the password that serves to set a new one. At once: somebody waits for it.
@@ -89,22 +90,18 @@ pub(super) async fn password_reset(
         expires_at: print_instant(expires_at, &app.config.zone()),
         url: format!("{}/client/v1/password", app.config.base_url()),
     };
-    write(conn, app, client, context, now, now).await
+    write(conn, app, client, recipients(client), context, now, now).await
 }
 
 async fn write<C: MailContext>(
     conn: &mut Conn,
     app: &App,
     client: &Client,
+    recipients: Vec<Recipient>,
     context: C,
     not_before: UnixMillis,
     now: UnixMillis,
 ) -> Result<(), MailError> {
-    let mail = NewMail {
-        recipients: recipients(client),
-        context,
-        not_before,
-        about: About::new("client", client.id.as_str()),
-    };
+    let mail = NewMail { recipients, context, not_before, about: About::new("client", client.id.as_str()) };
     mail::enqueue(conn, app, mail, now).await.map(drop)
 }

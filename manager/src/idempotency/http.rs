@@ -18,7 +18,7 @@ use crate::db::{self, DbError};
 use crate::http::{MAX_BODY_BYTES, in_request, request_id, too_large};
 use crate::problem::Problem;
 
-/// Bytes of the body of a call with a key at most: the longest that any operation takes.
+/// Bytes of the body of an operator's call with a key at most: the longest that any operation takes.
 const MAX_OPERATORS_BODY_BYTES: usize = 16 << 20;
 /// Of which a key is made, with or without quotes around it.
 const VISIBLE: &str = r"[!#-\[\]-~]";
@@ -30,6 +30,9 @@ static IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-r
 
 /// Who calls without a token: one caller to us. Nobody guesses the keys of another.
 pub const STRANGERS: &str = "anybody";
+
+/// What the audit trail's names of operators begin with.
+const OPERATORS: &str = "operator:";
 
 /// The header, as the description of every writing operation shows it.
 pub struct IdempotencyKey;
@@ -108,7 +111,7 @@ async fn read(caller: &str, request: Request) -> Result<(Call, Request), Problem
         return Err(problem.field("Idempotency-Key"));
     };
     let (parts, body) = request.into_parts();
-    let max = if caller == STRANGERS { MAX_BODY_BYTES } else { MAX_OPERATORS_BODY_BYTES };
+    let max = if caller.starts_with(OPERATORS) { MAX_OPERATORS_BODY_BYTES } else { MAX_BODY_BYTES };
     let body = axum::body::to_bytes(body, max).await.map_err(|_| too_large(max))?;
     let path_and_query = parts.uri.path_and_query().map_or("", |path| path.as_str());
     let if_match = parts.headers.get(header::IF_MATCH).map_or(&b""[..], HeaderValue::as_bytes);

@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::{MAX_APIS, MAX_QUOTA};
 use crate::approvals::FormKind;
 use crate::clients::Fault;
+use crate::operators::Email;
 
 /// Why a form cannot be kept or cannot move on; [`FieldFault::field`] names the field at fault.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -115,6 +116,16 @@ pub enum FieldFault {
         /// Which name.
         name: String,
     },
+    /// A visitor has shown that one address is theirs, and asks for a client of another.
+    #[error(
+        "`emails` does not begin with {}, the address that was confirmed: put it first; to ask with another one, \
+         withdraw the form and ask anew with POST /client/v1/registrations",
+        confirmed.as_str()
+    )]
+    NotConfirmed {
+        /// The visitor's.
+        confirmed: Email,
+    },
     /// The client may not call, so a key would be of no use.
     #[error("the client `{client}` is {status}: only an active client can have a key; activate it first")]
     ClientNotActive {
@@ -177,6 +188,7 @@ impl FieldFault {
             Self::QuotaOutOfRange(_) => "quota",
             Self::NoApis | Self::TooManyApis(_) | Self::ApiTwice(_) | Self::UnknownApi(_) => "apis",
             Self::UnknownClient(_) | Self::ClientNotActive { .. } | Self::NoAddress(_) => "client",
+            Self::NotConfirmed { .. } => "emails",
             Self::NoApplicantAddress => "applicant",
             Self::UnknownKey(_) | Self::KeyRevoked(_) | Self::KeyHasOpenForm { .. } => "key",
         }

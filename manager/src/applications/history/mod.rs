@@ -10,7 +10,7 @@ use super::model::{Application, Step};
 use crate::audit;
 use crate::db::{Conn, DbError};
 
-pub use store::{add, forget, has_reviewed, of, reviewed_among};
+pub use store::{add, forget, has_reviewed, of, reviewed_among, submissions_by};
 
 pub(super) fn step_of(
     application: &Application,

@@ -104,6 +104,20 @@ pub async fn reviewed_among(
     Ok(reviewed)
 }
 
+/// How often somebody has handed a form in, or in again, after `since`.
+pub async fn submissions_by(conn: &mut Conn, who: &Applicant, since: UnixMillis) -> Result<i64, DbError> {
+    let row = sqlx::query(
+        "-- applications.submissions_by
+         SELECT COUNT(*) FROM application_history
+          WHERE actor = $1 AND action IN ('submit', 'resubmit') AND at > $2",
+    )
+    .bind(who.to_string())
+    .bind(since.0)
+    .fetch_one(&mut *conn)
+    .await?;
+    Ok(row.try_get(0)?)
+}
+
 /// Forgets what happened to a form that is thrown away.
 pub async fn forget(conn: &mut Conn, application_id: &str) -> Result<(), DbError> {
     sqlx::query(

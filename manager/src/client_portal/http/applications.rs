@@ -98,17 +98,20 @@ pub(in crate::client_portal) struct StepView {
 
 impl From<Step> for StepView {
     fn from(step: Step) -> Self {
+        let by = match step.actor.as_str() {
+            Step::BY_ITSELF => "keygate",
+            actor if actor.starts_with("client:") || actor.starts_with("visitor:") => "you",
+            _ => "reviewer",
+        };
+        // What is said of signers names them.
+        let names_signers = by == "keygate" && step.action.starts_with("escalat");
         Self {
-            by: match step.actor.as_str() {
-                Step::BY_ITSELF => "keygate",
-                actor if actor.starts_with("client:") || actor.starts_with("visitor:") => "you",
-                _ => "reviewer",
-            },
+            by,
             version: step.version,
             at: step.at.0,
             action: step.action,
             level: step.level,
-            comment: step.comment,
+            comment: if names_signers { String::new() } else { step.comment },
             state: step.state,
         }
     }
@@ -137,7 +140,7 @@ async fn save_application(
     let fields = body.fields();
     require_open(&app, &caller, fields.apis.as_deref()).await?;
     let saved = applications::save(&app, as_applicant(&id_of(&caller)), kind, fields).await;
-    let application = saved.map_err(without_names)?;
+    let application = saved.map_err(ApplicationError::without_names)?;
     let location = format!("/client/v1/applications/{}", application.id);
     Ok(Created(location, Versioned(application.version, application.into())))
 }
@@ -204,7 +207,7 @@ async fn delete_application(
     IfMatch(seen): IfMatch,
 ) -> Result<NoContent, Problem> {
     let deleted = applications::delete(&app, as_applicant(&id_of(&caller)), &id, seen).await;
-    deleted.map_err(without_names)?;
+    deleted.map_err(ApplicationError::without_names)?;
     Ok(NoContent)
 }
 
@@ -284,8 +287,9 @@ async fn hand_in(
             terms.into_iter().flat_map(|terms| &terms.apis).map(|api| api.0.clone()).collect();
         require_open(app, caller, Some(&apis)).await?;
     }
-    let application =
-        applications::submit(app, as_applicant(&client), id, seen, action).await.map_err(without_names)?;
+    let application = applications::submit(app, as_applicant(&client), id, seen, action)
+        .await
+        .map_err(ApplicationError::without_names)?;
     let warnings = mail::warnings(&mut *app.db.read().await?, app).await?;
     let warnings = warnings.into_iter().map(mail::Warning::without_details).collect();
     Ok(Versioned(application.version, MovedView::new(application, warnings)))
@@ -302,21 +306,8 @@ fn as_applicant(client: &ClientId) -> Caller<'_> {
 pub(in crate::client_portal) fn answer(
     result: Result<Application, ApplicationError>,
 ) -> Result<Versioned<ApplicationView>, Problem> {
-    let application = result.map_err(without_names)?;
+    let application = result.map_err(ApplicationError::without_names)?;
     Ok(Versioned(application.version, application.into()))
-}
-
-/// A refusal tells operators who did something to the form last. A client reads that in the
-/// history, where reviewers have no names.
-fn without_names(error: ApplicationError) -> ApplicationError {
-    let happened = String::new();
-    match error {
-        ApplicationError::Refused { refusal, .. } => ApplicationError::Refused { refusal, happened },
-        ApplicationError::Changed { seen, present, .. } => {
-            ApplicationError::Changed { seen, present, happened }
-        }
-        other => other,
-    }
 }
 
 /// Err: among the APIs is one that the client does not see, of which nobody is to learn here

@@ -1,7 +1,9 @@
 //! The portal through the router, as the clients that use it.
 
+mod bounds;
 mod fences;
 mod forms;
+mod namelessness;
 mod reading;
 
 use serde_json::{Value, json};

@@ -12,6 +12,8 @@ use crate::clients::actions::{ClientError, load, record, require_version};
 use crate::clients::model::{Client, Fault, PasswordState};
 use crate::clients::{mails, store};
 use crate::db::{Conn, DbError};
+use crate::mail::Recipient;
+use crate::operators::Email;
 use crate::password::{self, Lane, Password};
 use crate::{audit, changes};
 
@@ -23,13 +25,19 @@ pub const RESET_TTL_MS: i64 = 24 * 3_600_000;
 pub struct NewPassword {
     clear: Password,
     hash: PasswordHash,
+    to_alone: Option<Email>,
 }
 
 impl NewPassword {
     /// Hashes it.
     pub async fn new(app: &App, clear: Password) -> Self {
         let hash = PasswordHash::from(clear.hash(&app.random).await);
-        Self { clear, hash }
+        Self { clear, hash, to_alone: None }
+    }
+
+    /// Of the client's addresses only this one is to be mailed it.
+    pub fn to_alone(self, address: Email) -> Self {
+        Self { to_alone: Some(address), ..self }
     }
 
     /// What is stored.
@@ -39,6 +47,13 @@ impl NewPassword {
 
     pub(in crate::clients) fn clear(&self) -> &Password {
         &self.clear
+    }
+
+    pub(in crate::clients) fn recipients(&self, client: &Client) -> Vec<Recipient> {
+        match &self.to_alone {
+            Some(address) => vec![address.as_str().to_owned().into()],
+            None => mails::recipients(client),
+        }
     }
 }
 
