@@ -15,6 +15,7 @@ use crate::operators;
 use crate::password;
 use crate::telemetry::Metrics;
 use crate::vault::{Kek, Vault, VaultError};
+use crate::wrong_passwords::WrongPasswords;
 
 /// The running manager. Clones are the same one.
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub struct App {
     pub feed: feed::Shared,
     /// Calls with an `Idempotency-Key` that are being carried out.
     pub idempotency: idempotency::Running,
+    /// Wrong passwords by the caller's address.
+    pub wrong_passwords: WrongPasswords,
 }
 
 /// Why the manager cannot start.
@@ -82,6 +85,7 @@ impl App {
             token_uses: operators::Uses::default(),
             feed: feed::Shared::default(),
             idempotency: idempotency::Running::default(),
+            wrong_passwords: WrongPasswords::default(),
         })
     }
 

@@ -9,6 +9,7 @@
 // What all capabilities stand on.
 pub mod app;
 pub mod bearer;
+pub mod caller_address;
 pub mod clock;
 pub mod config;
 pub mod db;
@@ -24,6 +25,7 @@ pub mod serve;
 pub mod telemetry;
 pub mod validity;
 pub mod vault;
+pub mod wrong_passwords;
 
 #[cfg(test)]
 pub mod testing;

@@ -174,6 +174,7 @@ impl World {
             token_uses: operators::Uses::default(),
             feed: feed::Shared::default(),
             idempotency: idempotency::Running::default(),
+            wrong_passwords: crate::wrong_passwords::WrongPasswords::default(),
         };
         Self { router: crate::router(app.clone()), app, settings, _database: database }
     }

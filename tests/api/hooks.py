@@ -69,7 +69,9 @@ def before_call(context, case, kwargs):
 
 
 def another_session():
-    answer = requests.post(f"{URL}/client/v1/session", json=CLIENT, timeout=10)
+    # From elsewhere than the wrong passwords that are tried.
+    headers = {"x-caller-address": "192.0.2.1"}
+    answer = requests.post(f"{URL}/client/v1/session", json=CLIENT, headers=headers, timeout=10)
     answer.raise_for_status()
     return answer.json()["token"]
 

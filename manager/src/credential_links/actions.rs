@@ -1,7 +1,5 @@
 //! Make a link, open it once, end it.
 
-use std::net::IpAddr;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gate::time::UnixMillis;
@@ -14,6 +12,7 @@ use super::model::{
 use super::store::{self, NewRow};
 use crate::app::App;
 use crate::audit;
+use crate::caller_address::CallerAddress;
 use crate::db::{Conn, DbError};
 use crate::schedule::{self, Outcome, Task};
 use crate::vault::VaultError;
@@ -93,13 +92,17 @@ pub async fn withdraw_of_secret(
     store::withdraw(conn, key, Some(secret), now).await
 }
 
-/// Shows what is behind a link, once. `address` is where the call came from, as far as known.
+/// Shows what is behind a link, once. `address` is where the call came from.
 pub(super) async fn reveal(
     app: &App,
     code: &UnverifiedCode,
-    address: Option<IpAddr>,
+    address: &CallerAddress,
 ) -> Result<Credentials, RevealError> {
     let now = app.now();
+    // Who guesses keeps nobody from writing.
+    if !store::exists(&mut *app.db.read().await?, &code.id).await? {
+        return Err(RevealError::Closed);
+    }
     let mut tx = app.db.write("credential_links.reveal").await?;
     let Some(link) = store::hold(&mut tx, &code.id).await? else { return Err(RevealError::Closed) };
     let content = match (link.check(code, now), link.content_sealed.as_deref()) {
@@ -127,7 +130,7 @@ async fn refuse(
     conn: &mut Conn,
     link: &Link,
     refusal: Refusal,
-    address: Option<IpAddr>,
+    address: &CallerAddress,
     now: UnixMillis,
 ) -> Result<(), DbError> {
     if link.refusals >= MAX_REFUSALS {
@@ -157,10 +160,10 @@ async fn record(
     action: &'static str,
     link: &Link,
     refusal: Option<Refusal>,
-    address: Option<IpAddr>,
+    address: &CallerAddress,
     now: UnixMillis,
 ) -> Result<(), DbError> {
-    let mut detail = json!({ "link_id": link.id, "mailed_to": link.recipient, "address": address });
+    let mut detail = json!({ "link_id": link.id, "mailed_to": link.recipient, "address": address.known() });
     if let Some(refusal) = refusal {
         detail["reason"] = refusal.name().into();
     }

@@ -1,9 +1,7 @@
 //! `/credentials`: the page behind the links. It is for people, and no part of the API.
 
-use std::net::SocketAddr;
-
 use axum::Router;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -12,6 +10,7 @@ use super::actions::{self, RevealError};
 use super::model::{Credentials, UnverifiedCode};
 use super::page::{self, PageLanguage, Shown};
 use crate::app::App;
+use crate::caller_address::CallerAddress;
 
 /// Where the page is served.
 pub(super) const PATH: &str = "/credentials";
@@ -28,9 +27,8 @@ async fn ask(State(app): State<App>, headers: HeaderMap) -> Response {
     answer(&app, &headers, StatusCode::OK, &Shown::Question)
 }
 
-async fn reveal(State(app): State<App>, request: Request) -> Response {
+async fn reveal(State(app): State<App>, address: CallerAddress, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     let code = match axum::body::to_bytes(body, MAX_FORM_BYTES).await {
         Ok(form) => url::form_urlencoded::parse(&form)
             .find(|(name, _)| name == "code")
@@ -38,7 +36,7 @@ async fn reveal(State(app): State<App>, request: Request) -> Response {
         Err(_) => None,
     };
     let revealed: Result<Credentials, RevealError> = match &code {
-        Some(code) => actions::reveal(&app, code, address).await,
+        Some(code) => actions::reveal(&app, code, &address).await,
         None => Err(RevealError::Closed),
     };
     match revealed {

@@ -38,6 +38,18 @@ pub(super) async fn insert(conn: &mut Conn, new: &NewRow<'_>) -> Result<(), DbEr
     Ok(())
 }
 
+/// Whether there is such a link.
+pub(super) async fn exists(conn: &mut Conn, id: &str) -> Result<bool, DbError> {
+    let row = sqlx::query(
+        "-- credential_links.exists
+         SELECT id FROM credential_links WHERE id = $1",
+    )
+    .bind(id)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.is_some())
+}
+
 /// The link, kept from others until the transaction ends: attempts to open one take turns.
 pub(super) async fn hold(conn: &mut Conn, id: &str) -> Result<Option<Link>, DbError> {
     let row = sqlx::query(

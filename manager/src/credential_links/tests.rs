@@ -208,3 +208,22 @@ async fn the_page_speaks_the_language_that_the_browser_asks_for() {
         assert!(text(&page).contains(words));
     }
 }
+
+#[tokio::test]
+async fn a_code_that_was_guessed_begins_no_writing() {
+    let world = World::sqlite().await;
+    // Whoever wants to write waits until this ends.
+    let writing = world.app.db.write("test.write").await.expect("a transaction");
+    assert!(!shows(&open(&world, "crl_guessed.c2VjcmV0").await));
+    drop(writing);
+}
+
+#[tokio::test]
+async fn the_trail_tells_the_address_that_the_proxy_tells() {
+    let [world, _] = World::both_with(|config| config.client_address_header = Some("x-address".into())).await;
+    let url = link(&world).await;
+    let form = url::form_urlencoded::Serializer::new(String::new()).append_pair("code", &url).finish();
+    let headers = [("content-type", "application/x-www-form-urlencoded"), ("x-address", "192.0.2.7")];
+    assert!(shows(&world.anon().raw(Method::POST, PAGE, &headers, Body::from(form)).await));
+    assert_eq!(audited(&world, "credential_links.reveal").await[0]["detail"]["address"], "192.0.2.7");
+}

@@ -3,7 +3,6 @@
 use gate::time::UnixMillis;
 use zeroize::Zeroizing;
 
-use super::address::CallerAddress;
 use super::mails;
 use super::model::{
     Asked, CONFIRM_TTL_MS, FOLLOW_TTL_MS, MAX_OF_CALLER, Registration, Turn, Visitor, WINDOW_MS,
@@ -13,6 +12,7 @@ use crate::app::App;
 use crate::applications::{self, Application, ApplicationError, Caller, FieldFault, Fields, Form};
 use crate::approvals::FormKind;
 use crate::bearer;
+use crate::caller_address::CallerAddress;
 use crate::db::{Conn, DbError};
 use crate::mail::MailError;
 use crate::operators::Email;
@@ -74,7 +74,7 @@ pub(super) async fn ask(app: &App, from: &CallerAddress, asked: Asked) -> Result
     let now = app.now();
     let mut tx = app.db.write("client_portal.ask").await?;
     store::hold(&mut tx).await?;
-    let attempts = store::attempts(&mut tx, &from.0, &email_sha256, now).await?;
+    let attempts = store::attempts(&mut tx, from, &email_sha256, now).await?;
     let mailed = match attempts.turn() {
         Turn::Mailed => true,
         Turn::Silent => false,
@@ -106,8 +106,12 @@ pub(super) async fn confirm(app: &App, unverified_token: &str) -> Result<Filed, 
         return Err(RegistrationError::Closed);
     }
     let now = app.now();
-    let mut tx = app.db.write("client_portal.confirm").await?;
     let sha256 = bearer::sha256_hex(unverified_token.trim());
+    // Who guesses keeps nobody from writing.
+    if !store::is_open(&mut *app.db.read().await?, &sha256, now).await? {
+        return Err(RegistrationError::UnknownToken);
+    }
+    let mut tx = app.db.write("client_portal.confirm").await?;
     let registration = store::confirm(&mut tx, &sha256, now).await?.ok_or(RegistrationError::UnknownToken)?;
     let caller = Caller::Visitor(&registration.email);
     let fields = fields(registration.asked);

@@ -8,11 +8,11 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::actions::{self, RegistrationError, as_applicant};
-use super::address::CallerAddress;
 use super::model::{Asked, Visitor};
 use crate::app::App;
 use crate::applications::{self, Action, ApplicationView};
 use crate::bearer;
+use crate::caller_address::CallerAddress;
 use crate::client_portal::http::applications::{Comment, OwnDetailView, answer};
 use crate::clients::{Binding, ClientCode, ClientDisplayName, ClientEmails};
 use crate::http::{Accepted, Added, Confidential, IfMatch, Json, Routes, Versioned};
@@ -65,7 +65,7 @@ impl From<RegistrationError> for Problem {
             RegistrationError::Field(fault) => Self::invalid(fault.field(), detail),
             RegistrationError::CallerRefused | RegistrationError::AllRefused => too_many(detail),
             RegistrationError::UnknownToken => Self::invalid("token", detail),
-            RegistrationError::Application(error) => error.into(),
+            RegistrationError::Application(error) => error.without_names().into(),
             RegistrationError::Mail(error) => error.into(),
             RegistrationError::Db(error) => error.into(),
         }

@@ -7,7 +7,6 @@
 //! of it.
 
 mod actions;
-mod address;
 mod http;
 mod mails;
 mod model;

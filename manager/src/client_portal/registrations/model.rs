@@ -10,10 +10,14 @@ use crate::operators::Email;
 pub const WINDOW_MS: i64 = 3_600_000;
 /// Attempts of one caller within [`WINDOW_MS`].
 pub const MAX_OF_CALLER: i64 = 10;
+/// Attempts within [`WINDOW_MS`] from one network of IPv6 that may be a single caller's: the first 48
+/// bits of an address.
+pub const MAX_OF_NETWORK: i64 = 40;
 /// Mails to one address within [`WINDOW_MS`]: what more is asked for is answered alike and mailed
 /// to nobody.
 pub const MAX_TO_EMAIL: i64 = 3;
-/// Attempts of all callers within [`WINDOW_MS`].
+/// Mails to all addresses within [`WINDOW_MS`]. What is mailed to nobody does not count: else few
+/// callers could keep everybody from asking.
 pub const MAX_IN_ALL: i64 = 200;
 /// How long a mailed token serves.
 pub const CONFIRM_TTL_MS: i64 = 86_400_000;
@@ -73,9 +77,11 @@ impl Visitor {
 pub struct Attempts {
     /// Of this caller.
     pub of_caller: i64,
+    /// Of the network that may be all this caller's.
+    pub of_network: i64,
     /// That were mailed to this address.
     pub to_email: i64,
-    /// Of everybody.
+    /// That were mailed to anybody.
     pub in_all: i64,
 }
 
@@ -95,9 +101,10 @@ pub enum Turn {
 impl Attempts {
     /// What becomes of one more.
     pub fn turn(self) -> Turn {
-        if self.of_caller >= MAX_OF_CALLER {
+        if self.of_caller >= MAX_OF_CALLER || self.of_network >= MAX_OF_NETWORK {
             Turn::CallerRefused
         } else if self.in_all >= MAX_IN_ALL {
+            // Also where it were silent: the answer tells nothing of the address.
             Turn::AllRefused
         } else if self.to_email >= MAX_TO_EMAIL {
             Turn::Silent
@@ -113,12 +120,17 @@ mod tests {
 
     #[test]
     fn attempts_at_their_bounds() {
-        let turn = |of_caller, to_email, in_all| Attempts { of_caller, to_email, in_all }.turn();
+        let turn = |of_caller, to_email, in_all| {
+            Attempts { of_caller, of_network: of_caller, to_email, in_all }.turn()
+        };
         assert_eq!(turn(0, 0, 0), Turn::Mailed);
         assert_eq!(turn(MAX_OF_CALLER - 1, MAX_TO_EMAIL - 1, MAX_IN_ALL - 1), Turn::Mailed);
         assert_eq!(turn(0, MAX_TO_EMAIL, 0), Turn::Silent);
         assert_eq!(turn(MAX_OF_CALLER, 0, 0), Turn::CallerRefused);
         assert_eq!(turn(0, 0, MAX_IN_ALL), Turn::AllRefused);
+        let network = Attempts { of_network: MAX_OF_NETWORK, ..Attempts::default() };
+        assert_eq!(network.turn(), Turn::CallerRefused);
+        assert_eq!(Attempts { of_network: MAX_OF_NETWORK - 1, ..network }.turn(), Turn::Mailed);
         // That the address has had enough is told to nobody, neither by another refusal.
         assert_eq!(turn(MAX_OF_CALLER, MAX_TO_EMAIL, MAX_IN_ALL), Turn::CallerRefused);
     }

@@ -4,6 +4,7 @@ use gate::time::UnixMillis;
 use sqlx::Row as _;
 
 use super::model::{Asked, Attempts, Registration, Visitor, WINDOW_MS};
+use crate::caller_address::CallerAddress;
 use crate::db::{Conn, DbError};
 use crate::operators::Email;
 
@@ -31,25 +32,29 @@ pub(super) async fn hold(conn: &mut Conn) -> Result<(), DbError> {
 /// Attempts of the last hour.
 pub(super) async fn attempts(
     conn: &mut Conn,
-    caller: &str,
+    caller: &CallerAddress,
     email_sha256: &str,
     now: UnixMillis,
 ) -> Result<Attempts, DbError> {
     let row = sqlx::query(
         "-- registrations.attempts
          SELECT CAST(COALESCE(SUM(CASE WHEN caller = $1 THEN 1 ELSE 0 END), 0) AS BIGINT)       AS of_caller,
-                CAST(COALESCE(SUM(CASE WHEN email_sha256 = $2 THEN mailed ELSE 0 END), 0) AS BIGINT) AS to_email,
-                COUNT(*)                                                                         AS in_all
+                CAST(COALESCE(SUM(CASE WHEN caller LIKE $2 THEN 1 ELSE 0 END), 0) AS BIGINT)    AS of_network,
+                CAST(COALESCE(SUM(CASE WHEN email_sha256 = $3 THEN mailed ELSE 0 END), 0) AS BIGINT) AS to_email,
+                CAST(COALESCE(SUM(mailed), 0) AS BIGINT)                                         AS in_all
            FROM registration_attempts
-          WHERE asked_at > $3",
+          WHERE asked_at > $4",
     )
-    .bind(caller)
+    .bind(&caller.0)
+    // Nothing in it stands for anything else.
+    .bind(format!("{}%", caller.network()))
     .bind(email_sha256)
     .bind(now.0 - WINDOW_MS)
     .fetch_one(conn)
     .await?;
     Ok(Attempts {
         of_caller: row.try_get("of_caller")?,
+        of_network: row.try_get("of_network")?,
         to_email: row.try_get("to_email")?,
         in_all: row.try_get("in_all")?,
     })
@@ -95,6 +100,19 @@ pub(super) async fn insert(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Whether a token that was mailed serves.
+pub(super) async fn is_open(conn: &mut Conn, confirm_sha256: &str, now: UnixMillis) -> Result<bool, DbError> {
+    let row = sqlx::query(
+        "-- registrations.is_open
+         SELECT id FROM registrations WHERE confirm_sha256 = $1 AND expires_at >= $2",
+    )
+    .bind(confirm_sha256)
+    .bind(now.0)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.is_some())
 }
 
 /// Uses up the token that was mailed. None: it is unknown, was used, or has run out.

@@ -4,7 +4,10 @@ use axum::http::Method;
 use serde_json::{Value, json};
 use sqlx::Row as _;
 
-use super::model::{CONFIRM_TTL_MS, FOLLOW_TTL_MS, MAX_IN_ALL, MAX_OF_CALLER, MAX_TO_EMAIL, WINDOW_MS};
+use super::model::{
+    CONFIRM_TTL_MS, FOLLOW_TTL_MS, MAX_IN_ALL, MAX_OF_CALLER, MAX_OF_NETWORK, MAX_TO_EMAIL, WINDOW_MS,
+};
+use crate::applications::bounds::MAX_VERSIONS_OF_VISITOR;
 use crate::testing::{Answer, Caller, World};
 
 const ASK: &str = "/client/v1/registrations";
@@ -116,6 +119,12 @@ async fn a_visitor_confirms_an_address_is_reviewed_and_becomes_a_client() {
         assert!(!shown.to_string().contains(&rita.id), "reviewers have no names");
         let mut edited = asked("ann@partner.example");
         edited["description"] = json!("to order, and to return");
+        for emails in ["second@example.com, ann@partner.example", "second@example.com"] {
+            let mut foreign = edited.clone();
+            foreign["emails"] = json!(emails);
+            let refused = visitor.put(FORM, foreign).await.refuses("emails");
+            assert!(refused.to_string().contains("ann@partner.example"), "{refused:#}");
+        }
         visitor.put(FORM, edited).await.expect(200);
         let resubmitted = visitor.send(Method::POST, &format!("{FORM}/resubmit"), &[], None).await;
         resubmitted.expect(200);
@@ -134,6 +143,12 @@ async fn a_visitor_confirms_an_address_is_reviewed_and_becomes_a_client() {
             .flat_map(|mail| mail.text.lines())
             .find_map(|line| line.strip_prefix("Password:"));
         let password = first.expect("a first password").trim();
+        for mail in mails.iter().filter(|mail| mail.to != "ann@partner.example") {
+            assert!(!mail.text.contains(password), "only the confirmed address gets it: {mail:?}");
+        }
+        for mail in mails.iter().filter(|mail| mail.to == "ann@partner.example") {
+            assert!(!mail.text.contains("rita") && !mail.text.contains("ralph"), "{}", mail.text);
+        }
         let body = json!({ "client": client, "password": password });
         world.anon().post("/client/v1/session", body).await.expect(201);
     }
@@ -276,6 +291,102 @@ async fn what_cannot_become_a_client_is_refused_by_its_field() {
         }
         assert_eq!(count(&world, "SELECT COUNT(*) FROM registration_attempts").await, 0);
     }
+}
+
+#[tokio::test]
+async fn a_caller_counts_by_what_the_proxy_wrote_last() {
+    let [world, _] = open_worlds().await;
+    let ask = async |number: i64, seen: &str| {
+        // The first line is the caller's own word.
+        let forged = format!("198.51.100.{number}");
+        let headers = [("x-address", forged.as_str()), ("x-address", seen)];
+        let body = asked(&format!("ann{number}@partner.example"));
+        world.anon().send(Method::POST, ASK, &headers, Some(body)).await
+    };
+    for number in 0..MAX_OF_CALLER {
+        ask(number, "192.0.2.1").await.expect(202);
+    }
+    ask(MAX_OF_CALLER, "192.0.2.1").await.problem(429, "too_many_registrations");
+    ask(MAX_OF_CALLER, "192.0.2.2").await.expect(202);
+}
+
+#[tokio::test]
+async fn a_form_without_signers_is_refused_to_a_visitor_without_their_names() {
+    for world in open_worlds().await {
+        let (admin, _) = reviewers(&world).await;
+        let rolf = world.operator("rolf", &["reviewer_1"]).await;
+        let levels = json!({ "levels": [["reviewer_1"], ["reviewer_1"]] });
+        admin.put("/api/v1/approval-flows/CR", levels).await.expect(200);
+        let path = format!("/api/v1/operators/{}", rolf.id);
+        admin.patch(&path, json!({ "status": "disabled" })).await.expect(200);
+        ask(&world, "ann@partner.example").await;
+        let (token, _) = mailed_token(&world).await;
+        let refused = world.anon().post(CONFIRM, json!({ "token": token })).await.problem(409, "no_signer");
+        let told = refused.to_string();
+        assert!(!told.contains("rita") && !told.contains("reviewer_1"), "{told}");
+    }
+}
+
+/// Of a name that is taken a visitor learns when it hands in, and of so many names only.
+#[tokio::test]
+async fn a_visitor_does_not_try_out_names_by_editing() {
+    for world in open_worlds().await {
+        let (_, [rita, _]) = reviewers(&world).await;
+        world.client("taken").await;
+        let (visitor, filed) = confirmed(&world, "ann@partner.example").await;
+        let id = filed["application"]["id"].as_str().expect("an id");
+        review(&rita, &visitor, id, "return").await;
+        let mut edited = asked("ann@partner.example");
+        edited["name"] = json!("taken");
+        let resubmit = async || visitor.send(Method::POST, &format!("{FORM}/resubmit"), &[], None).await;
+        for _ in 3..MAX_VERSIONS_OF_VISITOR {
+            visitor.put(FORM, edited.clone()).await.expect(200);
+        }
+        resubmit().await.refuses("name");
+        visitor.put(FORM, edited).await.problem(409, "too_many_versions");
+        resubmit().await.refuses("name");
+    }
+}
+
+#[tokio::test]
+async fn what_is_mailed_to_nobody_keeps_nobody_from_asking() {
+    for world in open_worlds().await {
+        let now = world.app.now().0;
+        for number in 0..MAX_IN_ALL {
+            world
+                .sql(&format!(
+                    "INSERT INTO registration_attempts (id, caller, email_sha256, mailed, asked_at)
+                     VALUES ('ra_{number}', 'c{number}', 'e', 0, {now})"
+                ))
+                .await;
+        }
+        ask(&world, "ann@partner.example").await;
+        assert_eq!(world.mailed().await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_networks_of_one_caller_count_together() {
+    for world in open_worlds().await {
+        let ask = async |address: String| {
+            let number = count(&world, "SELECT COUNT(*) FROM registration_attempts").await;
+            ask_from(&world, &address, asked(&format!("ann{number}@partner.example"))).await
+        };
+        for number in 0..MAX_OF_NETWORK {
+            ask(format!("2001:db8:1:{number:x}::1")).await.expect(202);
+        }
+        ask("2001:db8:1:ffff::1".into()).await.problem(429, "too_many_registrations");
+        ask("2001:db8:10:1::1".into()).await.expect(202);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_was_guessed_begins_no_writing() {
+    let [world, _] = open_worlds().await;
+    // Whoever wants to write waits until this ends.
+    let writing = world.app.db.write("test.write").await.expect("a transaction");
+    world.anon().post(CONFIRM, json!({ "token": "kgr_guessed" })).await.refuses("token");
+    drop(writing);
 }
 
 /// Whether a name is taken is told to who has confirmed an address, and to nobody before.

@@ -11,6 +11,7 @@ use super::actions::{self, SessionError};
 use super::model::SignedIn;
 use crate::app::App;
 use crate::bearer;
+use crate::caller_address::CallerAddress;
 use crate::http::{Added, Confidential, Json, NoContent, Routes};
 use crate::problem::Problem;
 
@@ -117,13 +118,20 @@ impl From<SignedIn> for SessionView {
         description = "told only to who knows the password: `password_change_required`: it was mailed; \
             `client_not_active`: the client is disabled or locked, or its days are to come or over"
     ),
+    (status = 429, description = "`too_many_wrong_passwords`: from the caller's address, within 10 minutes"),
 ))]
 async fn sign_in(
     State(app): State<App>,
+    from: CallerAddress,
     Json(body): Json<SignIn>,
 ) -> Result<Confidential<Added<Json<OpenedView>>>, Problem> {
     let _place = app.passwords.enter()?;
-    let opened = actions::sign_in(&app, &body.client, &body.password).await?;
+    let tried = app.wrong_passwords.begin(&from, app.now())?;
+    let opened = actions::sign_in(&app, &body.client, &body.password).await;
+    if !matches!(opened, Err(SessionError::Wrong)) {
+        tried.was_not_wrong();
+    }
+    let opened = opened?;
     let token = opened.token.as_str().to_owned();
     Ok(Confidential(Added(Json(OpenedView { token, session: opened.signed_in.into() }))))
 }

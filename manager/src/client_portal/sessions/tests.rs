@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::model::{MAX_SESSIONS, MAX_SLIDING_MS};
 use crate::config::LockoutScope;
 use crate::testing::{Answer, Caller, World};
+use crate::wrong_passwords::{MAX_WRONG, WINDOW_MS};
 
 const SESSION: &str = "/client/v1/session";
 const PASSWORD: &str = World::CLIENT_PASSWORD;
@@ -298,4 +299,43 @@ async fn an_operators_token_is_no_clients_session_and_the_other_way_round() {
     admin.get(SESSION).await.problem(401, "unauthenticated");
     session.get("/api/v1/session").await.problem(401, "unauthenticated");
     session.get("/api/v1/clients/acme").await.problem(401, "unauthenticated");
+}
+
+/// Each account allows some wrong ones; who tries those of many accounts is stopped by the address.
+#[tokio::test]
+async fn an_address_tries_so_many_passwords_and_no_more() {
+    let worlds = World::both_with(|config| config.client_address_header = Some("x-address".into()));
+    for world in worlds.await {
+        world.client("acme").await;
+        let post = async |path: &str, address: &str, client: &str, password: &str| {
+            let mut body = json!({ "client": client, "password": password });
+            if path != SESSION {
+                body["new_password"] = json!("secret-2");
+                body["password_confirmation"] = json!("secret-2");
+            }
+            world.anon().send(Method::POST, path, &[("x-address", address)], Some(body)).await
+        };
+        // Right ones do not count, nor what is refused for another reason.
+        post(SESSION, "192.0.2.1", "acme", PASSWORD).await.expect(201);
+        let long = "x".repeat(129);
+        post(SESSION, "192.0.2.1", "acme", &long).await.refuses("password");
+        for number in 0..MAX_WRONG {
+            let (path, status) = if number % 2 == 0 { (SESSION, 401) } else { ("/client/v1/password", 403) };
+            let client = format!("client{number}");
+            post(path, "192.0.2.1", &client, "wrong-1").await.problem(status, "wrong_password");
+        }
+        let as_operator = json!({ "operator": "root", "password": "wrong-1" });
+        let from = [("x-address", "192.0.2.1")];
+        for answer in [
+            post(SESSION, "192.0.2.1", "acme", PASSWORD).await,
+            post("/client/v1/password", "192.0.2.1", "acme", PASSWORD).await,
+            world.anon().send(Method::POST, "/api/v1/session", &from, Some(as_operator)).await,
+        ] {
+            assert_eq!(answer.header("retry-after"), Some("600"));
+            answer.problem(429, "too_many_wrong_passwords");
+        }
+        post(SESSION, "192.0.2.2", "acme", PASSWORD).await.expect(201);
+        world.advance_ms(WINDOW_MS);
+        post(SESSION, "192.0.2.1", "acme", PASSWORD).await.expect(201);
+    }
 }

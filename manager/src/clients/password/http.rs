@@ -7,7 +7,8 @@ use utoipa_axum::routes;
 
 use super::actions::{self, NewPassword};
 use crate::app::App;
-use crate::clients::actions::details;
+use crate::caller_address::CallerAddress;
+use crate::clients::actions::{ClientError, details};
 use crate::clients::http::{confirmed, shown};
 use crate::clients::model::Fault;
 use crate::clients::view::DetailsView;
@@ -94,8 +95,13 @@ struct Replace {
         description = "`wrong_password`: it is wrong, or there is no such client, or its password credentials \
             are closed; `forbidden`: the client is not active"
     ),
+    (status = 429, description = "`too_many_wrong_passwords`: from the caller's address, within 10 minutes"),
 ))]
-async fn replace_password(State(app): State<App>, Json(body): Json<Replace>) -> Result<NoContent, Problem> {
+async fn replace_password(
+    State(app): State<App>,
+    from: CallerAddress,
+    Json(body): Json<Replace>,
+) -> Result<NoContent, Problem> {
     // Nobody has a password of that length: refused before anybody is looked up, so that the time
     // it takes tells nothing.
     if body.password.chars().count() > MAX_CHARS {
@@ -105,6 +111,11 @@ async fn replace_password(State(app): State<App>, Json(body): Json<Replace>) -> 
     let _place = app.passwords.enter()?;
     // What is wrong with the new password is found out before the old one counts as an attempt.
     let password = confirmed("new_password", &body.new_password, &body.password_confirmation)?;
-    actions::replace(&app, &body.client, &body.password, password).await?;
+    let tried = app.wrong_passwords.begin(&from, app.now())?;
+    let replaced = actions::replace(&app, &body.client, &body.password, password).await;
+    if !matches!(replaced, Err(ClientError::WrongPassword)) {
+        tried.was_not_wrong();
+    }
+    replaced?;
     Ok(NoContent)
 }

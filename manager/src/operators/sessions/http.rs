@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 use super::actions;
 use crate::app::App;
 use crate::bearer;
+use crate::caller_address::CallerAddress;
 use crate::http::{Added, Confidential, Json, NoContent, Page, Path, Permission, Routes};
 use crate::operators::actor::Actor;
 use crate::operators::error::OperatorError;
@@ -75,13 +76,20 @@ struct OpenedView {
 #[utoipa::path(post, path = "/api/v1/session", responses(
     (status = 401, description = "`wrong_password`: also for an unknown name and a locked account"),
     (status = 403, description = "`account_disabled`: told only to who knows the password"),
+    (status = 429, description = "`too_many_wrong_passwords`: from the caller's address, within 10 minutes"),
 ))]
 async fn sign_in(
     State(app): State<App>,
+    from: CallerAddress,
     Json(body): Json<SignIn>,
 ) -> Result<Confidential<Added<Json<OpenedView>>>, Problem> {
     let _place = app.passwords.enter()?;
-    let (operator, token) = actions::sign_in(&app, &body.operator, &body.password).await?;
+    let tried = app.wrong_passwords.begin(&from, app.now())?;
+    let opened = actions::sign_in(&app, &body.operator, &body.password).await;
+    if !matches!(opened, Err(OperatorError::WrongPassword { .. })) {
+        tried.was_not_wrong();
+    }
+    let (operator, token) = opened?;
     Ok(Confidential(Added(Json(OpenedView {
         token: token.text.as_str().to_string(),
         expires_at: token.expires_at.map(|at| at.0),

@@ -1,4 +1,4 @@
-//! From where a stranger calls.
+//! From where somebody calls who may be a stranger.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -8,10 +8,10 @@ use axum::http::request::Parts;
 
 use crate::app::App;
 
-/// The caller's address, as attempts are counted by it. A network of IPv6 counts as one caller:
+/// The caller's address, as what strangers may do is counted by it. A network of IPv6 counts as one caller:
 /// whoever has one address of 64 bits has them all. Empty: unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct CallerAddress(pub String);
+pub struct CallerAddress(pub String);
 
 impl CallerAddress {
     fn of(address: IpAddr) -> Self {
@@ -22,6 +22,20 @@ impl CallerAddress {
                 format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
             }
         })
+    }
+
+    /// None: unknown.
+    pub fn known(&self) -> Option<&str> {
+        Some(self.0.as_str()).filter(|address| !address.is_empty())
+    }
+
+    /// What the addresses of the network begin with that may be all one caller's: 48 bits of IPv6, an
+    /// address of IPv4.
+    pub fn network(&self) -> &str {
+        match self.0.match_indices(':').nth(2) {
+            Some((third, colon)) => &self.0[..third + colon.len()],
+            None => &self.0,
+        }
     }
 
     /// What a proxy wrote into a header: the last address of a list is the one that it saw itself.
@@ -36,7 +50,9 @@ impl FromRequestParts<App> for CallerAddress {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        let header = app.config.client_address_header.as_deref().and_then(|name| parts.headers.get(name));
+        // A proxy adds to what the caller sent, at the end of the line or with a line of its own.
+        let name = app.config.client_address_header.as_deref();
+        let header = name.and_then(|name| parts.headers.get_all(name).iter().next_back());
         if let Some(told) = header.and_then(|value| value.to_str().ok()).and_then(Self::written) {
             return Ok(told);
         }
@@ -63,5 +79,13 @@ mod tests {
         ] {
             assert_eq!(CallerAddress::written(text).map(|caller| caller.0).as_deref(), caller, "{text}");
         }
+    }
+
+    #[test]
+    fn a_network_of_ipv6_may_be_one_callers() {
+        for (text, network) in [("2001:db8:1:2::9", "2001:db8:1:"), ("192.0.2.7", "192.0.2.7")] {
+            assert_eq!(CallerAddress::written(text).as_ref().map(CallerAddress::network), Some(network));
+        }
+        assert_eq!(CallerAddress(String::new()).known(), None);
     }
 }
