@@ -259,7 +259,7 @@ async fn execute(app: &App, executors: &Executors, claimed: &Claimed) -> anyhow:
     Ok(Some(outcome))
 }
 
-/// Has a task that failed, was cancelled or waits tried again at once.
+/// Has a task that failed, was cancelled or waits tried again at once, but not before it is due.
 pub(super) async fn retry(app: &App, id: &str, by: &str) -> Result<Task, ScheduleError> {
     change(app, id, by, "schedule.retry", async |conn, task, now| {
         match task.state {

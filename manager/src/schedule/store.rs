@@ -324,12 +324,14 @@ pub(super) async fn lock(conn: &mut Conn, id: &str) -> Result<bool, DbError> {
     Ok(done.rows_affected() == 1)
 }
 
-/// Whether it changed; of a row that the transaction has locked and found to be nobody's.
+/// Whether it changed; of a row that the transaction has locked and found to be nobody's. What is not
+/// due yet goes on waiting for that: work that is done before its time may be worth a permission.
 pub(super) async fn retry(conn: &mut Conn, id: &str, now: UnixMillis) -> Result<bool, DbError> {
     let done = sqlx::query(
         "-- schedule.retry
          UPDATE tasks
-            SET state = 'waiting', next_attempt_at = $2, attempts = 0, claim = NULL, finished_at = NULL
+            SET state = 'waiting', next_attempt_at = CASE WHEN due_at > $2 THEN due_at ELSE $2 END, attempts = 0,
+                claim = NULL, finished_at = NULL
           WHERE id = $1 AND state IN ('waiting', 'running', 'failed', 'cancelled')",
     )
     .bind(id)

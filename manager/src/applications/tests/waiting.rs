@@ -136,6 +136,36 @@ async fn a_level_that_waits_too_long_may_be_signed_by_the_next_and_the_last_by_a
 }
 
 #[tokio::test]
+async fn who_has_scheduled_work_tried_again_escalates_nothing_early() {
+    for stage in Stage::hourly(24, 48).await {
+        stage.world.operator("rosa", &["reviewer_2"]).await;
+        let id = stage.submitted(stage.form()).await;
+        let planned = stage.admin.get(&format!("/api/v1/tasks?about=application:{id}")).await.expect(200);
+        for task in planned["items"].as_array().expect("a reminder and an escalation") {
+            let path = format!("/api/v1/tasks/{}/retry", task["id"].as_str().expect("an id"));
+            let retried = stage.admin.post(&path, Value::Null).await.expect(200);
+            assert_eq!(
+                (&retried["state"], &retried["next_attempt_at"]),
+                (&json!("waiting"), &task["due_at"])
+            );
+        }
+        stage.run_due().await;
+        assert_eq!(stage.told_by("review_waiting").await, [""; 0]);
+        assert_eq!(stage.read(&id).await["waiting"]["escalated_at"], Value::Null);
+        // Nor does one that has got to be done before its time.
+        stage.world.sql("UPDATE tasks SET next_attempt_at = 0 WHERE kind LIKE 'applications.%'").await;
+        assert_eq!(stage.world.run_due().await.postponed, 2);
+        assert_eq!(stage.told_by("review_waiting").await, [""; 0]);
+        assert_eq!(stage.read(&id).await["waiting"]["escalated_at"], Value::Null);
+
+        stage.world.advance_ms(48 * HOUR_MS);
+        stage.run_due().await;
+        assert_eq!(stage.told_by("review_waiting").await, ["ralph", "rita", "rosa"]);
+        assert_ne!(stage.read(&id).await["waiting"]["escalated_at"], Value::Null);
+    }
+}
+
+#[tokio::test]
 async fn an_escalation_that_would_leave_no_signer_is_refused_and_reported() {
     for stage in Stage::hourly(0, 48).await {
         // Ralph is the only one of level 2.

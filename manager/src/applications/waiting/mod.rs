@@ -108,7 +108,7 @@ pub(super) async fn remind(app: &App, conn: &mut Conn, task: &Task) -> anyhow::R
     if app.config.review_reminder_h == 0 {
         return Ok(later(now, task, "reminders are switched off".to_owned()));
     }
-    let Some((application, round, flow)) = waits_still(conn, task).await? else {
+    let Some((application, round, flow)) = waits_still(conn, task, now).await? else {
         return Ok(not_wanted("the level waits no longer"));
     };
     if !rounds::mark(conn, &round, Mark::Reminded, now).await? {
@@ -128,7 +128,7 @@ pub(super) async fn escalate(app: &App, conn: &mut Conn, task: &Task) -> anyhow:
     if app.config.review_escalation_h == 0 {
         return Ok(later(now, task, "escalation is switched off".to_owned()));
     }
-    let Some((application, round, flow)) = waits_still(conn, task).await? else {
+    let Some((application, round, flow)) = waits_still(conn, task, now).await? else {
         return Ok(not_wanted("the level waits no longer"));
     };
     let circle = signers::circle(conn, &app.config, now).await?;
@@ -233,12 +233,20 @@ pub(super) async fn of(conn: &mut Conn, app: &App, form: &str) -> Result<Option<
 
 /// The form of a task, held until the transaction ends; None: it no longer waits at the level for
 /// which the task was planned.
-async fn waits_still(conn: &mut Conn, task: &Task) -> Result<Option<(Application, Round, Flow)>, DbError> {
+async fn waits_still(
+    conn: &mut Conn,
+    task: &Task,
+    now: UnixMillis,
+) -> anyhow::Result<Option<(Application, Round, Flow)>> {
     let form = task.about.id.as_str();
     if !store::lock(conn, form).await? {
         return Ok(None);
     }
     let Some(round) = rounds::find(conn, form).await? else { return Ok(None) };
+    // Before its time it has nothing to do here, whoever had it done: a task that is not due is a fault.
+    if task.due_at > now {
+        anyhow::bail!("the task is due at {} and not before", task.due_at.0);
+    }
     if task.detail["round"] != json!(round.round) || task.detail["level"] != json!(round.level) {
         return Ok(None);
     }
