@@ -121,6 +121,11 @@ impl<'a> Caller<'a> {
         }
     }
 
+    /// Whether it is no operator, or one whose token is not limited to less.
+    pub fn reaches(self, permission: Permission) -> bool {
+        self.operator().is_none_or(|actor| actor.token_reaches(permission))
+    }
+
     /// Whether it is an operator whose roles and token permit it.
     pub fn may(self, permission: Permission) -> bool {
         self.operator().is_some_and(|actor| actor.may(permission))

@@ -52,7 +52,7 @@ pub(super) async fn positions(
     let ids: Vec<&str> = waiting.iter().map(|application| application.id.as_str()).collect();
     let all = rounds::of(conn, &ids).await?;
     rounds.extend(all.into_iter().map(|round| (round.form.clone(), round)));
-    let applicant = caller.applicant();
+    let (applicant, files) = (caller.applicant(), caller.reaches(Permission::ApplicationsApply));
     let position = |application: &Application| {
         let round = rounds.remove(&application.id).filter(|round| waits_as_in(application, round));
         let flow = flows.get(&application.form.kind()).and_then(Option::as_ref);
@@ -70,7 +70,7 @@ pub(super) async fn positions(
             Word::Full(right) => (Signing::Full, Some(right)),
         };
         let standing = Standing {
-            applicant: application.applicant == applicant,
+            applicant: files && application.applicant == applicant,
             signing,
             overseer: caller.may(Permission::KeysWrite),
         };

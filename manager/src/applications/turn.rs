@@ -133,7 +133,8 @@ pub(super) async fn must_see(
 ) -> Result<(), ApplicationError> {
     let sees = standing.sees()
         || caller.may(Permission::ApplicationsRead)
-        || history::has_reviewed(conn, &application.id, &caller.applicant()).await?;
+        || caller.reaches(Permission::ApplicationsReview)
+            && history::has_reviewed(conn, &application.id, &caller.applicant()).await?;
     if sees { Ok(()) } else { Err(ApplicationError::NotFound(application.id.clone())) }
 }
 

@@ -120,6 +120,20 @@ async fn a_revocation_of_tomorrow_waits_is_made_once_and_can_be_stopped() {
         let stranger = stage.world.operator("arthur", &["applicant"]).await;
         stage.act(&stranger, &stopped, "stop").await.problem(404, "not_found");
         stage.act(&stage.rita, &stopped, "stop").await.problem(403, "forbidden");
+        // A token of the applicant's that is limited to something else sees and stops nothing.
+        let boss = stage.world.operator("boss", &["applicant", "admin"]).await;
+        stage
+            .world
+            .sql(&format!("UPDATE applications SET applicant = '{}' WHERE id = '{stopped}'", boss.id))
+            .await;
+        let limited = json!({ "name": "meters", "permissions": ["usage.read"] });
+        let token = boss.post(&format!("/api/v1/operators/{}/tokens", boss.id), limited).await.expect(201);
+        let meters = stage.world.bearer(token["token"].as_str().expect("a token"));
+        stage.act(&meters, &stopped, "stop").await.problem(404, "not_found");
+        stage
+            .world
+            .sql(&format!("UPDATE applications SET applicant = '{}' WHERE id = '{stopped}'", stage.anna.id))
+            .await;
         let after = stage.act(&stage.anna, &stopped, "stop").await.expect(200);
         assert_eq!(after["effect"]["state"], "stopped");
 

@@ -163,10 +163,10 @@ pub(super) async fn list(
     limit: i64,
 ) -> Result<Vec<Shown>, DelegationError> {
     let of = match of {
-        Some(of) if of == actor.operator || administers(actor) => of,
-        Some(_) => return Ok(Vec::new()),
+        Some(of) if administers(actor) || (of == actor.operator && signs(actor)) => of,
         None if administers(actor) => String::new(),
-        None => actor.operator.clone(),
+        None if signs(actor) => actor.operator.clone(),
+        Some(_) | None => return Ok(Vec::new()),
     };
     let mut read = app.db.snapshot().await?;
     let found = store::list(&mut read, &of, place, limit).await?;
@@ -178,6 +178,11 @@ fn administers(actor: &Actor) -> bool {
     actor.may(Permission::OperatorsManage)
 }
 
+/// Whose token is not limited to something else than signing. A delegate needs no role for it.
+fn signs(actor: &Actor) -> bool {
+    actor.token_reaches(Permission::ApplicationsReview)
+}
+
 /// Whose signing `actor` hands over. That of others takes what it is worth: somebody who manages
 /// operators without reviewing would get at a signature by it.
 fn must_set(actor: &Actor, principal: &str) -> Result<(), DelegationError> {
@@ -187,10 +192,10 @@ fn must_set(actor: &Actor, principal: &str) -> Result<(), DelegationError> {
 }
 
 async fn visible(conn: &mut Conn, actor: &Actor, id: &str) -> Result<Delegation, DelegationError> {
-    let concerns = |one: &Delegation| one.principal == actor.operator || one.delegate == actor.operator;
+    let own = |one: &Delegation| one.principal == actor.operator || one.delegate == actor.operator;
     store::find(conn, id)
         .await?
-        .filter(|one| concerns(one) || administers(actor))
+        .filter(|one| administers(actor) || (own(one) && signs(actor)))
         .ok_or_else(|| DelegationError::NotFound(id.to_owned()))
 }
 

@@ -17,7 +17,7 @@ use crate::problem::Problem;
 pub(in crate::approvals) fn routes() -> Routes {
     const SET: &str =
         "Of one's own signing with applications.review, of somebody else's with operators.manage too.";
-    const SEEN: &str = "Either of both operators, or with operators.manage everybody.";
+    const SEEN: &str = "Either of both operators, with a token that reaches applications.review, or with operators.manage everybody.";
     Routes::of("delegations")
         .signed_in(routes!(list))
         .decided(SET, routes!(create))
@@ -101,7 +101,8 @@ struct ListQuery {
 
 /// List delegations, newest first.
 ///
-/// One's own, on either side; with operators.manage those of everybody.
+/// One's own, on either side, with a token that reaches applications.review; with operators.manage
+/// those of everybody.
 #[utoipa::path(get, path = "/api/v1/delegations", params(ListQuery))]
 async fn list(
     State(app): State<App>,

@@ -40,6 +40,20 @@ async fn a_reviewer_delegates_for_a_while_and_revokes_it() {
             assert_eq!(ids(&carl.get(&path).await.expect(200)), [""; 0], "{path}");
         }
 
+        // A token that is limited to something else than signing is worth none of it.
+        let limited = json!({ "name": "meters", "permissions": ["usage.read"] });
+        let tokens = format!("/api/v1/operators/{}/tokens", admin.id);
+        let token = admin.post(&tokens, limited).await.expect(201)["token"].clone();
+        let own = json!({ "operator": admin.id, "delegate": ben.id, "until": now + DAY_MS });
+        let of_admin = admin.post(PATH, own).await.expect(201)["id"].as_str().expect("an id").to_owned();
+        let (of_admin, meters) =
+            (format!("{PATH}/{of_admin}"), world.bearer(token.as_str().expect("a token")));
+        meters.get(&of_admin).await.problem(404, "not_found");
+        meters.delete(&of_admin).await.problem(404, "not_found");
+        assert_eq!(ids(&meters.get(PATH).await.expect(200)), [""; 0]);
+        assert_eq!(admin.get(&of_admin).await.expect(200)["state"], "in_effect");
+        world.sql("DELETE FROM delegations WHERE reason = ''").await;
+
         world.advance_ms(HOUR_MS);
         rita.delete(&location).await.expect(204);
         let revoked = ben.get(&location).await.expect(200);
@@ -52,6 +66,7 @@ async fn a_reviewer_delegates_for_a_while_and_revokes_it() {
             .as_array()
             .expect("entries")
             .iter()
+            .filter(|entry| entry["actor_name"] == "rita")
             .map(|entry| (&entry["action"], &entry["actor_name"], &entry["detail"]["delegate"]))
             .collect();
         let by_rita = |action: &str| (json!(action), json!("rita"), json!(ben.id));
