@@ -129,13 +129,10 @@ pub(super) async fn begin(app: &App, transport: &Transport) -> Result<Option<Beg
     let now = app.now();
     let configured = transport.servers();
     let mut tx = app.db.write("mail.claim").await?;
-    let mut servers = Vec::with_capacity(configured.len());
-    for (via, address) in &configured {
-        let server = store::server(&mut tx, address).await?;
-        if server.turn(now) != Turn::Rest {
-            servers.push((*via, server));
-        }
-    }
+    let addresses: Vec<&str> = configured.iter().map(|(_, address)| address.as_str()).collect();
+    let vias = configured.iter().map(|(via, _)| *via);
+    let mut servers: Vec<_> = vias.zip(store::servers(&mut tx, &addresses).await?).collect();
+    servers.retain(|(_, server)| server.turn(now) != Turn::Rest);
     if servers.is_empty() {
         return Ok(None);
     }

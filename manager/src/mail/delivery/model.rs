@@ -39,6 +39,11 @@ pub enum Turn {
 }
 
 impl Server {
+    /// Nothing is known of it, which is no reason not to ask.
+    pub fn never_asked(address: &str) -> Self {
+        Self { address: address.into(), failures: 0, paused_until: None }
+    }
+
     /// At `now`.
     pub fn turn(&self, now: UnixMillis) -> Turn {
         match self.paused_until {

@@ -1,26 +1,48 @@
 //! The only writer of `mail_servers` and `mail_attempts`.
 
 use gate::time::UnixMillis;
-use sqlx::Row as _;
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::super::model::shortened;
 use super::model::{Attempt, Outcome, Server, Tried, outcome_name};
 use super::without_addresses;
-use crate::db::{Conn, DbError};
+use crate::db::{Conn, DbError, placeholders};
 
 /// A server as it is on record; one that was never asked is well.
 pub(in crate::mail) async fn server(conn: &mut Conn, address: &str) -> Result<Server, DbError> {
-    let row = sqlx::query(
-        "-- mail.server
-         SELECT failures, paused_until
+    let mut servers = servers(conn, &[address]).await?;
+    Ok(servers.pop().unwrap_or_else(|| Server::never_asked(address)))
+}
+
+/// The servers of these addresses, in their order and all as of one instant: between two statements
+/// another conversation may end, and one of them would be known as resting and the other not yet.
+pub(in crate::mail) async fn servers(conn: &mut Conn, addresses: &[&str]) -> Result<Vec<Server>, DbError> {
+    if addresses.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "-- mail.servers
+         SELECT address, failures, paused_until
            FROM mail_servers
-          WHERE address = $1",
-    )
-    .bind(address)
-    .fetch_optional(conn)
-    .await?;
-    let address = address.to_string();
-    let Some(row) = row else { return Ok(Server { address, failures: 0, paused_until: None }) };
+          WHERE address IN ({})",
+        placeholders(1, addresses.len())
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for address in addresses {
+        query = query.bind(*address);
+    }
+    let rows = query.fetch_all(conn).await?;
+    let mut known = rows.iter().map(of_row).collect::<Result<Vec<_>, _>>()?;
+    let of = |address: &&str| {
+        let at = known.iter().position(|server| server.address == *address);
+        at.map_or_else(|| Server::never_asked(address), |at| known.swap_remove(at))
+    };
+    Ok(addresses.iter().map(of).collect())
+}
+
+fn of_row(row: &AnyRow) -> Result<Server, DbError> {
+    let address: String = row.try_get("address")?;
     let paused_until: Option<i64> = row.try_get("paused_until")?;
     let failures: i64 = row.try_get("failures")?;
     Ok(Server {
