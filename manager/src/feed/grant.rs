@@ -13,7 +13,7 @@ use crate::keys::{self, KeyState};
 use crate::quotas;
 use crate::x_api_keys;
 
-/// How long a grant is kept if no change names it: half of what its service times cover, so that
+/// How long a grant is kept at most if no change names it: half of what its service times cover, so that
 /// they never run out at a gateway.
 pub const KEEP_S: u32 = 86_400;
 const _: () = assert!(clients::service_time::AHEAD_MS >= 2 * 1_000 * KEEP_S as i64);
@@ -27,6 +27,8 @@ struct Credential {
     validity: Option<Interval>,
     permission: Permission,
     uses: Option<quotas::Meter>,
+    /// The grant is not kept beyond it.
+    keep_until: Option<UnixMillis>,
 }
 
 /// A credential as its presenter may be told of it. Everything is read from `conn`, a snapshot
@@ -40,7 +42,7 @@ pub async fn resolve(
     now: UnixMillis,
 ) -> Result<Resolved, DbError> {
     let found = match presented {
-        Presented::Dgrk { api_key } => of_key(conn, app, api_key).await?,
+        Presented::Dgrk { api_key } => of_key(conn, app, api_key, now).await?,
         Presented::XApiKey { sha256 } => of_x_api_key(conn, sha256).await?,
         Presented::Basic { .. } => match verified {
             Some(verified) => of_basic(conn, verified).await?,
@@ -54,14 +56,24 @@ pub async fn resolve(
     Ok(Resolved::Known { grant: Box::new(grant(app, &client, credential, quota, now)) })
 }
 
-async fn of_key(conn: &mut Conn, app: &App, api_key: &str) -> Result<Option<(Client, Credential)>, DbError> {
+/// An old secret that ends by itself is retired by a task, whose change record ends the grants that
+/// gateways hold. That task may be late, cancelled or given up: so a secret whose time is over is left
+/// out of every grant that is made from then on, and no grant is kept beyond the end of a secret in
+/// it. Nothing signs longer than the key says, but for the part of a second to which `keep_s` is rounded.
+async fn of_key(
+    conn: &mut Conn,
+    app: &App,
+    api_key: &str,
+    now: UnixMillis,
+) -> Result<Option<(Client, Credential)>, DbError> {
     let Some(opened) = keys::find_by_api_key(conn, &app.vault, api_key).await? else { return Ok(None) };
     let Some(client) = clients::by_id(conn, opened.key.client.as_str()).await? else { return Ok(None) };
+    let (secrets, keep_until) = (opened.signing(now), opened.next_end(now));
     let key = opened.key;
     let uses = quotas::meter_of(conn, MeterKind::KeyUses, key.id.as_str()).await?;
     let credential = Credential {
         id: key.id,
-        proof: Proof::Signature { secrets: opened.secrets },
+        proof: Proof::Signature { secrets },
         active: match key.state {
             KeyState::Active | KeyState::Revoked { .. } => true,
             KeyState::Inactive => false,
@@ -73,6 +85,7 @@ async fn of_key(conn: &mut Conn, app: &App, api_key: &str) -> Result<Option<(Cli
         validity: Some(key.validity),
         permission: Permission::Apis { apis: key.apis.into_iter().collect() },
         uses,
+        keep_until,
     };
     Ok(Some((client, credential)))
 }
@@ -90,6 +103,7 @@ async fn of_x_api_key(conn: &mut Conn, sha256: &str) -> Result<Option<(Client, C
         validity: Some(key.validity),
         permission: Permission::Groups { groups: key.groups.into_iter().filter(still).collect() },
         uses: None,
+        keep_until: None,
     };
     Ok(Some((client, credential)))
 }
@@ -109,6 +123,7 @@ async fn of_basic(conn: &mut Conn, verified: &Verified) -> Result<Option<(Client
         validity: None,
         permission: Permission::Groups { groups },
         uses: None,
+        keep_until: None,
     };
     Ok(Some((client, credential)))
 }
@@ -120,7 +135,7 @@ fn grant(
     quota: Option<quotas::Meter>,
     now: UnixMillis,
 ) -> Grant {
-    let Credential { id, proof, active, revoked_at, validity, permission, uses } = credential;
+    let Credential { id, proof, active, revoked_at, validity, permission, uses, keep_until } = credential;
     let horizon_s = app.config.lease_horizon_s;
     Grant {
         credential: id,
@@ -142,8 +157,14 @@ fn grant(
         tps: client.tps,
         meters: quota.into_iter().chain(uses).map(|meter| on_wire(meter.at(now), horizon_s)).collect(),
         utc_offset_min: client.zone.offset_min(now),
-        keep_s: KEEP_S,
+        keep_s: keep_until.map_or(KEEP_S, |until| seconds_until(until, now).min(KEEP_S)),
     }
+}
+
+/// Rounded up: a second at least, so that a grant is used for the call that it was asked for.
+fn seconds_until(until: UnixMillis, now: UnixMillis) -> u32 {
+    let ms = u64::try_from(until.0.saturating_sub(now.0)).unwrap_or_default();
+    u32::try_from(ms.div_ceil(1_000)).unwrap_or(u32::MAX)
 }
 
 /// A lock after wrong passwords closes password credentials alone (those never come this far),

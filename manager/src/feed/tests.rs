@@ -612,6 +612,37 @@ async fn basic_is_known_by_the_right_password_until_wrong_ones_close_it() {
 }
 
 #[tokio::test]
+async fn a_secret_past_its_end_is_granted_no_more_even_if_nobody_retires_it() {
+    const HOUR_MS: i64 = 3_600_000;
+    for world in World::both().await {
+        let shop = Shop::open(&world).await;
+        let id = shop.import_key().await;
+        let granted = async || {
+            let grant = shop.grant(dgrk()).await;
+            let Proof::Signature { secrets } = grant.proof else { panic!("a signature proves it") };
+            (secrets.into_iter().map(|secret| secret.text).collect::<Vec<_>>(), grant.keep_s)
+        };
+        assert_eq!(granted().await, (vec![SECRET.to_owned()], super::grant::KEEP_S));
+        world.advance_ms(1);
+        let rotation = json!({ "overlap_h": 72 });
+        shop.admin.post(&format!("/api/v1/keys/{id}/secrets"), rotation).await.expect(201);
+        let tasks = shop.admin.get(&format!("/api/v1/tasks?about=key:{id}")).await.expect(200);
+        let task = tasks["items"][0]["id"].as_str().expect("the end is planned");
+        shop.admin.post(&format!("/api/v1/tasks/{task}/cancel"), json!({})).await.expect(200);
+
+        assert_eq!(granted().await.1, super::grant::KEEP_S, "the end is far");
+        world.advance_ms(71 * HOUR_MS);
+        assert_eq!((granted().await.0.len(), granted().await.1), (2, 3_600), "kept until the end alone");
+        world.advance_ms(HOUR_MS - 1);
+        assert_eq!((granted().await.0.len(), granted().await.1), (2, 1));
+        world.advance_ms(1);
+        let (left, keep_s) = granted().await;
+        assert_eq!((left.len(), keep_s), (1, super::grant::KEEP_S));
+        assert_ne!(left, [SECRET], "the new one stays");
+    }
+}
+
+#[tokio::test]
 async fn the_last_use_of_a_secret_is_known_by_the_minute() {
     for world in World::both().await {
         let shop = Shop::open(&world).await;

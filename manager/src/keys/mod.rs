@@ -38,7 +38,6 @@ pub fn executors(config: &Config, executors: &mut Executors) {
     executors.recurring("keys.remind_of_expiry", daily, |app, conn, task| {
         Box::pin(expiry::remind(app, conn, task))
     });
-    executors.on(secrets::RETIRE_SECRET, |app, conn, task| {
-        Box::pin(secrets::retire_when_over(conn, task, app.now()))
-    });
+    executors
+        .on(secrets::RETIRE_SECRET, |app, conn, task| Box::pin(secrets::retire_when_over(app, conn, task)));
 }

@@ -136,6 +136,13 @@ pub struct SealedSecret {
     pub ends_at: Option<UnixMillis>,
 }
 
+impl SealedSecret {
+    /// Whether it no longer signs, though it is still on record.
+    pub fn is_over(&self, now: UnixMillis) -> bool {
+        self.ends_at.is_some_and(|at| at <= now)
+    }
+}
+
 /// The public half of a pair: what an `Authorization` header names before the dot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ApiKey(String);

@@ -88,14 +88,18 @@ async fn plan_end(
     now: UnixMillis,
 ) -> Result<(), DbError> {
     store::set_secret_end(conn, &secret.id, ends_at).await?;
-    let task = NewTask {
+    let named = format!("{RETIRE_SECRET}:{}", secret.id);
+    schedule::plan(conn, app, end_of(key, &secret.id, named, ends_at), now).await.map(drop)
+}
+
+fn end_of(key: &CredentialId, secret: &str, named: String, ends_at: UnixMillis) -> NewTask {
+    NewTask {
         kind: RETIRE_SECRET,
         about: About::new("key", key.as_str()),
-        key: format!("{RETIRE_SECRET}:{}", secret.id),
+        key: named,
         due_at: ends_at,
-        detail: json!({ "secret_id": secret.id }),
-    };
-    schedule::plan(conn, app, task, now).await.map(drop)
+        detail: json!({ "secret_id": secret }),
+    }
 }
 
 /// Ends one of two live secrets.
@@ -121,13 +125,11 @@ pub(super) async fn retire(
     Ok(key)
 }
 
-/// The end of a secret whose time is over; of one that is the only one by now, or of a key that is
-/// revoked, nothing is left to do.
-pub(super) async fn retire_when_over(
-    conn: &mut Conn,
-    task: &Task,
-    now: UnixMillis,
-) -> anyhow::Result<Outcome> {
+/// The end of a secret whose time is over. What is done too early (somebody had the task tried again)
+/// is planned anew; of a secret that is the only one by now, or of a key that is revoked, nothing is
+/// left to do.
+pub(super) async fn retire_when_over(app: &App, conn: &mut Conn, task: &Task) -> anyhow::Result<Outcome> {
+    let now = app.now();
     let secret = task.detail["secret_id"].as_str().unwrap_or_default();
     let id = CredentialId(task.about.id.clone());
     let key = match live(conn, &id).await {
@@ -137,12 +139,22 @@ pub(super) async fn retire_when_over(
         }
         Err(error) => return Err(error.into()),
     };
-    let due = key.secrets.iter().any(|live| live.id == secret && live.ends_at.is_some_and(|at| at <= now));
-    if !due || key.secrets.len() == 1 {
-        return Ok(Outcome::Done("no longer wanted: the secret stays or has ended".into()));
+    let ends_at = key.secrets.iter().find(|live| live.id == secret).and_then(|live| live.ends_at);
+    match ends_at {
+        Some(_) if key.secrets.len() == 1 => {}
+        Some(at) if at > now => {
+            // This task is used up: the end hangs on another one, under a key of its own.
+            let named = format!("{RETIRE_SECRET}:{secret}:{}", now.0);
+            schedule::plan(conn, app, end_of(&id, secret, named, at), now).await?;
+            return Ok(Outcome::Done("too early: planned anew for when the secret ends".into()));
+        }
+        Some(_) => {
+            retire_in(conn, key, secret, "system", now).await?;
+            return Ok(Outcome::Done(format!("retired {secret}")));
+        }
+        None => {}
     }
-    retire_in(conn, key, secret, "system", now).await?;
-    Ok(Outcome::Done(format!("retired {secret}")))
+    Ok(Outcome::Done("no longer wanted: the secret stays or has ended".into()))
 }
 
 async fn retire_in(

@@ -22,6 +22,20 @@ pub struct OpenedKey {
     pub secrets: Vec<Secret>,
 }
 
+impl OpenedKey {
+    /// The secrets that sign at `now`, newest first. One whose time is over is not among them,
+    /// whatever became of the task that was to retire it.
+    pub fn signing(&self, now: UnixMillis) -> Vec<Secret> {
+        let both = self.key.secrets.iter().zip(&self.secrets);
+        both.filter(|(sealed, _)| !sealed.is_over(now)).map(|(_, opened)| opened.clone()).collect()
+    }
+
+    /// When the next of them ends by itself.
+    pub fn next_end(&self, now: UnixMillis) -> Option<UnixMillis> {
+        self.key.secrets.iter().filter_map(|secret| secret.ends_at).filter(|at| *at > now).min()
+    }
+}
+
 const COLUMNS: &str = "id, client_id, api_key, alias, effective_at, expires_at, use_quota, state, revoked_at, \
      origin, version, created_at, updated_at";
 

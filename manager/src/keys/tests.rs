@@ -512,6 +512,35 @@ async fn an_old_secret_ends_by_itself_when_its_time_is_over() {
 }
 
 #[tokio::test]
+async fn an_old_secret_whose_end_is_worked_at_too_early_still_ends() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        let key = issued(&world, -1, &apis).await.key;
+        let path = format!("/api/v1/keys/{}", key.id);
+        world.advance_ms(1);
+        admin.post(&format!("{path}/secrets"), json!({ "overlap_h": 72 })).await.expect(201);
+        let ends_at = world.app.now().0 + 72 * HOUR_MS;
+        for _ in 0..2 {
+            world.advance_ms(1);
+            let early = "UPDATE tasks SET next_attempt_at = 0 WHERE kind = 'keys.retire_secret' AND state = 'waiting'";
+            assert_eq!(world.sql(early).await, 1);
+            world.run_due().await;
+            let shown = admin.get(&path).await.expect(200);
+            assert_eq!(shown["secrets"][1]["ends_at"], ends_at, "it is not over");
+        }
+        let tasks = format!("/api/v1/tasks?about=key:{}&state", key.id);
+        let waiting = admin.get(&format!("{tasks}=waiting")).await.expect(200);
+        let due: Vec<_> =
+            waiting["items"].as_array().expect("tasks").iter().map(|task| &task["due_at"]).collect();
+        assert_eq!(due, [&json!(ends_at)]);
+        world.advance_ms(72 * HOUR_MS);
+        world.run_due().await;
+        assert_eq!(admin.get(&path).await.expect(200)["secrets"].as_array().map(Vec::len), Some(1));
+    }
+}
+
+#[tokio::test]
 async fn the_only_secret_left_does_not_end_by_itself() {
     for world in World::both_with(|config| config.key_secret_overlap_h = 1).await {
         let admin = world.operator("ann", &["admin"]).await;
