@@ -294,7 +294,7 @@ pub async fn revoke(
         updated_at: now,
         ..before
     };
-    mails::withdraw_credentials(conn, &after.id, now).await?;
+    mails::withdraw_credentials(conn, &after.id, "the key was revoked", now).await?;
     credential_links::withdraw_of_key(conn, after.id.as_str(), now).await?;
     mails::withdraw_reminders(conn, &after.id, "the key was revoked", now).await?;
     schedule::cancel(conn, RETIRE_SECRET, &About::new("key", id.as_str()), "the key was revoked", now)

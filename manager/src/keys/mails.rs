@@ -130,14 +130,15 @@ async fn mail_links(
     Ok(mails)
 }
 
-/// Takes back what is not sent yet of the pair of a key that is being revoked.
+/// Takes back what is not sent yet of the pair of a key whose secret is no longer to be handed over.
 pub(super) async fn withdraw_credentials(
     conn: &mut Conn,
     key: &CredentialId,
+    why: &str,
     now: UnixMillis,
 ) -> Result<(), DbError> {
     let about = About::new("key", key.as_str());
-    mail::withdraw(conn, &about, Template::KeyCredentials, "the key was revoked", now).await
+    mail::withdraw(conn, &about, Template::KeyCredentials, why, now).await
 }
 
 /// Takes back what is not sent yet of the reminders of a key whose expiry is no longer what they say.

@@ -66,6 +66,8 @@ pub(super) async fn rotate(
     let detail = json!({ "secret_id": secrets[0].id, "old_ends_at": ends_at });
     let old_until = ends_at.map(|at| print_instant(at, &app.config.zone()));
     let key = Key { secrets, version: before.version + 1, updated_at: now, ..before };
+    // What waits holds the old secret, and would reach the client after the new one.
+    mails::withdraw_credentials(&mut tx, id, "the key has a new secret, which is sent instead", now).await?;
     let issued = IssuedKey { key, secret };
     let mail = Credentials {
         occasion: Occasion::Rotated { old_until },
@@ -171,6 +173,10 @@ async fn retire_in(
     }
     store::delete_secret(conn, &id, secret).await?;
     credential_links::withdraw_of_secret(conn, id.as_str(), secret, now).await?;
+    // Mails that wait hold the newest secret: those of others were withdrawn when it was made.
+    if before.secrets.first().is_some_and(|newest| newest.id == secret) {
+        mails::withdraw_credentials(conn, &id, "the secret was retired", now).await?;
+    }
     // What stays is the only one: it does not end by itself.
     store::keep_secrets(conn, &id).await?;
     schedule::cancel(conn, RETIRE_SECRET, &About::new("key", id.as_str()), "one secret is left", now).await?;

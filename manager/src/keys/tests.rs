@@ -400,6 +400,66 @@ async fn the_secret_of_a_revoked_key_is_not_mailed_any_more() {
     }
 }
 
+/// What became of the mails with the pair of a key, oldest first: state and why.
+async fn pairs_mailed(admin: &Caller, key: &CredentialId) -> Vec<(String, Option<String>)> {
+    let path = format!("/api/v1/mails?about=key:{key}&template=key_credentials");
+    let mails = admin.get(&path).await.expect(200);
+    let mut told = Vec::new();
+    for mail in mails["items"].as_array().expect("mails").iter().rev() {
+        let path = format!("/api/v1/mails/{}", mail["id"].as_str().expect("an id"));
+        let mail = admin.get(&path).await.expect(200);
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        told.push((text(&mail["state"]).expect("a state"), text(&mail["error"])));
+    }
+    told
+}
+
+#[tokio::test]
+async fn a_pair_that_was_rotated_or_retired_before_it_was_mailed_is_not_mailed_any_more() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        // That the client was created it was told before the story begins.
+        world.advance_ms(HOUR_MS);
+        world.mailed().await;
+        let issued = issued(&world, 5, &apis).await;
+        let (id, first) = (issued.key.id.clone(), issued.secret.clone());
+        let now = world.app.now();
+        let mail = Credentials {
+            occasion: Occasion::Issued,
+            application: None,
+            recipients: vec!["ops@acme.example".to_owned().into()],
+            not_before: gate::time::UnixMillis(now.0 + HOUR_MS),
+        };
+        let mut tx = world.app.db.write("test.mail").await.expect("a transaction");
+        mail_credentials(&mut tx, &world.app, &issued, mail, now).await.expect("written");
+        tx.commit().await.expect("committed");
+        world.advance_ms(1);
+        let secrets = format!("/api/v1/keys/{id}/secrets");
+        let rotated = admin.post(&secrets, json!({})).await.expect(201);
+        let withdrawn = |why: &str| ("failed".to_owned(), Some(format!("withdrawn: {why}")));
+        let of_first = withdrawn("the key has a new secret, which is sent instead");
+        assert_eq!(pairs_mailed(&admin, &id).await, [of_first.clone(), ("waiting".into(), None)]);
+
+        let old = rotated["secrets"][1]["id"].as_str().expect("the old one");
+        admin.delete(&format!("{secrets}/{old}")).await.expect(200);
+        assert_eq!(pairs_mailed(&admin, &id).await[1].0, "waiting", "the new one is wanted still");
+        world.advance_ms(HOUR_MS);
+        let sent = world.mailed().await;
+        assert!(sent.len() == 1 && !sent[0].text.contains(first.reveal()), "{sent:?}");
+
+        world.advance_ms(1);
+        let rotated = admin.post(&secrets, json!({})).await.expect(201);
+        let new = rotated["secrets"][0]["id"].as_str().expect("the new one");
+        admin.delete(&format!("{secrets}/{new}")).await.expect(200);
+        let told = pairs_mailed(&admin, &id).await;
+        assert_eq!(told, [of_first, ("sent".into(), None), withdrawn("the secret was retired")]);
+        world.advance_ms(2 * HOUR_MS);
+        world.mailed().await;
+        assert_eq!(pairs_mailed(&admin, &id).await, told, "they stay what they are");
+    }
+}
+
 /// A world whose mails hold links.
 fn by_link(config: &mut Config) {
     config.credential_delivery = CredentialDelivery::Link;
