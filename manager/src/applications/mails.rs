@@ -83,7 +83,9 @@ impl Facts {
         let (client_id, client_name) = world::client_of(conn, &application.form).await?;
         let uids = application.form.terms().map(|terms| terms.apis.clone()).unwrap_or_default();
         let used_up = match (&application.form, &application.state) {
-            (Form::Change { key, .. }, State::Approved { effect: Effect::Done { .. }, .. }) => {
+            (Form::Change { key, terms, .. }, State::Approved { effect: Effect::Done { .. }, .. })
+                if terms.quota.is_some() =>
+            {
                 let meter = quotas::meter_of(conn, MeterKind::KeyUses, key.as_str()).await?;
                 meter.filter(|meter| meter.remaining() == 0).map(|meter| meter.debited)
             }

@@ -9,7 +9,7 @@ use crate::clients::token_settings::{self, GrantType};
 use crate::clients::{self, Client, Verified};
 use crate::config::LockoutScope;
 use crate::db::{Conn, DbError};
-use crate::keys::{self, KeyState};
+use crate::keys::{self, KeyState, UseQuota};
 use crate::quotas;
 use crate::x_api_keys;
 
@@ -70,7 +70,11 @@ async fn of_key(
     let Some(client) = clients::by_id(conn, opened.key.client.as_str()).await? else { return Ok(None) };
     let (secrets, keep_until) = (opened.signing(now), opened.next_end(now));
     let key = opened.key;
-    let uses = quotas::meter_of(conn, MeterKind::KeyUses, key.id.as_str()).await?;
+    let uses = match key.uses {
+        UseQuota::Uses(_) => quotas::meter_of(conn, MeterKind::KeyUses, key.id.as_str()).await?,
+        // The meter of an earlier quota only keeps what was used.
+        UseQuota::Unlimited => None,
+    };
     let credential = Credential {
         id: key.id,
         proof: Proof::Signature { secrets },

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::quotas::{self, Limit};
 use crate::testing::{Caller, World};
-use crate::{changes, clients, gateways};
+use crate::{changes, clients, gateways, keys};
 
 const EXCHANGE: &str = "/gateway/v1/exchange";
 const HOLDER: &str = "0123456789abcdef0123456789abcdef";
@@ -608,6 +608,34 @@ async fn basic_is_known_by_the_right_password_until_wrong_ones_close_it() {
             shop.known(basic("secret-2")).await;
         }
         assert_eq!(shop.grant(dgrk()).await.client_status, ClientStatus::Locked);
+    }
+}
+
+#[tokio::test]
+async fn while_a_key_is_unlimited_its_grant_names_no_meter() {
+    for world in World::both().await {
+        let shop = Shop::open(&world).await;
+        let id = gate::id::CredentialId(shop.import_key().await);
+        let meters = async || shop.grant(dgrk()).await.meters;
+        let before = meters().await;
+        assert_eq!(
+            before.iter().map(|meter| (meter.kind, meter.limit)).collect::<Vec<_>>(),
+            [(MeterKind::KeyUses, 5)]
+        );
+        for (quota, expected) in [(-1, vec![]), (5, before)] {
+            let change = keys::KeyChange {
+                name: keys::KeyName::parse("from before").expect("a name"),
+                expires_on: jiff::civil::date(2026, 12, 31),
+                uses: keys::UseQuota::parse(quota).expect("a quota"),
+                reset_usage: false,
+                apis: [ApiUid::from(shop.api.as_str())].into(),
+                application: None,
+            };
+            let mut tx = world.app.db.write("test.change").await.expect("a transaction");
+            keys::change(&mut tx, &world.app, &id, change, "system", world.app.now()).await.expect("changed");
+            tx.commit().await.expect("committed");
+            assert_eq!(meters().await, expected, "{quota}");
+        }
     }
 }
 

@@ -248,20 +248,23 @@ async fn changed_terms_keep_what_was_used_and_revoked_keys_take_none() {
             apis: parse_apis(apis[..1].to_vec()).expect("one API"),
             application: Some("KU-20260115-0001".into()),
         };
-        for (quota, reset, limit, used) in [
-            (10, false, Some(10), Some(3)),
-            (2, false, Some(2), Some(3)),
-            (2, true, Some(2), Some(0)),
-            (-1, false, None, None),
+        for (quota, reset, limit, used, left) in [
+            (10, false, 10, 3, Some(7)),
+            (-1, false, 10, 3, None),
+            (10, false, 10, 3, Some(7)),
+            (2, false, 2, 3, Some(0)),
+            (-1, false, 2, 3, None),
+            (4, false, 4, 3, Some(1)),
+            (2, true, 2, 0, Some(2)),
         ] {
             let mut tx = world.app.db.write("test.change").await.expect("a transaction");
             let after = change(&mut tx, &world.app, &key.id, wanted(quota, reset), "system", now)
                 .await
                 .expect("changed");
             tx.commit().await.expect("committed");
-            assert_eq!(limit_of(&world, &key.id).await, limit, "{quota}");
+            assert_eq!(limit_of(&world, &key.id).await, Some(limit), "{quota}");
             let shown = admin.get(&format!("/api/v1/keys/{}", key.id)).await.expect(200);
-            assert_eq!(shown["used"].as_u64(), used, "{quota}");
+            assert_eq!((&shown["used"], &shown["remaining"]), (&json!(used), &json!(left)), "{quota}");
             assert_eq!((&shown["name"], &shown["expiry_date"]), (&json!("renamed"), &json!("2027-06-30")));
             assert_eq!((after.validity.from, after.apis.len()), (key.validity.from, 1));
             assert_eq!(shown["version"], after.version);

@@ -92,6 +92,39 @@ async fn a_change_of_today_changes_the_key_at_once() {
 }
 
 #[tokio::test]
+async fn a_time_without_a_quota_makes_no_use_forgotten() {
+    for stage in Stage::both().await {
+        let id = stage.submitted(with(stage.form(), "quota", json!(3))).await;
+        stage.act(&stage.rita, &id, "approve").await.expect(200);
+        let key = stage.act(&stage.ralph, &id, "approve").await.expect(200)["key"].clone();
+        let path = format!("/api/v1/keys/{}", key.as_str().expect("a key"));
+        assert_eq!(stage.world.sql("UPDATE meters SET debited = 2 WHERE kind = 'key_uses'").await, 1);
+
+        for (quota, reset, used, left) in [
+            (-1, false, 2, None),
+            (3, false, 2, Some(1)),
+            (2, false, 2, Some(0)),
+            (-1, false, 2, None),
+            (3, true, 0, Some(3)),
+        ] {
+            let form = json!({
+                "type": "KU", "key": key, "name": "orders key", "effective_date": "2026-01-15",
+                "expiry_date": "2026-12-31", "quota": quota, "reset_usage": reset, "description": "other terms",
+                "apis": [stage.apis[0]],
+            });
+            let id = stage.submitted(form).await;
+            let review = stage.rita.get(&super::path(&id, "")).await.expect(200)["review"].clone();
+            assert_eq!(review["usage"]["remaining_after"], json!(left), "{quota}: {review:#}");
+            stage.act(&stage.rita, &id, "approve").await.expect(200);
+
+            stage.act(&stage.ralph, &id, "approve").await.expect(200);
+            let shown = stage.admin.get(&path).await.expect(200);
+            assert_eq!((&shown["used"], &shown["remaining"]), (&json!(used), &json!(left)), "{quota}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_revocation_of_tomorrow_waits_is_made_once_and_can_be_stopped() {
     for stage in Stage::both().await {
         let form = |key: &str| json!({"type": "KR", "key": key, "effective_date": "2026-01-16", "description": "no longer used"});

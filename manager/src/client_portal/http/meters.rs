@@ -1,7 +1,7 @@
 //! `/client/v1/meters`: what is left of the quotas of a client and of its keys.
 
 use axum::extract::State;
-use gate::id::{ClientId, CredentialId};
+use gate::id::ClientId;
 use gate::time::UnixMillis;
 use gate::wire::exchange::MeterKind;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::client_portal::sessions::SignedIn;
 use crate::db::{Conn, DbError};
 use crate::http::{Json, Page, Query, Routes, page_cursor, page_limit};
-use crate::keys;
+use crate::keys::{self, Key, UseQuota};
 use crate::openapi::schema::schema_of;
 use crate::problem::Problem;
 use crate::quotas;
@@ -66,12 +66,11 @@ pub(super) struct UsesView {
 
 impl UsesView {
     /// Of a key; None: it is unlimited.
-    pub(super) async fn of_key(
-        conn: &mut Conn,
-        key: &CredentialId,
-        now: UnixMillis,
-    ) -> Result<Option<Self>, DbError> {
-        Self::read(conn, MeterKind::KeyUses, key.as_str(), now).await
+    pub(super) async fn of_key(conn: &mut Conn, key: &Key, now: UnixMillis) -> Result<Option<Self>, DbError> {
+        match key.uses {
+            UseQuota::Uses(_) => Self::read(conn, MeterKind::KeyUses, key.id.as_str(), now).await,
+            UseQuota::Unlimited => Ok(None),
+        }
     }
 
     async fn read(
@@ -124,7 +123,7 @@ async fn list_meters(
         });
     }
     for key in keys::live_of(&mut read, &ClientId(session.client), &after, limit + 1).await? {
-        let uses = UsesView::of_key(&mut read, &key.id, now).await?;
+        let uses = UsesView::of_key(&mut read, &key, now).await?;
         meters.push(MeterView { kind: "key", name: key.name.as_str().into(), id: key.id.0, uses });
     }
     let place = |meter: &MeterView| match meter.kind {
