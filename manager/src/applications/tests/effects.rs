@@ -125,6 +125,35 @@ async fn a_time_without_a_quota_makes_no_use_forgotten() {
 }
 
 #[tokio::test]
+async fn who_applies_or_reviews_sees_the_key_that_a_form_is_about_and_no_more() {
+    for stage in Stage::both().await {
+        let key = stage.key().await;
+        let path = format!("/api/v1/keys/{key}");
+        for caller in [&stage.anna, &stage.rita, &stage.ralph] {
+            let listed = caller.get(&format!("/api/v1/keys?client={}", stage.client)).await.expect(200);
+            assert_eq!(listed["items"][0]["id"], json!(key));
+            assert_eq!(caller.get(&path).await.expect(200)["name"], "orders key");
+            caller.post(&format!("{path}/revoke"), json!({})).await.problem(403, "forbidden");
+            caller.post(&format!("{path}/resend"), json!({})).await.problem(403, "forbidden");
+        }
+    }
+}
+
+#[tokio::test]
+async fn ready_made_roles_see_keys_after_an_update_unless_they_were_changed() {
+    let changed = "UPDATE roles SET permissions = 'applications.apply' WHERE name = 'applicant'";
+    for world in World::both_since(91, &[changed]).await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let roles = admin.get("/api/v1/roles").await.expect(200);
+        let sees = |name: &str| {
+            let role = roles["items"].as_array().expect("roles").iter().find(|role| role["name"] == name);
+            role.expect(name)["permissions"].as_array().expect("permissions").contains(&json!("keys.read"))
+        };
+        assert_eq!(["applicant", "reviewer_1", "reviewer_2"].map(sees), [false, true, true]);
+    }
+}
+
+#[tokio::test]
 async fn a_revocation_of_tomorrow_waits_is_made_once_and_can_be_stopped() {
     for stage in Stage::both().await {
         let form = |key: &str| json!({"type": "KR", "key": key, "effective_date": "2026-01-16", "description": "no longer used"});

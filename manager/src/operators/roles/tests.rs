@@ -140,6 +140,8 @@ async fn the_ready_made_roles_hold_what_their_names_say() {
             );
         }
         for role in ["applicant", "reviewer_1", "reviewer_2"] {
+            // A form to change or revoke a key names it.
+            assert!(of(role).iter().any(|permission| permission == "keys.read"), "{role}");
             assert!(of(role).iter().all(|permission| !permission.ends_with(".write")), "{role}");
         }
         assert!(of("client_manager").contains(&"clients.write".to_string()));
