@@ -52,12 +52,9 @@ pub async fn mail_credentials(
 ) -> Result<Vec<String>, KeyError> {
     let key = &issued.key;
     let (zone, days) = (app.config.zone(), days_of(app, key));
-    let mut apis = Vec::with_capacity(key.apis.len());
-    for uid in &key.apis {
-        if let Some(api) = catalog::api(conn, uid.as_str()).await? {
-            apis.push(callable(&api, app.config.gateway_url.as_deref()));
-        }
-    }
+    let uids: Vec<ApiUid> = key.apis.iter().cloned().collect();
+    let apis = catalog::apis_of(conn, &uids).await?;
+    let apis = apis.iter().map(|api| callable(api, app.config.gateway_url.as_deref())).collect();
     let context = KeyCredentials {
         product_name: app.config.product_name.clone(),
         occasion: mail.occasion,
