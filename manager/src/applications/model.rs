@@ -376,6 +376,11 @@ impl State {
         }
     }
 
+    /// Whether a change or revocation was approved and waits for its day.
+    pub fn is_scheduled(&self) -> bool {
+        matches!(self, Self::Approved { effect: Effect::Scheduled { .. }, .. })
+    }
+
     /// Whether the form keeps other change and revoke forms away from its key.
     pub fn holds_key(&self) -> bool {
         !matches!(self, Self::Draft) && !self.is_final()

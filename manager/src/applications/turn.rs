@@ -124,7 +124,8 @@ pub(super) async fn flow_of(conn: &mut Conn, kind: FormKind) -> Result<Option<Fl
     Ok(approvals::find(conn, kind).await?.map(|kept| kept.flow))
 }
 
-/// Who may see a form: its applicant, those who may sign it now or have, and who sees all.
+/// Who may see a form: its applicant, those who may sign it now or have, who sees all, and while its
+/// change is scheduled who may stop that.
 pub(super) async fn must_see(
     conn: &mut Conn,
     caller: Caller<'_>,
@@ -132,6 +133,7 @@ pub(super) async fn must_see(
     standing: Standing,
 ) -> Result<(), ApplicationError> {
     let sees = standing.sees()
+        || (standing.overseer && application.state.is_scheduled())
         || caller.may(Permission::ApplicationsRead)
         || caller.reaches(Permission::ApplicationsReview)
             && history::has_reviewed(conn, &application.id, &caller.applicant()).await?;

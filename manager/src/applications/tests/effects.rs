@@ -125,6 +125,31 @@ async fn a_time_without_a_quota_makes_no_use_forgotten() {
 }
 
 #[tokio::test]
+async fn who_changes_keys_sees_and_stops_what_is_scheduled_and_sees_no_other_form() {
+    for stage in Stage::both().await {
+        let role = json!({ "permissions": ["keys.read", "keys.write"] });
+        stage.admin.put("/api/v1/roles/keeper", role).await.expect(200);
+        let keeper = stage.world.operator("kim", &["keeper"]).await;
+        let key = stage.key().await;
+        let form = json!({
+            "type": "KR", "key": key, "effective_date": "2026-01-16", "description": "no longer used",
+        });
+        let id = stage.submitted(form).await;
+        stage.act(&stage.rita, &id, "approve").await.expect(200);
+        keeper.get(&path(&id, "")).await.problem(404, "not_found");
+        stage.act(&keeper, &id, "stop").await.problem(404, "not_found");
+        stage.act(&stage.ralph, &id, "approve").await.expect(200);
+        assert_eq!(keeper.get(&path(&id, "")).await.expect(200)["actions"], json!(["stop"]));
+        let stopped = stage.act(&keeper, &id, "stop").await.expect(200);
+        assert_eq!(stopped["effect"]["state"], "stopped");
+        keeper.get(&path(&id, "")).await.problem(404, "not_found");
+        stage.world.advance_ms(DAY_MS);
+        assert_eq!(apply_due(&stage.world.app).await.expect("a run"), 0);
+        assert_eq!(stage.admin.get(&format!("/api/v1/keys/{key}")).await.expect(200)["state"], "active");
+    }
+}
+
+#[tokio::test]
 async fn who_applies_or_reviews_sees_the_key_that_a_form_is_about_and_no_more() {
     for stage in Stage::both().await {
         let key = stage.key().await;
