@@ -76,6 +76,10 @@ pub(super) async fn carry_out(
                 client: client.clone(),
                 terms: terms_of_new(app, terms)?,
                 application: number.clone(),
+                applied_by: match &application.applicant {
+                    Applicant::Operator(id) => Some(id.clone()),
+                    Applicant::Client(_) | Applicant::Visitor { .. } => None,
+                },
             };
             let issued = keys::issue(conn, app, new, by, now).await?;
             let mail = Credentials {

@@ -34,6 +34,8 @@ pub struct NewKey {
     pub terms: Terms,
     /// Number of the form that asks for it.
     pub application: Option<String>,
+    /// The operator who applied for it; none: its client did, or the pair is brought in.
+    pub applied_by: Option<String>,
 }
 
 /// A key that was just issued, with the secret that is shown to nobody but its client.
@@ -133,7 +135,7 @@ pub enum KeyError {
         secret: String,
     },
     /// A secret is mailed, and there is nowhere to mail it to.
-    #[error("the client {client} has no mail address, to which the secret would be sent: enter one first")]
+    #[error("there is no mail address to which the secret would be sent: enter one for the client {client}")]
     NoAddress {
         /// Whose key it is.
         client: ClientId,
@@ -216,7 +218,7 @@ async fn put_on_record(
         created_at: now,
         updated_at: now,
     };
-    store::insert(conn, &key).await.map_err(|error| {
+    store::insert(conn, &key, new.applied_by.as_deref()).await.map_err(|error| {
         if error.violates("keys_api_key_key") { KeyError::ApiKeyTaken } else { error.into() }
     })?;
     save_quota(conn, &key, now).await?;

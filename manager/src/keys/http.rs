@@ -371,7 +371,7 @@ impl ImportJson {
             parse_apis(self.apis).map_err(field("apis"))?,
             &zone,
         );
-        Ok((NewKey { client: ClientId(self.client), terms, application: None }, pair))
+        Ok((NewKey { client: ClientId(self.client), terms, application: None, applied_by: None }, pair))
     }
 }
 

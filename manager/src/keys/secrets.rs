@@ -10,8 +10,11 @@ use super::mails::{self, Credentials};
 use super::model::{Key, MAX_LIVE_SECRETS, SealedSecret, SecretKey};
 use super::store;
 use crate::app::App;
+use crate::config::CredentialRecipients;
 use crate::db::{Conn, DbError};
+use crate::mail::Recipient;
 use crate::mail::contexts::Occasion;
+use crate::operators::{self, OperatorStatus};
 use crate::schedule::{self, About, NewTask, Outcome, Task};
 use crate::validity::print_instant;
 use crate::{audit, credential_links};
@@ -24,7 +27,7 @@ pub const MAX_OVERLAP_H: u32 = 8_760;
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// Gives a key a second secret beside the present one, and mails it to the client. Both sign
+/// Gives a key a second secret beside the present one, and mails it to whom the first one went. Both sign
 /// until the old one is retired: by hand, or by itself after `overlap_h` hours (0 = by hand alone;
 /// absent: as the setting says).
 pub(super) async fn rotate(
@@ -45,7 +48,7 @@ pub(super) async fn rotate(
     if before.secrets.len() >= MAX_LIVE_SECRETS {
         return Err(KeyError::TooManySecrets { id: id.clone() });
     }
-    let recipients = addresses_of(&mut tx, id).await?;
+    let recipients = recipients_of(&mut tx, app, id).await?;
     if recipients.is_empty() {
         return Err(KeyError::NoAddress { client: before.client });
     }
@@ -79,6 +82,28 @@ pub(super) async fn rotate(
     record(&mut tx, by, "keys.rotate", &issued.key, detail, now).await?;
     tx.commit().await?;
     Ok(issued.key)
+}
+
+/// Where another secret of a key goes: where its first one went, by `credential_recipients`. An
+/// applicant who is gone, disabled or without an address is none; then it goes to the client.
+async fn recipients_of(conn: &mut Conn, app: &App, id: &CredentialId) -> Result<Vec<Recipient>, KeyError> {
+    let client = addresses_of(conn, id).await?;
+    let applicant = match store::applied_by(conn, id).await? {
+        Some(operator) => operators::find(conn, &operator).await?,
+        None => None,
+    };
+    let applicant = applicant
+        .filter(|operator| operator.status == OperatorStatus::Active)
+        .as_ref()
+        .and_then(operators::recipient);
+    Ok(match (app.config.credential_recipients, applicant) {
+        (CredentialRecipients::Client, _) | (_, None) => client,
+        (CredentialRecipients::Applicant, Some(applicant)) => vec![applicant],
+        (CredentialRecipients::Both, Some(applicant)) => {
+            let known = client.iter().any(|recipient| recipient.address == applicant.address);
+            client.into_iter().chain((!known).then_some(applicant)).collect()
+        }
+    })
 }
 
 async fn plan_end(
@@ -187,12 +212,12 @@ async fn retire_in(
     Ok(key)
 }
 
-/// Sends the pair to the client once more, with the newest secret: for whom the mail was lost.
+/// Sends the pair once more, with the newest secret: for whom the mail was lost.
 pub(super) async fn resend(app: &App, id: &CredentialId, by: &str) -> Result<Key, KeyError> {
     let now = app.now();
     let mut tx = app.db.write("keys.resend").await?;
     let key = live(&mut tx, id).await?;
-    let recipients = addresses_of(&mut tx, id).await?;
+    let recipients = recipients_of(&mut tx, app, id).await?;
     if recipients.is_empty() {
         return Err(KeyError::NoAddress { client: key.client });
     }

@@ -180,12 +180,24 @@ pub async fn lock_all_of(conn: &mut Conn, client: &ClientId) -> Result<(), DbErr
     Ok(())
 }
 
-pub(super) async fn insert(conn: &mut Conn, key: &Key) -> Result<(), DbError> {
+/// The operator who applied for the key, if it was one.
+pub(super) async fn applied_by(conn: &mut Conn, id: &CredentialId) -> Result<Option<String>, DbError> {
+    let row = sqlx::query(
+        "-- keys.applied_by
+         SELECT applied_by FROM keys WHERE id = $1",
+    )
+    .bind(id.as_str())
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?.flatten())
+}
+
+pub(super) async fn insert(conn: &mut Conn, key: &Key, applied_by: Option<&str>) -> Result<(), DbError> {
     sqlx::query(
         "-- keys.insert
          INSERT INTO keys (id, client_id, api_key, alias, effective_at, expires_at, use_quota, state, origin,
-                           search, version, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                           search, version, created_at, updated_at, applied_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     )
     .bind(key.id.as_str())
     .bind(key.client.as_str())
@@ -200,6 +212,7 @@ pub(super) async fn insert(conn: &mut Conn, key: &Key) -> Result<(), DbError> {
     .bind(key.version)
     .bind(key.created_at.0)
     .bind(key.updated_at.0)
+    .bind(applied_by)
     .execute(&mut *conn)
     .await?;
     for secret in &key.secrets {

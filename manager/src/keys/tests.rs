@@ -53,7 +53,12 @@ fn terms(world: &World, quota: i64, apis: &[String]) -> Terms {
 }
 
 async fn issued(world: &World, quota: i64, apis: &[String]) -> IssuedKey {
-    let new = NewKey { client: ClientId::from("acme"), terms: terms(world, quota, apis), application: None };
+    let new = NewKey {
+        client: ClientId::from("acme"),
+        terms: terms(world, quota, apis),
+        application: None,
+        applied_by: None,
+    };
     let now = world.app.now();
     let mut tx = world.app.db.write("test.issue").await.expect("a transaction");
     let issued = issue(&mut tx, &world.app, new, "system", now).await.expect("issued");

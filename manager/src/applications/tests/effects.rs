@@ -69,6 +69,73 @@ async fn credentials_go_where_the_setting_says_and_nowhere_else() {
 }
 
 #[tokio::test]
+async fn further_secrets_go_where_the_first_one_went() {
+    use CredentialRecipients::{Applicant, Both, Client};
+    let (acme, anna) = ("acme@example.com", "anna@example.com");
+    for (setting, whole, mute, alone) in [
+        (Client, vec![acme], vec![], vec![acme]),
+        (Applicant, vec![anna], vec![anna], vec![acme]),
+        (Both, vec![acme, anna], vec![anna], vec![acme]),
+    ] {
+        for stage in Stage::both_with(|config| config.credential_recipients = setting).await {
+            let key = stage.key().await;
+            let path = format!("/api/v1/keys/{key}");
+            stage.world.advance_ms(DAY_MS);
+            stage.world.mailed().await;
+            let told = async || {
+                let mut to: Vec<_> = stage.world.mailed().await.into_iter().map(|mail| mail.to).collect();
+                to.sort();
+                to
+            };
+            stage.admin.post(&format!("{path}/resend"), json!({})).await.expect(200);
+            stage.world.advance_ms(DAY_MS);
+            assert_eq!(told().await, whole, "{setting:?}");
+            let client = format!("/api/v1/clients/{}", stage.client);
+            stage.admin.patch(&client, json!({ "emails": null })).await.expect(200);
+            for (action, status) in [("resend", 200), ("secrets", 201)] {
+                let answer = stage.admin.post(&format!("{path}/{action}"), json!({})).await;
+                match mute[..] {
+                    [] => drop(answer.problem(409, "client_without_address")),
+                    _ => drop(answer.expect(status)),
+                }
+                stage.world.advance_ms(DAY_MS);
+                assert_eq!(told().await, mute, "{setting:?} {action}");
+            }
+            // An applicant who is out of office for good gets no secrets.
+            stage.admin.patch(&client, json!({ "emails": acme })).await.expect(200);
+            assert_eq!(
+                stage.world.sql("UPDATE operators SET status = 'disabled' WHERE name = 'anna'").await,
+                1
+            );
+            stage.admin.post(&format!("{path}/resend"), json!({})).await.expect(200);
+            stage.world.advance_ms(DAY_MS);
+            assert_eq!(told().await, alone, "{setting:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn keys_of_an_older_installation_know_who_applied_for_them() {
+    let key =
+        "INSERT INTO keys (id, client_id, api_key, alias, effective_at, expires_at, use_quota, state, origin,
+                                 search, version, created_at, updated_at)
+               VALUES ('key_1', 'acme', 'YjQx', 'orders', 1, 2, -1, 'active', 'issued', 'orders', 1, 1, 1),
+                      ('key_2', 'acme', 'YjQy', 'own', 1, 2, -1, 'active', 'issued', 'own', 1, 1, 1)";
+    let form =
+        "INSERT INTO applications (id, kind, applicant_kind, applicant, version, created_at, updated_at,
+                                          description, search, state, effect, effect_at, effect_key)
+                VALUES ('ap_1', 'KA', 'operator', 'op_1', 3, 1, 1, '', '', 'approved', 'done', 1, 'key_1'),
+                       ('ap_2', 'KU', 'operator', 'op_2', 3, 1, 1, '', '', 'approved', 'done', 1, 'key_1'),
+                       ('ap_3', 'KA', 'client', 'acme', 3, 1, 1, '', '', 'approved', 'done', 1, 'key_2')";
+    for world in World::both_since(92, &[key, form]).await {
+        for (id, applied_by) in [("key_1", "applied_by = 'op_1'"), ("key_2", "applied_by IS NULL")] {
+            let found = format!("UPDATE keys SET id = id WHERE id = '{id}' AND {applied_by}");
+            assert_eq!(world.sql(&found).await, 1, "{id}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_change_of_today_changes_the_key_at_once() {
     for stage in Stage::both().await {
         let key = stage.key().await;
