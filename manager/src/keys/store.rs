@@ -1,6 +1,6 @@
 //! The only writer of `keys`, `key_secrets` and `key_apis`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gate::id::{ApiUid, ClientId, CredentialId};
 use gate::time::{Interval, UnixMillis};
@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::model::{ApiKey, Key, KeyName, KeyState, Origin, SealedSecret, SecretKey, Terms, UseQuota};
-use crate::db::{Conn, DbError};
+use crate::db::{Conn, DbError, MAX_IN, placeholders};
 use crate::expiry::Ending;
 use crate::vault::Vault;
 
@@ -90,10 +90,7 @@ async fn find(conn: &mut Conn, name: &str, column: &str, value: &str) -> Result<
     .bind(value)
     .fetch_optional(&mut *conn)
     .await?;
-    match row {
-        Some(row) => Ok(Some(complete(conn, &row).await?)),
-        None => Ok(None),
-    }
+    Ok(complete(conn, row.as_slice()).await?.pop())
 }
 
 /// Up to `limit` keys after the id `after`, by id; of one client, or of all.
@@ -117,11 +114,7 @@ pub async fn list(
     .bind(limit)
     .fetch_all(&mut *conn)
     .await?;
-    let mut keys = Vec::with_capacity(rows.len());
-    for row in &rows {
-        keys.push(complete(conn, row).await?);
-    }
-    Ok(keys)
+    complete(conn, &rows).await
 }
 
 /// How many keys of a client are not revoked.
@@ -159,11 +152,7 @@ pub async fn live_of(
     .bind(limit)
     .fetch_all(&mut *conn)
     .await?;
-    let mut keys = Vec::with_capacity(rows.len());
-    for row in &rows {
-        keys.push(complete(conn, row).await?);
-    }
-    Ok(keys)
+    complete(conn, &rows).await
 }
 
 /// Keeps others from the keys of a client until the transaction ends.
@@ -490,8 +479,17 @@ async fn insert_apis(conn: &mut Conn, key: &CredentialId, apis: &BTreeSet<ApiUid
     Ok(())
 }
 
-/// The key of `row` with what hangs on it.
-async fn complete(conn: &mut Conn, row: &AnyRow) -> Result<Key, DbError> {
+/// The keys of `rows` with what hangs on them, which is asked once for all.
+async fn complete(conn: &mut Conn, rows: &[AnyRow]) -> Result<Vec<Key>, DbError> {
+    let ids: Vec<String> = rows.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()?;
+    let mut secrets = secrets_of(conn, &ids).await?;
+    let mut apis = apis_of(conn, &ids).await?;
+    let mut taken =
+        |id: &String| (secrets.remove(id).unwrap_or_default(), apis.remove(id).unwrap_or_default());
+    rows.iter().zip(&ids).map(|(row, id)| read(row, taken(id))).collect()
+}
+
+fn read(row: &AnyRow, (secrets, apis): (Vec<SealedSecret>, BTreeSet<ApiUid>)) -> Result<Key, DbError> {
     let id: String = row.try_get("id")?;
     let inconsistent =
         |column: &'static str| DbError::Inconsistency { table: "keys", column, row: id.clone() };
@@ -514,14 +512,14 @@ async fn complete(conn: &mut Conn, row: &AnyRow) -> Result<Key, DbError> {
     Ok(Key {
         client: ClientId(row.try_get("client_id")?),
         api_key: ApiKey::parse(&api_key).map_err(|_| inconsistent("api_key"))?,
-        secrets: secrets_of(conn, &id).await?,
+        secrets,
         name: KeyName::parse(&name).map_err(|_| inconsistent("alias"))?,
         validity: Interval {
             from: UnixMillis(row.try_get("effective_at")?),
             until: UnixMillis(row.try_get("expires_at")?),
         },
         uses: UseQuota::parse(row.try_get("use_quota")?).map_err(|_| inconsistent("use_quota"))?,
-        apis: apis_of(conn, &id).await?,
+        apis,
         state,
         origin,
         version: row.try_get("version")?,
@@ -531,42 +529,58 @@ async fn complete(conn: &mut Conn, row: &AnyRow) -> Result<Key, DbError> {
     })
 }
 
-async fn secrets_of(conn: &mut Conn, key: &CredentialId) -> Result<Vec<SealedSecret>, DbError> {
-    sqlx::query(
-        "-- keys.secrets_of
-         SELECT id, sealed, created_at, last_used_at, ends_at
-           FROM key_secrets
-          WHERE key_id = $1
-          ORDER BY created_at DESC, id DESC",
-    )
-    .bind(key.as_str())
-    .fetch_all(conn)
-    .await?
-    .iter()
-    .map(|row| {
-        let last_used_at: Option<i64> = row.try_get("last_used_at")?;
-        Ok(SealedSecret {
-            id: row.try_get("id")?,
-            sealed: row.try_get("sealed")?,
-            created_at: UnixMillis(row.try_get("created_at")?),
-            last_used_at: last_used_at.map(UnixMillis),
-            ends_at: row.try_get::<Option<i64>, _>("ends_at")?.map(UnixMillis),
-        })
-    })
-    .collect()
+/// The secrets of these keys, newest first.
+async fn secrets_of(
+    conn: &mut Conn,
+    keys: &[String],
+) -> Result<BTreeMap<String, Vec<SealedSecret>>, DbError> {
+    let mut found: BTreeMap<String, Vec<SealedSecret>> = BTreeMap::new();
+    for part in keys.chunks(MAX_IN) {
+        let sql = format!(
+            "-- keys.secrets_of
+             SELECT key_id, id, sealed, created_at, last_used_at, ends_at
+               FROM key_secrets
+              WHERE key_id IN ({})
+              ORDER BY created_at DESC, id DESC",
+            placeholders(1, part.len())
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for key in part {
+            query = query.bind(key.as_str());
+        }
+        for row in query.fetch_all(&mut *conn).await? {
+            let (last_used_at, ends_at): (Option<i64>, Option<i64>) =
+                (row.try_get("last_used_at")?, row.try_get("ends_at")?);
+            let secret = SealedSecret {
+                id: row.try_get("id")?,
+                sealed: row.try_get("sealed")?,
+                created_at: UnixMillis(row.try_get("created_at")?),
+                last_used_at: last_used_at.map(UnixMillis),
+                ends_at: ends_at.map(UnixMillis),
+            };
+            found.entry(row.try_get("key_id")?).or_default().push(secret);
+        }
+    }
+    Ok(found)
 }
 
-async fn apis_of(conn: &mut Conn, key: &CredentialId) -> Result<BTreeSet<ApiUid>, DbError> {
-    sqlx::query(
-        "-- keys.apis_of
-         SELECT api_uid FROM key_apis WHERE key_id = $1",
-    )
-    .bind(key.as_str())
-    .fetch_all(conn)
-    .await?
-    .iter()
-    .map(|row| Ok(ApiUid(row.try_get(0)?)))
-    .collect()
+async fn apis_of(conn: &mut Conn, keys: &[String]) -> Result<BTreeMap<String, BTreeSet<ApiUid>>, DbError> {
+    let mut found: BTreeMap<String, BTreeSet<ApiUid>> = BTreeMap::new();
+    for part in keys.chunks(MAX_IN) {
+        let sql = format!(
+            "-- keys.apis_of
+             SELECT key_id, api_uid FROM key_apis WHERE key_id IN ({})",
+            placeholders(1, part.len())
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for key in part {
+            query = query.bind(key.as_str());
+        }
+        for row in query.fetch_all(&mut *conn).await? {
+            found.entry(row.try_get("key_id")?).or_default().insert(ApiUid(row.try_get("api_uid")?));
+        }
+    }
+    Ok(found)
 }
 
 /// A secret, sealed for its row.
