@@ -15,7 +15,6 @@ use crate::clients::{self, NewClient, NewPassword};
 use crate::db::Conn;
 use crate::keys::{self, Changed, Credentials, KeyChange, KeyName, NewKey, TermsError, UseQuota};
 use crate::mail::contexts::{KeyEvent, Occasion};
-use crate::password::{self, Password};
 use crate::validity::{Validity, day_of};
 
 /// Does what the form asks for, or puts a change off until its day. `by` is who signed last, as the
@@ -52,12 +51,7 @@ pub(super) async fn first_password(app: &App, id: &str) -> Result<Option<NewPass
         let last = matches!(found.state, State::PendingOrder { level, levels } if level >= levels);
         last && found.form.kind() == FormKind::Client
     });
-    Ok(if last { Some(draw(app).await) } else { None })
-}
-
-async fn draw(app: &App) -> NewPassword {
-    let drawn = Password::parse(&password::generate(&app.random)).expect("26 characters");
-    NewPassword::new(app, drawn).await
+    Ok(if last { Some(NewPassword::drawn(app).await) } else { None })
 }
 
 /// Issues, changes or revokes the key, or makes the client now, and writes the mails about it.
@@ -95,7 +89,7 @@ pub(super) async fn carry_out(
         Form::Client { registration, .. } => {
             let password = match first_password {
                 Some(password) => password,
-                None => draw(app).await,
+                None => NewPassword::drawn(app).await,
             };
             // Of a visitor's addresses one was confirmed; the others may be anybody's.
             let password = match &application.applicant {

@@ -457,7 +457,8 @@ pub enum Refusal {
     /// The applicant has the role, but signs only forms of others.
     #[error(
         "applicants cannot review their own forms, nor can their delegates do it for them, or they for others \
-         (setting `allow_self_approval`)"
+         (setting `allow_self_approval`); a client's form counts as filed by the operators with one of its addresses \
+         and by the one who entered its password, too"
     )]
     OwnForm,
     /// Signed another level of this round.

@@ -14,6 +14,7 @@ use super::waiting;
 use crate::app::App;
 use crate::approvals::rounds::{self, Author, Round};
 use crate::approvals::signers::{self, Bar, Right, Signer, Word};
+use crate::clients;
 use crate::db::{Conn, DbError};
 use crate::operators::Permission;
 
@@ -105,7 +106,8 @@ pub(super) async fn follow(
         (Action::Submit | Action::Resubmit, &State::PendingOrder { levels, .. }) => {
             let number = application.number.map(|number| number.to_string()).unwrap_or_default();
             let form = (application.id.as_str(), application.form.kind(), number.as_str());
-            let round = rounds::begin(conn, form, &author(&application.applicant), levels, now).await?;
+            let author = author(conn, &application.applicant).await?;
+            let round = rounds::begin(conn, form, &author, levels, now).await?;
             waiting::plan(conn, app, &round, now).await?;
             Ok(Some(round))
         }
@@ -169,12 +171,21 @@ pub(super) async fn signers_of(conn: &mut Conn, app: &App, round: &Round) -> Res
     Ok(circle.signers(&flow, round))
 }
 
-fn author(applicant: &Applicant) -> Author {
-    match applicant {
+/// Who files it, at the moment. Behind a client may be an operator: one who knows its password, or one
+/// who reads its mails, by which a password is reset.
+async fn author(conn: &mut Conn, applicant: &Applicant) -> Result<Author, DbError> {
+    Ok(match applicant {
         Applicant::Operator(id) => Author::operator(id.clone()),
-        Applicant::Client(_) => Author::default(),
-        Applicant::Visitor { email } => Author { operator: None, email: Some(email.as_str().to_owned()) },
-    }
+        Applicant::Client(id) => {
+            let client = clients::by_id(conn, id.as_str()).await?;
+            let emails = client.iter().flat_map(|client| &client.emails);
+            Author {
+                operator: clients::password_set_by(conn, id.as_str()).await?,
+                emails: emails.map(|email| email.as_str().to_owned()).collect(),
+            }
+        }
+        Applicant::Visitor { email } => Author { operator: None, emails: vec![email.as_str().to_owned()] },
+    })
 }
 
 fn waits_as_in(application: &Application, round: &Round) -> bool {

@@ -175,7 +175,8 @@ pub async fn create_in(
     };
     let mut client = fields.create(id, &installation_zone(&app.config)?, now)?;
     require_groups(conn, &client, &client.groups).await?;
-    let inserted = store::insert(conn, &client, password.as_ref().map(NewPassword::hash)).await;
+    let set_by = password.as_ref().and_then(|password| password.set_by(by));
+    let inserted = store::insert(conn, &client, password.as_ref().map(NewPassword::hash), set_by).await;
     inserted.map_err(|error| match taken(error, &client) {
         // Made of the name: whoever has the id was given the name a moment ago.
         ClientError::IdTaken { .. } if of_name => {

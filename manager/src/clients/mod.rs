@@ -31,7 +31,7 @@ pub use password::{
 };
 pub use registration::Registration;
 pub use schema::{ClientCode, ClientDisplayName, ClientEmails};
-pub use store::{Filter, TakenNames, by_id, groups_of, list, taken_names};
+pub use store::{Filter, TakenNames, by_id, groups_of, list, password_set_by, taken_names};
 pub use view::ClientView;
 
 use crate::jobs::Jobs;

@@ -35,6 +35,7 @@ pub(super) async fn insert(
     conn: &mut Conn,
     client: &Client,
     password_hash: Option<&PasswordHash>,
+    password_set_by: Option<&str>,
 ) -> Result<(), DbError> {
     let row = Row::from(client);
     sqlx::query(
@@ -42,9 +43,10 @@ pub(super) async fn insert(
          INSERT INTO clients (id, name, display_name, application_number, password_hash, failed_attempts,
                               allowed_attempts, status, start_date, expiry_date, service_from, service_until,
                               time_zone, quota, quota_period, tps, priority, audience, security_level, note,
-                              emails, remark, search, created_at, updated_at, version)
+                              emails, remark, search, created_at, updated_at, version,
+                              password_set_by)
          VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-                 $20, $21, $22, $23, $24, $25)",
+                 $20, $21, $22, $23, $24, $25, $26)",
     )
     .bind(client.id.as_str())
     .bind(client.name.as_str())
@@ -71,6 +73,7 @@ pub(super) async fn insert(
     .bind(client.created_at.0)
     .bind(client.updated_at.0)
     .bind(client.version)
+    .bind(password_set_by)
     .execute(&mut *conn)
     .await?;
     replace_bindings(conn, client).await?;
@@ -126,20 +129,20 @@ pub(super) async fn update(conn: &mut Conn, client: &Client, read_version: i64) 
     Ok(true)
 }
 
-/// Gives a client a password of its own; one that was mailed serves no more. False: it is gone,
+/// Gives a client a password of its own, with the operator who knows it; one that was mailed serves no more. False: it is gone,
 /// or was changed since that version.
 pub(super) async fn set_password(
     conn: &mut Conn,
     id: &str,
     version: i64,
-    hash: &PasswordHash,
+    (hash, set_by): (&PasswordHash, Option<&str>),
     now: UnixMillis,
 ) -> Result<bool, DbError> {
     let done = sqlx::query(
         "-- clients.set_password
          UPDATE clients
             SET password_hash = $1, reset_hash = NULL, reset_expires_at = NULL, failed_attempts = 0,
-                updated_at = $2, version = version + 1
+                password_set_by = $5, updated_at = $2, version = version + 1
           WHERE id = $3
             AND version = $4",
     )
@@ -147,9 +150,27 @@ pub(super) async fn set_password(
     .bind(now.0)
     .bind(id)
     .bind(version)
+    .bind(set_by)
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// The operator who knows a client's password, having entered it or the one that it replaces.
+pub async fn password_set_by(conn: &mut Conn, id: &str) -> Result<Option<String>, DbError> {
+    let row = sqlx::query(
+        "-- clients.password_set_by
+         SELECT password_set_by
+           FROM clients
+          WHERE id = $1",
+    )
+    .bind(id)
+    .fetch_optional(conn)
+    .await?;
+    match row {
+        Some(row) => Ok(row.try_get("password_set_by")?),
+        None => Ok(None),
+    }
 }
 
 /// Ends a client's password in favour of one that serves only to set a new one. False: it is

@@ -291,3 +291,76 @@ async fn a_form_and_a_flow_that_changes_at_the_same_moment_never_leave_it_withou
         }
     }
 }
+
+/// What a client that has signed in files. Returns its id.
+async fn filed_by(client: &Caller, stage: &Stage) -> String {
+    let id = saved_by(client, stage).await;
+    client.post(&format!("/client/v1/applications/{id}/submit"), Value::Null).await.expect(200);
+    id
+}
+
+#[tokio::test]
+async fn whoever_can_act_for_a_client_does_not_sign_its_forms() {
+    const CLIENT: &str = "/api/v1/clients/hooli";
+    for stage in Stage::both().await {
+        let rosa = stage.world.operator("rosa", &["reviewer_1", "client_manager"]).await;
+        let hooli = stage.world.client("hooli").await;
+        let offered = async |id: &str| actions(&rosa.get(&path(id, "")).await.expect(200)).len();
+        let id = filed_by(&hooli, &stage).await;
+        assert_eq!(offered(&id).await, 3, "a client's form as any other");
+
+        // Rosa enters another password, signs in with it and files a form. So she does when she has
+        // replaced it, too, as the client.
+        let sign_in = async |password: &str| {
+            let body = json!({ "client": "hooli", "password": password });
+            let opened = stage.world.anon().post("/client/v1/session", body).await.expect(201);
+            stage.world.bearer(opened["token"].as_str().expect("a token"))
+        };
+        let set = json!({ "password": "rosas-own-1", "password_confirmation": "rosas-own-1" });
+        rosa.put(&format!("{CLIENT}/password"), set).await.expect(200);
+        let replaced = json!({
+            "client": "hooli", "password": "rosas-own-1", "new_password": "rosas-own-2",
+            "password_confirmation": "rosas-own-2",
+        });
+        for password in ["rosas-own-1", "rosas-own-2"] {
+            let id = filed_by(&sign_in(password).await, &stage).await;
+            for action in ["approve", "return", "reject"] {
+                stage.act(&rosa, &id, action).await.problem(403, "self_approval");
+            }
+            assert_eq!(offered(&id).await, 0);
+            stage.act(&stage.rita, &id, "approve").await.expect(200);
+            if password == "rosas-own-1" {
+                stage.world.anon().post("/client/v1/password", replaced.clone()).await.expect(204);
+            }
+        }
+
+        // The client sets its own in place of one that was mailed: rosa is nobody special any more.
+        rosa.post(&format!("{CLIENT}/password/reset"), Value::Null).await.expect(200);
+        let mails = stage.world.mailed().await;
+        let mut lines = mails.iter().flat_map(|mail| mail.text.lines());
+        let mailed = lines.find_map(|line| line.strip_prefix("Password:")).expect("a password").trim();
+        let own = json!({
+            "client": "hooli", "password": mailed, "new_password": "hoolis-own-1",
+            "password_confirmation": "hoolis-own-1",
+        });
+        stage.world.anon().post("/client/v1/password", own).await.expect(204);
+        let id = filed_by(&sign_in("hoolis-own-1").await, &stage).await;
+        assert_eq!(offered(&id).await, 3);
+
+        // But when she has one of the client's addresses, where its passwords are mailed.
+        rosa.patch(CLIENT, json!({ "emails": "it@hooli.example,ROSA@example.com" })).await.expect(200);
+        let id = filed_by(&sign_in("hoolis-own-1").await, &stage).await;
+        stage.act(&rosa, &id, "approve").await.problem(403, "self_approval");
+        assert_eq!(offered(&id).await, 0);
+        // Whoever finds nobody else who could sign, does not hand the form in.
+        stage.set_operator(&stage.rita, json!({ "roles": [] })).await;
+        let saved = saved_by(&sign_in("hoolis-own-1").await, &stage).await;
+        let path = format!("/client/v1/applications/{saved}/submit");
+        sign_in("hoolis-own-1").await.post(&path, Value::Null).await.problem(409, "no_signer");
+    }
+}
+
+async fn saved_by(client: &Caller, stage: &Stage) -> String {
+    let saved = client.post("/client/v1/applications", without(stage.form(), "client")).await.expect(201);
+    saved["id"].as_str().expect("an id").to_owned()
+}

@@ -5,13 +5,14 @@ use gate::time::UnixMillis;
 
 use crate::approvals::FormKind;
 
-/// Who filed a form, as far as four eyes care. A client is neither of both.
+/// Who filed a form, as far as four eyes care.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Author {
-    /// The operator, if it was one.
+    /// The operator, if it was one; of a client's form, the one who knows the client's password.
     pub operator: Option<String>,
-    /// The address that somebody without an account gave: an operator of that address is that somebody.
-    pub email: Option<String>,
+    /// The address that somebody without an account gave, or those of the client: an operator of such
+    /// an address is that somebody.
+    pub emails: Vec<String>,
 }
 
 /// The present round of a form that waits for a signature.
@@ -59,7 +60,7 @@ pub struct Signature {
 impl Author {
     /// An operator who filed a form.
     pub fn operator(id: impl Into<String>) -> Self {
-        Self { operator: Some(id.into()), email: None }
+        Self { operator: Some(id.into()), emails: Vec::new() }
     }
 }
 

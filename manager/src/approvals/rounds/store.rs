@@ -37,20 +37,22 @@ pub(super) async fn begin(
             (form, kind, number, author_operator, author_email, round, levels, level, since)
          VALUES ($1, $2, $3, $4, $5, 1, $6, 1, $7)
          ON CONFLICT (form) DO UPDATE
-            SET round        = approval_rounds.round + 1,
-                levels       = excluded.levels,
-                level        = 1,
-                since        = excluded.since,
-                reminded_at  = NULL,
-                escalated_at = NULL,
-                reported_at  = NULL
+            SET round           = approval_rounds.round + 1,
+                author_operator = excluded.author_operator,
+                author_email    = excluded.author_email,
+                levels          = excluded.levels,
+                level           = 1,
+                since           = excluded.since,
+                reminded_at     = NULL,
+                escalated_at    = NULL,
+                reported_at     = NULL
          RETURNING round",
     )
     .bind(form)
     .bind(kind.code())
     .bind(number)
     .bind(&author.operator)
-    .bind(&author.email)
+    .bind(Some(author.emails.join("\n")).filter(|emails| !emails.is_empty()))
     .bind(i64::from(levels))
     .bind(now.0)
     .fetch_one(conn)
@@ -269,10 +271,12 @@ fn read(row: &AnyRow) -> Result<Round, DbError> {
     let form: String = row.try_get("form")?;
     let kind: String = row.try_get("kind")?;
     let kind = FormKind::parse(&kind).ok_or_else(|| senseless("kind", &form))?;
+    let emails: Option<String> = row.try_get("author_email")?;
+    let emails = emails.iter().flat_map(|emails| emails.lines()).map(str::to_owned).collect();
     Ok(Round {
         kind,
         number: row.try_get("number")?,
-        author: Author { operator: row.try_get("author_operator")?, email: row.try_get("author_email")? },
+        author: Author { operator: row.try_get("author_operator")?, emails },
         round: number_in(row, "round", &form)?,
         level: number_in(row, "level", &form)?,
         levels: number_in(row, "levels", &form)?,

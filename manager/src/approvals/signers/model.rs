@@ -7,7 +7,8 @@
 //! be passed on, since rights come from roles alone.
 //!
 //! Four eyes: a signature counts for the one who signs and for the one on whose behalf. Neither may
-//! have filed the form, nor have signed another level of the same round. Installations switch off
+//! have filed the form (a client's form: have one of the client's addresses, or have entered its
+//! password), nor have signed another level of the same round. Installations switch off
 //! either rule ([`FourEyes`]); whoever signs by escalation signs one level alone in any case.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -390,12 +391,9 @@ impl Circle {
     }
 
     fn filed(&self, author: &Author, person: &str) -> bool {
-        let address = || self.people.get(person).and_then(|person| person.email.as_deref());
-        author.operator.as_deref() == Some(person)
-            || author
-                .email
-                .as_deref()
-                .is_some_and(|email| address().is_some_and(|address| address.eq_ignore_ascii_case(email)))
+        let address = self.people.get(person).and_then(|person| person.email.as_deref());
+        let same = |email: &String| address.is_some_and(|address| address.eq_ignore_ascii_case(email));
+        author.operator.as_deref() == Some(person) || author.emails.iter().any(same)
     }
 
     /// What would be missing if `who` approved by `right`. Where the levels do not find their

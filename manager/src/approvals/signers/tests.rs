@@ -173,13 +173,15 @@ fn the_operator_of_a_visitors_address_is_that_visitor() {
         ("rita@example.com", OWN, "signs"),
         ("rita@example.org", STRICT, "signs"),
     ] {
-        let author = Author { operator: None, email: Some(email.into()) };
+        let author = Author { operator: None, emails: vec!["other@example.com".into(), email.into()] };
         let case = Case::new("rita:one", "", &["one"], "", rules).by(author);
         assert_eq!(case.word("rita"), expected, "{email} {rules:?}");
     }
-    // A client is nobody's account.
+    // A client is nobody's account, but for the operator who knows its password.
     let case = Case::new("rita:one", "", &["one"], "", STRICT).by(Author::default());
     assert_eq!(case.word("rita"), "signs");
+    let case = Case::new("rita:one", "", &["one"], "", STRICT).by(Author::operator("rita"));
+    assert_eq!(case.word("rita"), "own form");
 }
 
 #[test]

@@ -26,13 +26,21 @@ pub struct NewPassword {
     clear: Password,
     hash: PasswordHash,
     to_alone: Option<Email>,
+    /// Nobody has entered it, nor sees it but whom it is mailed to.
+    drawn: bool,
 }
 
 impl NewPassword {
-    /// Hashes it.
+    /// Hashes one that somebody entered.
     pub async fn new(app: &App, clear: Password) -> Self {
         let hash = PasswordHash::from(clear.hash(&app.random).await);
-        Self { clear, hash, to_alone: None }
+        Self { clear, hash, to_alone: None, drawn: false }
+    }
+
+    /// Draws one.
+    pub async fn drawn(app: &App) -> Self {
+        let clear = Password::parse(&password::generate(&app.random)).expect("26 characters");
+        Self { drawn: true, ..Self::new(app, clear).await }
     }
 
     /// Of the client's addresses only this one is to be mailed it.
@@ -43,6 +51,11 @@ impl NewPassword {
     /// What is stored.
     pub fn hash(&self) -> &PasswordHash {
         &self.hash
+    }
+
+    /// The operator who knows it, of whom `by` is the name in the audit trail.
+    pub(in crate::clients) fn set_by<'a>(&self, by: &'a str) -> Option<&'a str> {
+        by.strip_prefix("operator:").filter(|_| !self.drawn)
     }
 
     pub(in crate::clients) fn clear(&self) -> &Password {
@@ -79,7 +92,8 @@ pub(super) async fn set(
     let mut tx = app.db.write("clients.set_password").await?;
     let before = load(&mut tx, id).await?;
     require_version(&before, expected)?;
-    if !store::set_password(&mut tx, id, before.version, password.hash(), now).await? {
+    let new = (password.hash(), password.set_by(by));
+    if !store::set_password(&mut tx, id, before.version, new, now).await? {
         return Err(ClientError::Version { expected: before.version, present: before.version + 1 });
     }
     let client = load(&mut tx, id).await?;
@@ -97,8 +111,7 @@ pub(super) async fn reset(
     expected: Option<i64>,
 ) -> Result<Client, ClientError> {
     let now = app.now();
-    let drawn = Password::parse(&password::generate(&app.random)).expect("26 characters");
-    let mailed = NewPassword::new(app, drawn).await;
+    let mailed = NewPassword::drawn(app).await;
     let expires_at = UnixMillis(now.0 + RESET_TTL_MS);
     let mut tx = app.db.write("clients.reset_password").await?;
     let before = load(&mut tx, id).await?;
@@ -138,7 +151,14 @@ pub(super) async fn replace(
     let mut tx = app.db.write("clients.replace_password").await?;
     // The version that the password was checked against: one that was changed meanwhile is not
     // replaced with the word of the old one.
-    if !store::set_password(&mut tx, id, client.version, password.hash(), now).await? {
+    // An operator who entered the one before may be the one who replaces it. One that was mailed was
+    // read by the client.
+    let set_by = match client.password {
+        PasswordState::Reset { .. } => None,
+        PasswordState::Set | PasswordState::None => store::password_set_by(&mut tx, id).await?,
+    };
+    let new = (password.hash(), set_by.as_deref());
+    if !store::set_password(&mut tx, id, client.version, new, now).await? {
         return Err(ClientError::WrongPassword);
     }
     let after = load(&mut tx, id).await?;
