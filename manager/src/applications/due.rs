@@ -12,7 +12,7 @@ use super::model::{Application, Effect, State, Step};
 use super::turn::overtaken;
 use super::{effects, mails, signing, store};
 use crate::app::App;
-use crate::db::Conn;
+use crate::db::{Conn, DbError};
 use crate::keys::KeyError;
 use crate::operators::Actor;
 
@@ -51,8 +51,17 @@ pub(super) async fn apply_due_by(app: &App, limit: i64) -> Result<usize, Applica
     }
 }
 
+/// Has no form about a client wait any more, within the caller's transaction, who cancels them next:
+/// all of these rows come before the first one that is recorded.
+pub async fn end_all_of(conn: &mut Conn, client: &ClientId, now: UnixMillis) -> Result<(), DbError> {
+    for form in store::open_of(conn, client, i64::MAX).await? {
+        signing::end(conn, &form.id, now).await?;
+    }
+    Ok(())
+}
+
 /// Cancels the forms about a client that is being deleted within the caller's transaction, who is
-/// the operator `by`; their applicants are told why. Returns the forms as they are now.
+/// the operator `by`, once [`end_all_of`] is done; their applicants are told why. Returns the forms as they are now.
 pub async fn cancel_all_of(
     conn: &mut Conn,
     app: &App,
@@ -71,7 +80,6 @@ pub async fn cancel_all_of(
         }
         let step = step_of(&application, &by.operator, "cancel", None, reason.to_owned());
         history::add(conn, &application.id, &step).await?;
-        signing::end(conn, &application.id, now).await?;
         mails::announce(conn, app, &application, &step, &[]).await?;
         record(conn, &application, &step).await?;
         cancelled.push(application);

@@ -33,7 +33,7 @@ mod world;
 pub use actions::{delete, edit, file_in, save, stop, submit, withdraw};
 pub use applicant::{Applicant, Caller};
 pub use body::{EditedForm, NewForm};
-pub use due::{apply_due, cancel_all_of};
+pub use due::{apply_due, cancel_all_of, end_all_of};
 pub use error::ApplicationError;
 pub use form::{FieldFault, Fields, Form, MAX_DESCRIPTION_CHARS};
 pub use http::routes;

@@ -83,13 +83,16 @@ impl Turn {
         comment: String,
     ) -> Result<Application, ApplicationError> {
         let Self { before, action, by, round, right, next, now, first_password } = self;
-        let state = match next {
-            Next::Stands(state) => state,
+        let signed = (round, right.as_ref());
+        let (state, signed) = match next {
+            Next::Stands(state) => (state, Some(signed)),
             Next::Effect(signature) => {
+                // An effect records what it changes: rows of the form itself come before.
+                signing::follow(conn, app, &application, action, by.id(), signed, now).await?;
                 let by_name = audit_actor(&by.to_string());
                 let effect =
                     effects::begin(conn, app, &application, &signature, &by_name, first_password).await?;
-                signature.approved(effect)
+                (signature.approved(effect), None)
             }
             Next::Gone => unreachable!("only `delete` takes an action that leaves no form"),
         };
@@ -103,8 +106,10 @@ impl Turn {
             step.escalated = right.grounds == Grounds::Escalation;
         }
         history::add(conn, &application.id, &step).await?;
-        let signed = (round, right.as_ref());
-        let waiting = signing::follow(conn, app, &application, action, by.id(), signed, now).await?;
+        let waiting = match signed {
+            Some(signed) => signing::follow(conn, app, &application, action, by.id(), signed, now).await?,
+            None => None,
+        };
         if action != Action::Edit {
             let signers = match &waiting {
                 Some(round) => signing::signers_of(conn, app, round).await?,

@@ -296,18 +296,33 @@ pub async fn revoke(
         updated_at: now,
         ..before
     };
-    mails::withdraw_credentials(conn, &after.id, "the key was revoked", now).await?;
-    credential_links::withdraw_of_key(conn, after.id.as_str(), now).await?;
-    mails::withdraw_reminders(conn, &after.id, "the key was revoked", now).await?;
-    schedule::cancel(conn, RETIRE_SECRET, &About::new("key", id.as_str()), "the key was revoked", now)
-        .await?;
+    withdraw(conn, id, now).await?;
     let detail = json!({ "client": after.client, "application": application });
     record(conn, by, "keys.revoke", &after, detail, now).await?;
     Ok(after)
 }
 
+/// Takes back what was to be told of a key and done with it.
+async fn withdraw(conn: &mut Conn, id: &CredentialId, now: UnixMillis) -> Result<(), DbError> {
+    const WHY: &str = "the key was revoked";
+    mails::withdraw_credentials(conn, id, WHY, now).await?;
+    credential_links::withdraw_of_key(conn, id.as_str(), now).await?;
+    mails::withdraw_reminders(conn, id, WHY, now).await?;
+    schedule::cancel(conn, RETIRE_SECRET, &About::new("key", id.as_str()), WHY, now).await?;
+    Ok(())
+}
+
+/// Takes back what was to be told of all keys of a client and done with them, within the caller's
+/// transaction, who revokes them next: all of these rows come before the first one that is recorded.
+pub async fn withdraw_all_of(conn: &mut Conn, client: &ClientId, now: UnixMillis) -> Result<(), DbError> {
+    for key in store::live_of(conn, client, "", i64::MAX).await? {
+        withdraw(conn, &key.id, now).await?;
+    }
+    Ok(())
+}
+
 /// Ends all keys of a client for good within the caller's transaction, who has locked them
-/// ([`super::lock_all_of`]), and writes its addresses a mail about each. Returns the keys as they
+/// ([`super::lock_all_of`]) and done [`withdraw_all_of`], and writes its addresses a mail about each. Returns the keys as they
 /// are now.
 pub async fn revoke_all_of(
     conn: &mut Conn,

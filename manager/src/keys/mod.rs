@@ -18,7 +18,9 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{IssuedKey, KeyChange, KeyError, NewKey, change, issue, revoke, revoke_all_of};
+pub use actions::{
+    IssuedKey, KeyChange, KeyError, NewKey, change, issue, revoke, revoke_all_of, withdraw_all_of,
+};
 pub use http::routes;
 pub use mails::{Changed, Credentials, mail_change, mail_credentials};
 pub use model::{

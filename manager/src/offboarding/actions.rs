@@ -89,6 +89,9 @@ pub(super) async fn delete_client(
     // the client's own rows nobody holds any who does not hold the client.
     keys::lock_all_of(&mut tx, &client_id).await?;
     x_api_keys::lock_all_of(&mut tx, &client_id).await?;
+    keys::withdraw_all_of(&mut tx, &client_id, now).await?;
+    x_api_keys::withdraw_all_of(&mut tx, &client_id, now).await?;
+    applications::end_all_of(&mut tx, &client_id, now).await?;
     let reason = format!("The client {} was deleted.", client.name.as_str());
     let keys = keys::revoke_all_of(&mut tx, app, &client_id, &who, now).await?;
     let x_api_keys = x_api_keys::delete_all_of(&mut tx, &who, &client_id, now).await?;

@@ -158,6 +158,23 @@ pub async fn delete_all_of(
     delete_in(conn, by, keys.into_iter().map(|key| key.id).collect(), now).await
 }
 
+/// Takes back what was to be told of all keys of a client, within the caller's transaction, who
+/// deletes them next: all of these rows come before the first one that is recorded.
+pub async fn withdraw_all_of(conn: &mut Conn, client: &ClientId, now: UnixMillis) -> Result<(), DbError> {
+    for key in store::of_client(conn, client, i64::MAX).await? {
+        withdraw(conn, &key.id, now).await?;
+    }
+    Ok(())
+}
+
+async fn withdraw(conn: &mut Conn, id: &CredentialId, now: UnixMillis) -> Result<(), DbError> {
+    let about = About::new("x_api_key", id.as_str());
+    for template in [Template::XApiKeyIssued, Template::XApiKeyExpiring] {
+        mail::withdraw(conn, &about, template, "the X-Api-Key was deleted", now).await?;
+    }
+    Ok(())
+}
+
 async fn delete_in(
     conn: &mut Conn,
     by: &str,
@@ -176,10 +193,7 @@ async fn delete_in(
         return Err(XApiKeyError::NotFound { ids: missing });
     }
     for key in &keys {
-        let about = About::new("x_api_key", key.id.as_str());
-        for template in [Template::XApiKeyIssued, Template::XApiKeyExpiring] {
-            mail::withdraw(conn, &about, template, "the X-Api-Key was deleted", now).await?;
-        }
+        withdraw(conn, &key.id, now).await?;
     }
     record(conn, by, "x_api_keys.delete", &keys, now).await?;
     Ok(keys)

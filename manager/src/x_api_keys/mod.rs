@@ -11,7 +11,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{XApiKeyError, delete_all_of};
+pub use actions::{XApiKeyError, delete_all_of, withdraw_all_of};
 pub use http::routes;
 pub use model::{XApiKey, XApiKeyState, is_x_api_key};
 pub use store::{Filter, count_of_client, find_by_sha256, list, lock_all_of, note_used, of_client};
