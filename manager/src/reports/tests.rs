@@ -312,7 +312,8 @@ async fn forms_are_shown_to_those_who_may_see_forms() {
         let page = clerk.get(HISTORY).await.expect(200);
         assert_eq!((&page["items"][0]["name"], &page["items"][0]["forms"]), (&json!("k"), &Value::Null));
         clerk.get(&format!("{HISTORY}?signer=rita")).await.problem(403, "forbidden");
-        desk.rita.get(HISTORY).await.problem(403, "forbidden");
+        let nobody = desk.world.operator("nick", &[]).await;
+        nobody.get(HISTORY).await.problem(403, "forbidden");
     }
 }
 
