@@ -1,7 +1,7 @@
 //! Who and what a test needs on record: clients, APIs, groups, keys; made through the management
 //! API and the command line, never through the database.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -9,13 +9,14 @@ use sha2::{Digest, Sha256};
 
 use crate::api::{self, Operator};
 use crate::client::Call;
+use crate::smtp::Mail;
 use crate::wait;
 use crate::world::World;
 
-/// A DGRK pair that was brought in.
+/// A DGRK pair, brought in or mailed.
 #[derive(Clone, Debug)]
 pub struct Pair {
-    /// The manager's id of the key.
+    /// The manager's id of the key; empty for one that was read in a mail.
     pub id: String,
     /// 56 characters.
     pub api_key: String,
@@ -31,6 +32,13 @@ impl Pair {
         let api_key = STANDARD.encode(digest.get(..40).unwrap_or_default());
         let secret_key = STANDARD.encode(hex(&Sha256::digest(&digest)));
         Self { id: String::new(), api_key, secret_key }
+    }
+
+    /// The pair of a mail with credentials. Such a mail does not name the key's id.
+    pub fn in_mail(mail: &Mail) -> Result<Self> {
+        let (api_key, secret_key) = (mail.value_of("API Key: ")?, mail.value_of("Secret Key: ")?);
+        ensure!(api_key.len() == 56 && secret_key.len() == 88, "the documented lengths: {}", mail.text);
+        Ok(Self { id: String::new(), api_key, secret_key })
     }
 
     /// The call, signed over its present body.

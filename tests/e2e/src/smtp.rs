@@ -24,6 +24,15 @@ pub struct Mail {
     pub html: Option<String>,
 }
 
+impl Mail {
+    /// What follows `label` on a line of its own.
+    pub fn value_of(&self, label: &str) -> Result<String> {
+        let line = self.text.lines().find_map(|line| line.strip_prefix(label));
+        let value = line.with_context(|| format!("a line `{label}…` in {}", self.text))?;
+        Ok(value.trim().to_owned())
+    }
+}
+
 /// The catcher and what it caught.
 #[derive(Clone)]
 pub struct Catcher {

@@ -9,7 +9,6 @@ use e2e::api;
 use e2e::cast::Pair;
 use e2e::client::{Answer, Call};
 use e2e::forms::{Form, apply};
-use e2e::smtp::Mail;
 use e2e::wait;
 use e2e::world::{Database, Plan, World};
 use serde_json::json;
@@ -20,19 +19,6 @@ const RESULT: &str = "Notification API Key Authorization Result";
 
 fn plan(database: Database) -> Plan {
     Plan { database, settings: vec![("credential_mail_delay_s", "0".into())], ..Plan::default() }
-}
-
-/// The pair in the mail: the two long words of Base64, wherever they stand.
-fn pair_in(mail: &Mail) -> Result<Pair> {
-    let word = |length: usize| {
-        let base64 = |word: &&str| {
-            word.len() == length
-                && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
-        };
-        let found = mail.text.split_whitespace().find(base64);
-        found.map(str::to_owned).with_context(|| format!("a word of {length} in {}", mail.text))
-    };
-    Ok(Pair { id: String::new(), api_key: word(56)?, secret_key: word(88)? })
 }
 
 async fn until_verdict(world: &World, call: &Call, verdict: &str) -> Result<Answer> {
@@ -85,7 +71,7 @@ async fn life(name: &str, database: Database) -> Result<()> {
 
     // The mail's key signs a call that Envoy accepts; the mail to the applicant holds no secret.
     let mail = world.mail.mail_to("acme@example.com", RESULT, LIMIT).await?;
-    let pair = pair_in(&mail)?;
+    let pair = Pair::in_mail(&mail)?;
     let told = world.mail.mail_to("ann@example.com", "agreed", LIMIT).await?;
     assert!(!told.text.contains(&pair.secret_key), "{told:?}");
     let call = || pair.sign(Call::post("/orders/story", r#"{"order":1}"#));
@@ -159,7 +145,7 @@ fn a_client_applies_for_itself() -> Result<()> {
         form.hand_in(&acme, "submit").await?;
         form.for_operators().approve(&team).await?;
         assert_eq!(form.show(&acme).await?["state"], "approved");
-        let pair = pair_in(&world.mail.mail_to("acme@example.com", RESULT, LIMIT).await?)?;
+        let pair = Pair::in_mail(&world.mail.mail_to("acme@example.com", RESULT, LIMIT).await?)?;
         world.until_known(&Call::get("/orders")).await?;
         let call = || pair.sign(Call::post("/orders/self", "{}"));
         for expected in ["200", "200", "429 quota_exhausted"] {

@@ -268,7 +268,7 @@ async fn a_new_client_is_told_by_mail_and_the_log_shows_no_password() {
             ("Password:", "secret-1"),
             ("Valid:", "2026-01-01 to 2026-12-31 (Asia/Taipei)"),
             ("API quota:", "10 per day"),
-            ("TPS per node:", "10"),
+            ("Calls per second and node:", "10"),
             ("  -", "192.0.2.7 (office)"),
         ] {
             assert_eq!(told(&mails[0].1, label), value);

@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use e2e::api::{self, Operator};
+use e2e::cast::Pair;
 use e2e::client::{self, Answer, Body, Call};
-use e2e::smtp::Mail;
 use e2e::wait;
 use e2e::world::{Plan, World};
 use serde_json::{Value, json};
@@ -78,12 +78,6 @@ struct Shop {
     orders: String,
     group: String,
     client: String,
-}
-
-/// A key pair as the mail brought it.
-struct Pair {
-    api_key: String,
-    secret_key: String,
 }
 
 /// An X-Api-Key as it was shown, once.
@@ -203,15 +197,12 @@ impl Story {
         for line in mail.text.lines() {
             println!("  {line}");
         }
-        let pair =
-            Pair { api_key: value_of(&mail, "API Key: ")?, secret_key: value_of(&mail, "Secret Key: ")? };
-        ensure!(pair.api_key.len() == 56 && pair.secret_key.len() == 88, "the documented lengths");
-        Ok(pair)
+        Pair::in_mail(&mail)
     }
 
     async fn calls(&mut self, pair: &Pair) -> Result<()> {
         let order = r#"{ "order": 1, "price": 9.90 }"#;
-        let signed = |call: Call| call.signed(&pair.api_key, &pair.secret_key);
+        let signed = |call: Call| pair.sign(call);
 
         self.chapter("A call signed with the key from that mail reaches the upstream");
         let answer = self.through(signed(Call::post("/orders", order)), "200").await?;
@@ -260,7 +251,7 @@ impl Story {
         for use_ in 3..=QUOTA + 1 {
             let call = Call::post("/orders", format!(r#"{{"order":{use_}}}"#));
             let expected = if use_ <= QUOTA { "200" } else { "429 quota_exhausted" };
-            self.through(call.signed(&pair.api_key, &pair.secret_key), expected).await?;
+            self.through(pair.sign(call), expected).await?;
         }
         Ok(())
     }
@@ -383,12 +374,6 @@ impl Story {
         }
         Ok(answer)
     }
-}
-
-/// What stands behind a label at the beginning of a line.
-fn value_of(mail: &Mail, label: &str) -> Result<String> {
-    let value = mail.text.lines().find_map(|line| line.trim().strip_prefix(label));
-    Ok(value.with_context(|| format!("the mail has no line `{label}`"))?.trim().to_owned())
 }
 
 fn tell_call(to: &str, call: &Call) {
