@@ -7,9 +7,10 @@
 //! - [`envoy`], [`manager`], [`upstream`], [`smtp`], [`name_server`], [`postgres`]: what is called.
 //! - [`api`], [`cast`], [`forms`]: the management API as an operator uses it, what tests put on record,
 //!   and how forms get their signatures.
-//! - [`faulty_proxy`]: loses, delays or holds back the manager's answers. [`commits`]: cuts its
-//!   transactions at their COMMIT.
-//! - [`process`], [`provision`]: processes that die with us, and where their programs are.
+//! - [`faulty_proxy`]: loses, delays or holds back the manager's answers. [`commits`]: cuts it off from
+//!   its database, or kills it, at the end of a transaction.
+//! - [`process`], [`provision`]: processes that die with us, and where their programs are. [`preload`]:
+//!   what is changed about an unchanged program.
 //!
 //! Everything listens on loopback, on free ports. Nothing here decides what is right: the tests do.
 
@@ -24,6 +25,7 @@ pub mod load;
 pub mod manager;
 pub mod name_server;
 pub mod postgres;
+pub mod preload;
 pub mod process;
 pub mod provision;
 pub mod smtp;

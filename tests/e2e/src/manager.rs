@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use crate::client::{self, Call};
+use crate::commits::sqlite::{self, Executioner};
 use crate::process::Process;
-use crate::{provision, wait};
+use crate::{preload, provision, wait};
 
 /// How long it may take to be ready: migrations, keys, first operator.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -22,6 +22,8 @@ pub struct Manager {
     folder: PathBuf,
     /// Days by which its clock is wrong.
     clock_shift_days: i64,
+    /// Who may kill it at a commit.
+    executioner: Option<Executioner>,
     process: Option<Process>,
 }
 
@@ -35,7 +37,8 @@ impl Manager {
             file.push_str(&format!("{name} = {value}\n"));
         }
         std::fs::write(folder.join("keygate.toml"), file).context("write keygate.toml")?;
-        Ok(Self { address, folder: folder.to_owned(), clock_shift_days: 0, process: None })
+        let folder = folder.to_owned();
+        Ok(Self { address, folder, clock_shift_days: 0, executioner: None, process: None })
     }
 
     /// A command of `keygate` in the manager's folder.
@@ -49,7 +52,7 @@ impl Manager {
             }
         }
         if self.clock_shift_days != 0 {
-            command.env("LD_PRELOAD", clock_shift_library()?);
+            command.env("LD_PRELOAD", preload::library("clock_shift")?);
             command.env("E2E_CLOCK_SHIFT_S", (self.clock_shift_days * 86_400).to_string());
         }
         Ok(command)
@@ -58,6 +61,11 @@ impl Manager {
     /// From its next start, and for every command, it is another day.
     pub fn set_day(&mut self, days_from_today: i64) {
         self.clock_shift_days = days_from_today;
+    }
+
+    /// From its next start it can be killed at a commit; it has to be on SQLite.
+    pub fn executioner(&mut self) -> Executioner {
+        self.executioner.get_or_insert_with(|| Executioner::of(&self.folder)).clone()
     }
 
     /// Runs a command of `keygate` to its end and returns what it printed.
@@ -91,6 +99,14 @@ impl Manager {
     /// Starts it and waits until it is ready.
     pub async fn start(&mut self) -> Result<()> {
         let mut command = self.command(&["serve"])?;
+        if let Some(executioner) = &self.executioner {
+            let mut libraries = preload::library("kill_at_commit")?.into_os_string();
+            if self.clock_shift_days != 0 {
+                libraries.push(":");
+                libraries.push(preload::library("clock_shift")?);
+            }
+            command.env("LD_PRELOAD", libraries).env(sqlite::VARIABLE, executioner.order());
+        }
         let mut process = Process::spawn("keygate", &mut command, &self.folder.join("keygate.log"))?;
         let started = wait::now();
         loop {
@@ -123,6 +139,19 @@ impl Manager {
         drop(self.process.take());
     }
 
+    /// Waits until it has died by itself.
+    pub async fn until_dead(&mut self, limit: Duration) -> Result<()> {
+        let started = wait::now();
+        while self.process.as_mut().is_some_and(|process| process.check().is_ok()) {
+            if started.elapsed() > limit {
+                bail!("keygate lives on after {} ms", limit.as_millis());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.kill();
+        Ok(())
+    }
+
     /// The running process.
     pub fn process(&self) -> Option<&Process> {
         self.process.as_ref()
@@ -137,20 +166,4 @@ impl Manager {
     pub fn folder(&self) -> &Path {
         &self.folder
     }
-}
-
-/// `clock_shift.c`, compiled with the C compiler that Rust links with.
-fn clock_shift_library() -> Result<PathBuf> {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    if let Some(library) = LIBRARY.get() {
-        return Ok(library.clone());
-    }
-    let library = std::env::temp_dir().join(format!("keygate-clock-shift-{}.so", std::process::id()));
-    let source = provision::root().join("tests/e2e/src/clock_shift.c");
-    let compiled =
-        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").status();
-    if !compiled.context("compile clock_shift.c: is there a C compiler `cc`?")?.success() {
-        bail!("clock_shift.c does not compile");
-    }
-    Ok(LIBRARY.get_or_init(|| library).clone())
 }

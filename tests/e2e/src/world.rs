@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::api::Operator;
 use crate::client::{Answer, Call};
-use crate::commits::Commits;
+use crate::commits::postgres::Commits;
 use crate::envoy::{Envoy, Listener, Wiring};
 use crate::faulty_proxy::FaultyProxy;
 use crate::manager::Manager;

@@ -1,18 +1,25 @@
 //! The manager killed (SIGKILL) at the commits of the last approval and of a send. After its restart
 //! the key is issued exactly once, the form is consistent, a repeat with the same `Idempotency-Key`
 //! is told the one truth, and the mail goes out once, or is told as maybe repeated.
+//!
+//! On PostgreSQL the commits are those of named statements; on SQLite all that there are, one after
+//! the other, until a manager that is to die at the next one has done its work before it comes.
 
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use e2e::client::{self, Call};
 use e2e::commits::Cut;
+use e2e::commits::sqlite::Executioner;
 use e2e::forms::{Form, Team, apply, settled};
 use e2e::wait;
 use e2e::world::{Database, Plan, World};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(30);
+/// An approval and a send have fewer commits than this, with those that happen beside them.
+const MOST_COMMITS: u32 = 20;
 
 struct Stage {
     world: World,
@@ -31,6 +38,14 @@ async fn stage(name: &str, database: Database, mail_delay_s: u64) -> Result<Stag
 }
 
 impl Stage {
+    /// From now on the manager can be killed at a commit to SQLite.
+    async fn mortal(&mut self) -> Result<Executioner> {
+        let executioner = self.world.manager.executioner();
+        self.world.manager.stop().await?;
+        self.world.manager.start().await?;
+        Ok(executioner)
+    }
+
     /// A form that lacks its last signature.
     async fn form(&self) -> Result<Form> {
         let form = Form::save("/api/v1", &self.team.ann, apply(&self.client, 5, &[&self.orders])).await?;
@@ -42,6 +57,25 @@ impl Stage {
     async fn keys(&self) -> Result<usize> {
         let keys = self.world.admin.get("/api/v1/keys?limit=200").await?;
         keys["items"].as_array().map(Vec::len).context("a list of keys")
+    }
+
+    /// Leaves a mail in the outbox, without waiting for it to go.
+    fn queue(&self, to: &str) -> Result<Child> {
+        let mut command = self.world.manager.command(&["mail", "test", "--queue", "--to", to])?;
+        // Its words are of no interest here.
+        command.stdout(Stdio::null()).spawn().context("start keygate")
+    }
+
+    /// The mail of the log, once it is sent.
+    async fn sent(&self, to: &str) -> Option<Value> {
+        let list = self.world.admin.get("/api/v1/mails?limit=200").await.ok()?;
+        let mail = list["items"].as_array()?.iter().find(|mail| mail["recipient"] == to)?;
+        (mail["state"] == "sent").then(|| mail.clone())
+    }
+
+    /// How often the server has taken the mail.
+    fn arrived(&self, to: &str) -> usize {
+        self.world.mail.mails().iter().filter(|mail| mail.to.iter().any(|each| each == to)).count()
     }
 
     /// Kills the manager while it is asked, and starts it again.
@@ -123,9 +157,7 @@ fn killed_at_the_commits_of_a_send() -> Result<()> {
             // A claim says whose mail it is; what is said of an accepted one names it by its id.
             let text = if statement == "mail.claim" { to.as_str() } else { "" };
             commits.arm(statement, text, cut);
-            // It does not wait for the mail to go; its own words are of no interest here.
-            let mut command = stage.world.manager.command(&["mail", "test", "--queue", "--to", &to])?;
-            let mut queued = command.stdout(std::process::Stdio::null()).spawn()?;
+            let mut queued = stage.queue(&to)?;
             commits.until_cut(LIMIT).await?;
             stage.world.manager.kill();
             queued.wait()?;
@@ -133,13 +165,8 @@ fn killed_at_the_commits_of_a_send() -> Result<()> {
             // Claims last for minutes: a day later this one has lapsed.
             stage.world.manager.set_day(i64::try_from(round)? + 1);
             stage.world.manager.start().await?;
-            let sent = || async {
-                let list = stage.world.admin.get("/api/v1/mails?limit=200").await.ok()?;
-                let mail = list["items"].as_array()?.iter().find(|mail| mail["recipient"] == to.as_str())?;
-                (mail["state"] == "sent").then(|| mail.clone())
-            };
-            let mail = wait::until("the mail to be sent", LIMIT, sent).await?;
-            let arrived = stage.world.mail.mails().iter().filter(|mail| mail.to.contains(&to)).count();
+            let mail = wait::until("the mail to be sent", LIMIT, async || stage.sent(&to).await).await?;
+            let arrived = stage.arrived(&to);
             assert_eq!(arrived, arrives, "{statement} {cut:?}: {mail:#}");
             if arrived > 1 {
                 assert_eq!(mail["maybe_repeated"], true, "{mail:#}");
@@ -150,24 +177,73 @@ fn killed_at_the_commits_of_a_send() -> Result<()> {
 }
 
 #[test]
-fn killed_at_any_moment_of_the_last_approval_on_sqlite() -> Result<()> {
+fn killed_at_every_commit_of_the_last_approval_on_sqlite() -> Result<()> {
     e2e::run(async {
-        let mut stage = stage("kill_sqlite", Database::Sqlite, 600).await?;
-        // An approval takes a few milliseconds: the pauses before the kill go over it and past its end.
-        for round in 0..8u64 {
+        let mut stage = stage("kill_approval_sqlite", Database::Sqlite, 600).await?;
+        let executioner = stage.mortal().await?;
+        let (mut deaths, mut undisturbed) = (Vec::new(), false);
+        let mut issued = 0;
+        for (count, cut) in (1..=MOST_COMMITS).flat_map(|count| [(count, Cut::Before), (count, Cut::After)]) {
             let form = stage.form().await?;
-            let approval = form.approval(&stage.team.eve, &format!("round-{round}")).await?;
-            let pause = async {
-                tokio::time::sleep(Duration::from_millis(round * round)).await;
-                Ok(())
-            };
-            stage.killed_while(&approval, pause).await?;
+            let approval = form.approval(&stage.team.eve, &format!("{count}-{cut:?}")).await?;
+            executioner.arm(count, cut)?;
+            let answered = client::http1(stage.world.manager.address, &approval).await.is_ok();
+            let spared = executioner.spare();
+            if !spared {
+                stage.world.manager.until_dead(LIMIT).await?;
+                stage.world.manager.start().await?;
+                deaths.push(form.show(&stage.team.eve).await?["state"].clone());
+            }
             let told = settled(&stage.world, &approval).await?;
-            assert!(tells_the_truth(told.status, &told.code()), "{round}: {}", told.text());
-            assert_eq!(form.show(&stage.team.eve).await?["state"], "approved", "{round}");
-            assert_eq!(stage.keys().await? as u64, round + 1, "one key for each form");
+            assert!(tells_the_truth(told.status, &told.code()), "{count} {cut:?}: {}", told.text());
+            assert_eq!(form.show(&stage.team.eve).await?["state"], "approved", "{count} {cut:?}");
+            issued += 1;
+            assert_eq!(stage.keys().await?, issued, "{count} {cut:?}: one key for each form");
+            undisturbed = answered && spared;
+            if undisturbed {
+                break;
+            }
         }
+        assert!(undisturbed, "it was killed at each of its commits: {deaths:?}");
+        assert!(deaths.contains(&json!("pending_order")), "killed before it was approved: {deaths:?}");
+        assert!(deaths.contains(&json!("approved")), "killed after it was approved: {deaths:?}");
         assert!(stage.world.manager.run(&["audit", "verify"])?.contains("whole"));
+        Ok(())
+    })
+}
+
+#[test]
+fn killed_at_every_commit_of_a_send_on_sqlite() -> Result<()> {
+    e2e::run(async {
+        let mut stage = stage("kill_send_sqlite", Database::Sqlite, 0).await?;
+        let executioner = stage.mortal().await?;
+        let mut arrivals = Vec::new();
+        let cuts = (1..=MOST_COMMITS).flat_map(|count| [(count, Cut::Before), (count, Cut::After)]);
+        for (round, (count, cut)) in (1..).zip(cuts) {
+            let to = format!("round-{round}@example.com");
+            executioner.arm(count, cut)?;
+            let mut queued = stage.queue(&to)?;
+            let ended = async || (executioner.has_struck() || stage.sent(&to).await.is_some()).then_some(());
+            wait::until("the mail to be sent, or a death", LIMIT, ended).await?;
+            let spared = executioner.spare();
+            queued.wait()?;
+            if !spared {
+                stage.world.manager.until_dead(LIMIT).await?;
+                // Claims last for minutes: a day later this one has lapsed.
+                stage.world.manager.set_day(round);
+                stage.world.manager.start().await?;
+            }
+            let mail = wait::until("the mail to be sent", LIMIT, async || stage.sent(&to).await).await?;
+            let arrived = stage.arrived(&to);
+            assert!(arrived == 1 || mail["maybe_repeated"] == true, "{count} {cut:?}: {arrived} of {mail:#}");
+            arrivals.push(arrived);
+            if spared {
+                break;
+            }
+        }
+        assert!(arrivals.iter().all(|arrived| (1..=2).contains(arrived)), "{arrivals:?}");
+        assert!(arrivals.contains(&2), "killed between the server's acceptance and its record: {arrivals:?}");
+        assert_eq!(arrivals.last(), Some(&1), "the last one was not disturbed: {arrivals:?}");
         Ok(())
     })
 }

@@ -15,14 +15,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// Where a transaction is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// The server never hears of the COMMIT.
-    Before,
-    /// The server has committed, and the manager does not hear of it.
-    After,
-}
+use super::Cut;
 
 /// A running proxy; its tasks live as long as the runtime.
 #[derive(Clone)]
