@@ -291,7 +291,7 @@ class World:
             "name": "visitor", "display_name": "Visitor", "description": "to order", "emails": "visitor@example.com",
         }, None)
         for _ in range(MAIL_LIMIT_S * 10):
-            for file in manager.mails.glob("*"):
+            for file in manager.mails.glob("*.eml"):
                 mail = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
                 told = re.search(r"\bkgr_[A-Za-z0-9_-]{43}", mail.get_body(("plain",)).get_content())
                 if told and mail["To"] == "visitor@example.com":
