@@ -8,6 +8,8 @@
 //! }
 //! ```
 
+mod log_lines;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -36,6 +38,8 @@ use crate::password;
 use crate::schedule;
 use crate::telemetry::Metrics;
 use crate::vault::{Kek, Vault};
+
+pub use log_lines::LogLines;
 
 /// A server on which tests may create databases.
 const POSTGRES_URL: &str = "KEYGATE_TEST_POSTGRES_URL";
@@ -152,6 +156,7 @@ impl World {
     }
 
     async fn start(config: Config, url: String, database: Database) -> Self {
+        log_lines::install();
         let (clock, metrics) = (Clock::manual(Self::START), Metrics::default());
         let random = Random::seeded(Self::SEED);
         let kek = Kek::generate(&Random::seeded(Self::SEED));

@@ -1,8 +1,5 @@
 //! The worker against real SMTP conversations and a folder, on both databases.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use gate::time::UnixMillis;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row as _};
@@ -15,7 +12,7 @@ use super::{Delivered, LANES, begin, hand_over, record, store};
 use crate::app::App;
 use crate::config::{Config, MailTransport};
 use crate::db::Dialect;
-use crate::testing::{Caller, World};
+use crate::testing::{Caller, LogLines, World};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -621,30 +618,9 @@ fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-/// Where log lines go in a test.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("a test's lock").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn a_secret_is_neither_in_the_database_nor_in_the_log_lines() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let lines = LogLines::capture();
     for world in World::both().await {
         let sample = KeyCredentials::sample();
         let server = Server::start(Manner::fails(At::Message, Fault::Says("451 4.3.0 later"))).await;
@@ -665,8 +641,8 @@ async fn a_secret_is_neither_in_the_database_nor_in_the_log_lines() {
         let text = server.mails()[0].body_text(0).expect("text").into_owned();
         assert!(text.contains(&sample.secret_key), "it was in the mail");
     }
-    let lines = lines.0.lock().expect("a test's lock").clone();
-    assert!(contains(&lines, "could not be sent"), "the search finds what is there");
-    assert!(!contains(&lines, &KeyCredentials::sample().secret_key));
-    assert!(!contains(&lines, "anna@example.com"), "nor who gets mails");
+    let lines = lines.text();
+    assert!(lines.contains("could not be sent"), "the search finds what is there: {lines}");
+    assert!(!lines.contains(&KeyCredentials::sample().secret_key));
+    assert!(!lines.contains("anna@example.com"), "nor who gets mails");
 }
