@@ -12,10 +12,10 @@ use super::world;
 use crate::app::App;
 use crate::approvals::FormKind;
 use crate::approvals::signers::Signer;
-use crate::config::CredentialRecipients;
+use crate::config::{CredentialDelivery, CredentialRecipients};
 use crate::db::{Conn, DbError};
 use crate::mail::contexts::{
-    ApplicationResult, ApplicationStep, Event, FormType, Happened, Note, Outcome, PairTo, Status,
+    ApplicationResult, ApplicationStep, Doer, Event, FormType, Happened, Note, Outcome, PairTo, Status,
 };
 use crate::mail::{self, About, MailContext, MailError, NewMail, Recipient};
 use crate::quotas;
@@ -32,29 +32,40 @@ pub(super) async fn announce(
 ) -> Result<(), MailError> {
     let facts = Facts::gather(conn, app, application, step).await?;
     let to_applicant = world::applicant_addresses(conn, &application.applicant).await?;
-    let by_operator = matches!(Applicant::parse(&step.actor), Some(Applicant::Operator(_)));
     // To others the address of a page for operators is of no use, and reviewers have no names.
-    let (link, by, on_behalf_of) = match application.applicant {
-        Applicant::Operator(_) => (facts.link.clone(), facts.by.clone(), facts.on_behalf_of.clone()),
-        Applicant::Client(_) | Applicant::Visitor { .. } => {
-            (None, facts.by.clone().filter(|_| !by_operator), None)
-        }
+    let (link, by) = match application.applicant {
+        Applicant::Operator(_) => (facts.link.clone(), facts.by.clone()),
+        Applicant::Client(_) | Applicant::Visitor { .. } => (None, nameless(step, &facts.by)),
     };
     match facts.result(app, application, step) {
         Some(result) => {
-            let result = ApplicationResult { link, by, on_behalf_of, ..result };
+            let result = ApplicationResult { link, by, ..result };
             send(conn, app, application, to_applicant, result).await?;
         }
         None => {
-            let facts = facts.step(app, application, step, false);
-            let told = ApplicationStep { link, by, on_behalf_of, ..facts };
+            let told = ApplicationStep { link, by, ..facts.step(app, application, step) };
             send(conn, app, application, to_applicant, told).await?;
         }
     }
-    let reviewers = signers.iter().filter_map(|signer| signer.person.email.clone()).map(Recipient::from);
-    let told = facts.step(app, application, step, true);
-    send(conn, app, application, reviewers, told).await?;
+    for signer in signers {
+        let on_behalf_of = match &signer.right.on_behalf_of {
+            Some(principal) => Some(world::actor_name(conn, principal).await?),
+            None => None,
+        };
+        let told = facts.step(app, application, step);
+        let told = ApplicationStep { waiting_for_you: true, on_behalf_of, ..told };
+        send(conn, app, application, signer.person.email.clone().map(Recipient::from), told).await?;
+    }
     Ok(())
+}
+
+/// Who did `step`, for those to whom operators have no names.
+fn nameless(step: &Step, by: &Doer) -> Doer {
+    match (Applicant::parse(&step.actor), happened(step).what) {
+        (Some(Applicant::Operator(_)), Event::Approved | Event::Returned | Event::Rejected) => Doer::Reviewer,
+        (Some(Applicant::Operator(_)), _) => Doer::Operator,
+        (_, _) => by.clone(),
+    }
 }
 
 /// What every mail about a form says.
@@ -62,8 +73,7 @@ struct Facts {
     number: Option<String>,
     kind: FormType,
     applicant: String,
-    by: Option<String>,
-    on_behalf_of: Option<String>,
+    by: Doer,
     comment: Option<String>,
     client_id: String,
     client_name: String,
@@ -97,12 +107,14 @@ impl Facts {
             kind: form_type(application.form.kind()),
             applicant: world::applicant_name(conn, &application.applicant).await?,
             by: match step.actor.as_str() {
-                Step::BY_ITSELF => None,
-                actor => Some(world::actor_name(conn, actor).await?),
-            },
-            on_behalf_of: match &step.on_behalf_of {
-                Some(principal) => Some(world::actor_name(conn, principal).await?),
-                None => None,
+                Step::BY_ITSELF => Doer::Itself,
+                actor => Doer::Person {
+                    name: world::actor_name(conn, actor).await?,
+                    on_behalf_of: match &step.on_behalf_of {
+                        Some(principal) => Some(world::actor_name(conn, principal).await?),
+                        None => None,
+                    },
+                },
             },
             // Why a change could not be made stands in the result's note.
             comment: Some(step.comment.clone())
@@ -114,13 +126,7 @@ impl Facts {
         })
     }
 
-    fn step(
-        &self,
-        app: &App,
-        application: &Application,
-        step: &Step,
-        waiting_for_you: bool,
-    ) -> ApplicationStep {
+    fn step(&self, app: &App, application: &Application, step: &Step) -> ApplicationStep {
         let applied_at = application.submitted_at.unwrap_or(application.created_at);
         ApplicationStep {
             product_name: app.config.product_name.clone(),
@@ -128,7 +134,6 @@ impl Facts {
             kind: self.kind,
             step: happened(step),
             by: self.by.clone(),
-            on_behalf_of: self.on_behalf_of.clone(),
             comment: self.comment.clone(),
             status: status(&application.state),
             applied_on: day_of(applied_at, &app.config.zone()).to_string(),
@@ -137,7 +142,8 @@ impl Facts {
             client_name: self.client_name.clone(),
             apis: self.apis.clone(),
             link: self.link.clone(),
-            waiting_for_you,
+            waiting_for_you: false,
+            on_behalf_of: None,
         }
     }
 
@@ -157,7 +163,9 @@ impl Facts {
                 Effect::Scheduled { due } => {
                     (Outcome::Approved, vec![Note::Scheduled { due: print_instant(*due, &zone) }])
                 }
-                Effect::Registered { client, .. } => (Outcome::Approved, vec![registered(app, client)]),
+                Effect::Registered { client, .. } => {
+                    (Outcome::Approved, vec![registered(app, client, &application.applicant)])
+                }
                 Effect::Done { .. } => {
                     let mut notes = notes_on_done(app, application, step, &zone);
                     notes.extend(self.used_up.map(|used| Note::UsedUp { used }));
@@ -172,7 +180,6 @@ impl Facts {
             kind: self.kind,
             result,
             by: self.by.clone(),
-            on_behalf_of: self.on_behalf_of.clone(),
             comment: self.comment.clone(),
             client_id: self.client_id.clone(),
             client_name: self.client_name.clone(),
@@ -206,9 +213,18 @@ fn notes_on_done(app: &App, application: &Application, step: &Step, zone: &TimeZ
     }
 }
 
-fn registered(app: &App, client: &ClientId) -> Note {
-    let in_minutes = app.config.credential_mail_delay_s.div_ceil(60);
-    Note::Registered { client_id: client.as_str().to_owned(), in_minutes }
+fn registered(app: &App, client: &ClientId, applicant: &Applicant) -> Note {
+    // A visitor has shown one address to be theirs: the password goes to that alone.
+    let to = match applicant {
+        Applicant::Visitor { .. } => PairTo::Applicant,
+        Applicant::Operator(_) | Applicant::Client(_) => PairTo::Client,
+    };
+    Note::Registered {
+        client_id: client.as_str().to_owned(),
+        to,
+        in_minutes: in_minutes(app),
+        by_link: false,
+    }
 }
 
 fn delivery(app: &App) -> Note {
@@ -217,7 +233,12 @@ fn delivery(app: &App) -> Note {
         CredentialRecipients::Applicant => PairTo::Applicant,
         CredentialRecipients::Both => PairTo::Both,
     };
-    Note::PairIsMailed { to, in_minutes: app.config.credential_mail_delay_s.div_ceil(60) }
+    let by_link = app.config.credential_delivery == CredentialDelivery::Link;
+    Note::PairIsMailed { to, in_minutes: in_minutes(app), by_link }
+}
+
+fn in_minutes(app: &App) -> u64 {
+    app.config.credential_mail_delay_s.div_ceil(60)
 }
 
 fn happened(step: &Step) -> Happened {

@@ -7,6 +7,7 @@ use gate::time::{Interval, UnixMillis};
 use gate::wire::changes::{Fingerprint, Subject};
 use gate::wire::exchange::MeterKind;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::mails;
@@ -22,7 +23,7 @@ use crate::mail::contexts::KeyEvent;
 use crate::mail::{MailError, Recipient};
 use crate::quotas::{self, Limit};
 use crate::schedule::{self, About};
-use crate::validity::{Validity, ValidityError};
+use crate::validity::{Validity, ValidityError, print_instant};
 use crate::{audit, catalog, changes, clients, credential_links};
 
 /// A key to be issued.
@@ -93,7 +94,7 @@ pub enum KeyError {
         api: ApiUid,
     },
     /// It has ended for good.
-    #[error("key {id} was revoked at {revoked_at} UTC: apply for a new one")]
+    #[error("key {id} was revoked at {}: apply for a new one", print_instant(*revoked_at, &TimeZone::UTC))]
     Revoked {
         /// Which.
         id: CredentialId,

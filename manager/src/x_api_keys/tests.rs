@@ -477,7 +477,7 @@ async fn a_client_is_reminded_that_its_key_ends_and_not_of_one_that_is_gone() {
             world.app.clock.set(gate::time::UnixMillis(World::START.0 + days * DAY_MS + 9 * 3_600_000));
             world.run_due().await;
             expected.extend(
-                says.map(|says| format!("【Keygate】X-Api-Key Expiry Notice: back office expires {says}")),
+                says.map(|says| format!("【Keygate】X-Api-Key Expiry Notice: “back office” expires {says}")),
             );
             assert_eq!(told().await, expected, "{days}");
         }

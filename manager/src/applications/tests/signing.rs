@@ -98,6 +98,26 @@ async fn a_delegate_signs_on_behalf_and_it_counts_for_both() {
 }
 
 #[tokio::test]
+async fn mails_tell_who_signs_on_whose_behalf() {
+    for stage in Stage::both().await {
+        let ben = stage.world.operator("ben", &[]).await;
+        stage.delegate(&stage.rita, &ben).await;
+        let id = stage.submitted(stage.form()).await;
+        let waiting = stage.world.mailed().await;
+        for (address, told) in [("ben@example.com", true), ("rita@example.com", false)] {
+            let mail = waiting.iter().find(|mail| mail.to == address).expect("a mail");
+            assert_eq!(mail.text.contains("You sign on behalf of rita"), told, "{}", mail.text);
+        }
+        stage.act(&ben, &id, "approve").await.expect(200);
+        let signed = stage.world.mailed().await;
+        for address in ["anna@example.com", "ralph@example.com"] {
+            let mail = signed.iter().find(|mail| mail.to == address).expect("a mail");
+            assert!(mail.text.lines().any(|line| line == "By: ben on behalf of rita"), "{}", mail.text);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_delegation_reaches_as_far_as_time_word_and_accounts_do() {
     for stage in Stage::both().await {
         let ben = stage.world.operator("ben", &[]).await;

@@ -149,6 +149,10 @@ async fn a_visitor_confirms_an_address_is_reviewed_and_becomes_a_client() {
         for mail in mails.iter().filter(|mail| mail.to == "ann@partner.example") {
             assert!(!mail.text.contains("rita") && !mail.text.contains("ralph"), "{}", mail.text);
         }
+        let result = mails.iter().find(|mail| mail.subject.contains("client application approved"));
+        let result: Vec<_> = result.expect("a result").text.split_whitespace().collect();
+        let result = result.join(" ");
+        assert!(result.contains("first password is sent in a mail of its own to your address"), "{result}");
         let body = json!({ "client": client, "password": password });
         world.anon().post("/client/v1/session", body).await.expect(201);
     }

@@ -74,9 +74,11 @@ async fn mails_to_a_client_name_no_reviewer() {
         let mails = stage.world.mailed().await;
         let to_client: Vec<_> = mails.iter().filter(|mail| mail.to == "it@acme.example").collect();
         assert!(to_client.len() >= 5, "{to_client:?}");
-        for mail in to_client {
+        for mail in &to_client {
             assert!(!names_a_reviewer(&mail.text), "{}", mail.text);
         }
+        let reviewed = to_client.iter().filter(|mail| mail.text.contains("By: a reviewer")).count();
+        assert_eq!(reviewed, 3, "returned, approved at the first level, approved: {to_client:?}");
         let to_ralph = mails.iter().find(|mail| mail.to == "ralph@example.com").expect("a mail");
         assert!(to_ralph.text.contains("By: rita"), "reviewers read who: {}", to_ralph.text);
     }

@@ -32,7 +32,7 @@ async fn a_client_is_reminded_once_per_threshold_that_its_key_ends() {
         let admin = world.operator("ann", &["admin"]).await;
         let apis = furnish(&admin).await;
         issued(&world, -1, &apis).await;
-        let subject = |left: &str| format!("【Keygate】API Key Expiry Notice: orders key expires {left}");
+        let subject = |left: &str| format!("【Keygate】API Key Expiry Notice: “orders key” expires {left}");
         let mut expected = Vec::new();
         for (days_before, told) in [
             (31, None),
@@ -69,7 +69,7 @@ async fn after_a_pause_only_the_nearest_reminder_is_sent() {
         world.run_due().await;
         assert_eq!(
             reminders(&admin).await,
-            ["【Keygate】API Key Expiry Notice: orders key expires in 5 days"]
+            ["【Keygate】API Key Expiry Notice: “orders key” expires in 5 days"]
         );
     }
 }
@@ -101,7 +101,7 @@ async fn a_later_expiry_voids_reminders_and_brings_new_ones() {
         goes_to(&world, 4);
         world.run_due().await;
         let told = reminders(&admin).await;
-        assert_eq!(told[1..], ["【Keygate】API Key Expiry Notice: orders key expires in 7 days"]);
+        assert_eq!(told[1..], ["【Keygate】API Key Expiry Notice: “orders key” expires in 7 days"]);
     }
 }
 

@@ -75,6 +75,43 @@ impl Event {
     ];
 }
 
+/// Who did something to a form, as the receiver may know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Doer {
+    /// The manager itself.
+    Itself,
+    /// One of those who review, who have no names for the receiver.
+    Reviewer,
+    /// An operator in another part, who has no name for the receiver either.
+    Operator,
+    /// Somebody.
+    Person {
+        /// What they are called.
+        name: String,
+        /// For whom they signed, by delegation.
+        on_behalf_of: Option<String>,
+    },
+}
+
+impl Doer {
+    /// Somebody who acts for themselves.
+    pub fn person(name: impl Into<String>) -> Self {
+        Self::Person { name: name.into(), on_behalf_of: None }
+    }
+
+    /// One of each kind, and of each wording.
+    pub fn each() -> [Self; 5] {
+        [
+            Self::Itself,
+            Self::Reviewer,
+            Self::Operator,
+            Self::person("Rita"),
+            Self::Person { name: "Rita".into(), on_behalf_of: Some("Robert".into()) },
+        ]
+    }
+}
+
 /// Where a form stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
@@ -139,10 +176,8 @@ pub struct ApplicationStep {
     pub kind: FormType,
     /// What happened.
     pub step: Happened,
-    /// Who did it; none: the manager itself.
-    pub by: Option<String>,
-    /// For whom they signed, by delegation.
-    pub on_behalf_of: Option<String>,
+    /// Who did it.
+    pub by: Doer,
     /// What they wrote.
     pub comment: Option<String>,
     /// Where the form stands now.
@@ -161,6 +196,8 @@ pub struct ApplicationStep {
     pub link: Option<String>,
     /// This copy goes to somebody whose review is waited for.
     pub waiting_for_you: bool,
+    /// On whose behalf the receiver would sign; none: the receiver's own signature.
+    pub on_behalf_of: Option<String>,
 }
 
 impl MailContext for ApplicationStep {
@@ -172,8 +209,7 @@ impl MailContext for ApplicationStep {
             number: Some("KA-20260714-0001".into()),
             kind: FormType::Ka,
             step: Happened { what: Event::Approved, level: Some(1) },
-            by: Some("Rita".into()),
-            on_behalf_of: Some("Robert".into()),
+            by: Doer::Person { name: "Rita".into(), on_behalf_of: Some("Robert".into()) },
             comment: Some("Fine with <me> & the team.".into()),
             status: Status::Pending { level: 2, levels: 2 },
             applied_on: "2026-07-14".into(),
@@ -183,6 +219,7 @@ impl MailContext for ApplicationStep {
             apis: vec!["orders".into(), "invoices".into()],
             link: Some("https://keygate.example/applications/app_01k0".into()),
             waiting_for_you: true,
+            on_behalf_of: Some("Ralph".into()),
         }
     }
 
@@ -191,6 +228,7 @@ impl MailContext for ApplicationStep {
             kind: FormType::Kr,
             step: Happened { what: Event::Withdrawn, level: None },
             status: Status::Cancelled,
+            by: Doer::person("Anna"),
             on_behalf_of: None,
             comment: None,
             apis: Vec::new(),
@@ -201,11 +239,17 @@ impl MailContext for ApplicationStep {
         let cancelled = Self {
             number: None,
             step: Happened { what: Event::Cancelled, level: None },
-            by: None,
-            on_behalf_of: None,
+            by: Doer::Itself,
             ..withdrawn.clone()
         };
-        vec![("withdrawn", withdrawn), ("cancelled", cancelled)]
+        let to_client = Self {
+            by: Doer::Reviewer,
+            on_behalf_of: None,
+            waiting_for_you: false,
+            link: None,
+            ..Self::sample()
+        };
+        vec![("withdrawn", withdrawn), ("cancelled", cancelled), ("to_client", to_client)]
     }
 
     fn masked(&self) -> Self {
@@ -227,7 +271,7 @@ pub enum Outcome {
     Rejected,
 }
 
-/// Who gets a new key pair.
+/// Who gets what is issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PairTo {
@@ -257,12 +301,14 @@ pub enum Note {
         /// As the manager told it.
         reason: String,
     },
-    /// The key pair comes in a mail of its own.
+    /// The key pair, or a link to it, comes in a mail of its own.
     PairIsMailed {
         /// To whom.
         to: PairTo,
         /// In how many minutes; 0 = now.
         in_minutes: u64,
+        /// The mail holds a link in place of the secret.
+        by_link: bool,
     },
     /// The effective date passed during the review: the key is active from the approval on.
     ActiveFromApproval {
@@ -290,8 +336,12 @@ pub enum Note {
     Registered {
         /// What it signs in as.
         client_id: String,
-        /// In how many minutes its password is mailed; 0 = now.
+        /// To whom its password is mailed.
+        to: PairTo,
+        /// In how many minutes; 0 = now.
         in_minutes: u64,
+        /// The mail holds a link in place of the password.
+        by_link: bool,
     },
 }
 
@@ -305,16 +355,30 @@ impl Note {
             Self::Final,
             Self::Scheduled { due },
             Self::Failed { reason: "422 unprocessable".into() },
-            Self::PairIsMailed { to: PairTo::Client, in_minutes: 10 },
-            Self::PairIsMailed { to: PairTo::Applicant, in_minutes: 1 },
-            Self::PairIsMailed { to: PairTo::Both, in_minutes: 0 },
+            Self::PairIsMailed { to: PairTo::Client, in_minutes: 10, by_link: false },
+            Self::PairIsMailed { to: PairTo::Applicant, in_minutes: 1, by_link: false },
+            Self::PairIsMailed { to: PairTo::Both, in_minutes: 0, by_link: false },
+            Self::PairIsMailed { to: PairTo::Client, in_minutes: 10, by_link: true },
+            Self::PairIsMailed { to: PairTo::Applicant, in_minutes: 1, by_link: true },
+            Self::PairIsMailed { to: PairTo::Both, in_minutes: 0, by_link: true },
             Self::ActiveFromApproval { effective_on: effective_on.clone() },
             Self::AcceptedFrom { effective_on },
             Self::Changed { usage_reset: true },
             Self::Changed { usage_reset: false },
             Self::Revoked,
             Self::UsedUp { used: 120 },
-            Self::Registered { client_id: "partner-1".into(), in_minutes: 10 },
+            Self::Registered {
+                client_id: "partner-1".into(),
+                to: PairTo::Applicant,
+                in_minutes: 10,
+                by_link: false,
+            },
+            Self::Registered {
+                client_id: "partner-1".into(),
+                to: PairTo::Client,
+                in_minutes: 10,
+                by_link: true,
+            },
         ]
     }
 }
@@ -330,10 +394,8 @@ pub struct ApplicationResult {
     pub kind: FormType,
     /// What was decided.
     pub result: Outcome,
-    /// Who decided last; none: the manager itself.
-    pub by: Option<String>,
-    /// For whom they signed, by delegation.
-    pub on_behalf_of: Option<String>,
+    /// Who decided last.
+    pub by: Doer,
     /// What they wrote.
     pub comment: Option<String>,
     /// Client id.
@@ -363,8 +425,7 @@ impl MailContext for ApplicationResult {
             number: Some("KA-20260714-0001".into()),
             kind: FormType::Ka,
             result: Outcome::Approved,
-            by: Some("Ralph".into()),
-            on_behalf_of: None,
+            by: Doer::person("Ralph"),
             comment: Some("Welcome.".into()),
             client_id: "partner-1".into(),
             client_name: "Partner_One".into(),
@@ -373,7 +434,7 @@ impl MailContext for ApplicationResult {
             expires_on: Some("2026-12-31".into()),
             apis: vec!["orders".into(), "invoices".into()],
             notes: vec![
-                Note::PairIsMailed { to: PairTo::Client, in_minutes: 10 },
+                Note::PairIsMailed { to: PairTo::Client, in_minutes: 10, by_link: false },
                 Note::AcceptedFrom { effective_on: "2026-07-15".into() },
             ],
             link: Some("https://keygate.example/applications/app_01k0".into()),
@@ -384,8 +445,7 @@ impl MailContext for ApplicationResult {
         let least = |kind, result, note| Self {
             kind,
             result,
-            by: None,
-            on_behalf_of: None,
+            by: Doer::Itself,
             comment: None,
             key_name: None,
             effective_on: None,
@@ -396,19 +456,30 @@ impl MailContext for ApplicationResult {
             ..Self::sample()
         };
         let due = "2026-08-01 00:00:00 Asia/Taipei".to_owned();
+        let reviewed = |least| Self { by: Doer::Reviewer, ..least };
+        let by_link = Note::PairIsMailed { to: PairTo::Client, in_minutes: 10, by_link: true };
         vec![
             (
                 "returned",
-                Self { result: Outcome::Returned, notes: vec![Note::EditAndResubmit], ..Self::sample() },
+                Self {
+                    result: Outcome::Returned,
+                    by: Doer::Person { name: "Ralph".into(), on_behalf_of: Some("Rita".into()) },
+                    notes: vec![Note::EditAndResubmit],
+                    ..Self::sample()
+                },
             ),
-            ("rejected", least(FormType::Ka, Outcome::Rejected, Note::Final)),
-            ("scheduled", least(FormType::Ku, Outcome::Approved, Note::Scheduled { due })),
+            ("rejected", reviewed(least(FormType::Ka, Outcome::Rejected, Note::Final))),
+            ("scheduled", reviewed(least(FormType::Ku, Outcome::Approved, Note::Scheduled { due }))),
+            ("by_link", Self { notes: vec![by_link], ..Self::sample() }),
             (
                 "not_carried_out",
                 least(
                     FormType::Kr,
                     Outcome::NotCarriedOut,
-                    Note::Failed { reason: "key key_01k0 was revoked at 1768435200000".into() },
+                    Note::Failed {
+                        reason: "key key_01k0 was revoked at 2026-07-20 08:00:00 UTC: apply for a new one"
+                            .into(),
+                    },
                 ),
             ),
             ("every_note", Self { notes: Note::each(), ..Self::sample() }),

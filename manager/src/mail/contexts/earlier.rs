@@ -11,6 +11,7 @@ pub fn brought_up(template: Template, context: Value) -> Value {
     match template {
         Template::ApplicationStep => {
             form(&mut fields);
+            fields.entry("on_behalf_of").or_insert(Value::Null);
             replace(&mut fields, "step", |text| Some(step(text)));
             replace(&mut fields, "status", |text| Some(status(text)));
         }
@@ -83,7 +84,14 @@ fn replace(fields: &mut Map<String, Value>, name: &str, by: impl Fn(&str) -> Opt
 }
 
 fn form(fields: &mut Map<String, Value>) {
-    fields.entry("on_behalf_of").or_insert(Value::Null);
+    if let Some(by) = fields.get("by").filter(|by| !by.is_object()).cloned() {
+        let on_behalf_of = fields.remove("on_behalf_of").unwrap_or_default();
+        let doer = match by.as_str() {
+            None => json!({ "is": "itself" }),
+            Some(name) => json!({ "is": "person", "name": name, "on_behalf_of": on_behalf_of }),
+        };
+        fields.insert("by".into(), doer);
+    }
     replace(fields, "number", |text| (text == "draft").then_some(Value::Null));
     replace(fields, "kind", |text| match text {
         "API key application" => Some(json!("KA")),
@@ -137,7 +145,9 @@ fn note(text: &str) -> Option<Value> {
             "applicant"
         };
         let minutes = if to.contains("within a minute") { Some(1) } else { first_number(&to) };
-        return Some(json!({ "is": "pair_is_mailed", "to": whom, "in_minutes": minutes.unwrap_or(0) }));
+        return Some(json!({
+            "is": "pair_is_mailed", "to": whom, "in_minutes": minutes.unwrap_or(0), "by_link": false,
+        }));
     }
     if let Some(due) = between("It takes effect at ", ". Until") {
         return Some(json!({ "is": "scheduled", "due": due }));

@@ -15,7 +15,7 @@ mod reviews;
 use serde::{Deserialize, Serialize};
 
 pub use applications::{
-    ApplicationResult, ApplicationStep, Event, FormType, Happened, Note, Outcome, PairTo, Status,
+    ApplicationResult, ApplicationStep, Doer, Event, FormType, Happened, Note, Outcome, PairTo, Status,
 };
 pub use clients::{Calls, ClientCreated, ClientPasswordReset, Per, RegistrationConfirmation, Span};
 pub use earlier::brought_up;

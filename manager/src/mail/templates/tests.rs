@@ -12,8 +12,9 @@ use super::wrap::columns;
 use super::{Fault, check};
 use crate::config::Config;
 use crate::mail::contexts::{
-    ApplicationResult, ApplicationStep, Calls, ClientCreated, ClientPasswordReset, Event, FormType, Happened,
-    KeyCredentials, MASK, MailContext, Outcome, Per, RegistrationConfirmation, Status, XApiKeyIssued,
+    ApplicationResult, ApplicationStep, Calls, ClientCreated, ClientPasswordReset, Doer, Event, FormType,
+    Happened, KeyCredentials, MASK, MailContext, Outcome, Per, RegistrationConfirmation, Status,
+    XApiKeyIssued,
 };
 use crate::testing::World;
 
@@ -108,6 +109,10 @@ fn every_word_that_a_context_can_name_is_said_in_every_language() {
         }
         for status in Status::each() {
             let context = ApplicationStep { status, ..ApplicationStep::sample() };
+            printed(Template::ApplicationStep, language, &as_json(&context));
+        }
+        for by in Doer::each() {
+            let context = ApplicationStep { by, ..ApplicationStep::sample() };
             printed(Template::ApplicationStep, language, &as_json(&context));
         }
         for per in Per::ALL {
