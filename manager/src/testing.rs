@@ -8,6 +8,7 @@
 //! }
 //! ```
 
+mod links;
 mod log_lines;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use crate::schedule;
 use crate::telemetry::Metrics;
 use crate::vault::{Kek, Vault};
 
+pub use links::by_link;
 pub use log_lines::LogLines;
 
 /// A server on which tests may create databases.

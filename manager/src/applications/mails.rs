@@ -223,7 +223,7 @@ fn registered(app: &App, client: &ClientId, applicant: &Applicant) -> Note {
         client_id: client.as_str().to_owned(),
         to,
         in_minutes: in_minutes(app),
-        by_link: false,
+        by_link: by_link(app),
     }
 }
 
@@ -233,8 +233,14 @@ fn delivery(app: &App) -> Note {
         CredentialRecipients::Applicant => PairTo::Applicant,
         CredentialRecipients::Both => PairTo::Both,
     };
-    let by_link = app.config.credential_delivery == CredentialDelivery::Link;
-    Note::PairIsMailed { to, in_minutes: in_minutes(app), by_link }
+    Note::PairIsMailed { to, in_minutes: in_minutes(app), by_link: by_link(app) }
+}
+
+fn by_link(app: &App) -> bool {
+    match app.config.credential_delivery {
+        CredentialDelivery::Mail => false,
+        CredentialDelivery::Link => true,
+    }
 }
 
 fn in_minutes(app: &App) -> u64 {

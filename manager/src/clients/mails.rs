@@ -5,9 +5,10 @@ use gate::time::UnixMillis;
 use super::model::{Client, ServiceTime};
 use super::password::NewPassword;
 use crate::app::App;
+use crate::credential_links::{self, Credentials, Handover, Secret};
 use crate::db::{Conn, DbError};
-use crate::mail::contexts::{Calls, ClientCreated, ClientPasswordReset, Per, Span};
-use crate::mail::{self, About, MailContext, MailError, NewMail, Recipient, Template};
+use crate::mail::contexts::{ByLink, Calls, ClientCreated, ClientPasswordReset, Per, Span};
+use crate::mail::{self, About, MailError, NewMail, Recipient, Template};
 use crate::password::Password;
 use crate::quotas::Period;
 use crate::validity::print_instant;
@@ -17,7 +18,8 @@ pub fn recipients(client: &Client) -> Vec<Recipient> {
     client.emails.iter().map(|email| email.as_str().to_owned().into()).collect()
 }
 
-/// Takes back what is not sent yet of the passwords that were mailed to the client.
+/// Takes back what is not sent yet of the passwords that were mailed to the client, and the links
+/// that have not been opened.
 pub(super) async fn withdraw_passwords(
     conn: &mut Conn,
     client: &str,
@@ -28,7 +30,7 @@ pub(super) async fn withdraw_passwords(
     for template in [Template::ClientCreated, Template::ClientPasswordReset] {
         mail::withdraw(conn, &about, template, why, now).await?;
     }
-    Ok(())
+    credential_links::withdraw(conn, &about, now).await
 }
 
 /// Tells a new client who it is and what it may do. The password is in it: it is what the mail is
@@ -68,9 +70,17 @@ pub(super) async fn created(
         .filter(|quota| quota.calls > 0),
         tps: Some(client.tps).filter(|tps| *tps > 0),
         hosts: client.bindings.iter().map(|b| format!("{} ({})", b.address, b.name)).collect(),
+        link: None,
+        link_expires_at: None,
     };
     let not_before = app.config.credentials_not_before(now);
-    write(conn, app, client, password.recipients(client), context, not_before, now).await
+    let mail = NewMail {
+        recipients: password.recipients(client),
+        context,
+        not_before,
+        about: About::new("client", client.id.as_str()),
+    };
+    hand_over(conn, app, client, mail, (password.clear(), None), now).await
 }
 
 /// Sends the password that serves to set a new one. At once: somebody waits for it.
@@ -89,19 +99,31 @@ pub(super) async fn password_reset(
         password: password.reveal().into(),
         expires_at: print_instant(expires_at, &app.config.zone()),
         url: format!("{}/client/v1/password", app.config.base_url()),
+        link: None,
+        link_expires_at: None,
     };
-    write(conn, app, client, recipients(client), context, now, now).await
+    let mail = NewMail {
+        recipients: recipients(client),
+        context,
+        not_before: now,
+        about: About::new("client", client.id.as_str()),
+    };
+    hand_over(conn, app, client, mail, (password, Some(expires_at)), now).await
 }
 
-async fn write<C: MailContext>(
+async fn hand_over<C: ByLink>(
     conn: &mut Conn,
     app: &App,
     client: &Client,
-    recipients: Vec<Recipient>,
-    context: C,
-    not_before: UnixMillis,
+    mail: NewMail<C>,
+    (password, until): (&Password, Option<UnixMillis>),
     now: UnixMillis,
 ) -> Result<(), MailError> {
-    let mail = NewMail { recipients, context, not_before, about: About::new("client", client.id.as_str()) };
-    mail::enqueue(conn, app, mail, now).await.map(drop)
+    let credentials = Credentials {
+        secret: Secret::Password { password: password.reveal().into() },
+        client_id: client.id.as_str().into(),
+        client_name: client.display_name.clone(),
+    };
+    let what = Handover { credentials: &credentials, secret: "", until };
+    credential_links::hand_over(conn, app, mail, what, now).await.map(drop)
 }

@@ -1,4 +1,4 @@
-//! Make a link, open it once, end it.
+//! Hand a secret over, by a link where links are wanted; open it once; end it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,15 +13,29 @@ use super::store::{self, NewRow};
 use crate::app::App;
 use crate::audit;
 use crate::caller_address::CallerAddress;
+use crate::config::CredentialDelivery;
 use crate::db::{Conn, DbError};
+use crate::mail::contexts::{ByLink, OneTimeLink};
+use crate::mail::{self, About, MailError, NewMail};
 use crate::schedule::{self, Outcome, Task};
+use crate::validity::print_instant;
 use crate::vault::VaultError;
 
+/// A secret that is to reach somebody.
+#[derive(Clone, Copy, Debug)]
+pub struct Handover<'a> {
+    /// What a link would show.
+    pub credentials: &'a Credentials,
+    /// Which of a key's secrets it is; empty where there is one alone.
+    pub secret: &'a str,
+    /// When the secret itself ends; none: not by time.
+    pub until: Option<UnixMillis>,
+}
+
 /// A link to be made.
-#[derive(Debug)]
-pub struct NewLink<'a> {
-    /// The key that it shows.
-    pub key: &'a str,
+pub(super) struct NewLink<'a> {
+    /// What has the secret.
+    pub shows: &'a About,
     /// Which of its secrets.
     pub secret: &'a str,
     /// To whom it is mailed.
@@ -52,8 +66,45 @@ pub(super) enum RevealError {
     Db(#[from] DbError),
 }
 
+/// Writes `mail`, within the caller's transaction. By link, each recipient gets one of its own in
+/// place of the secret.
+pub async fn hand_over<C: ByLink>(
+    conn: &mut Conn,
+    app: &App,
+    mail: NewMail<C>,
+    what: Handover<'_>,
+    now: UnixMillis,
+) -> Result<Vec<String>, MailError> {
+    match app.config.credential_delivery {
+        CredentialDelivery::Mail => return mail::enqueue(conn, app, mail, now).await,
+        CredentialDelivery::Link => {}
+    }
+    let NewMail { recipients, context, not_before, about } = mail;
+    let ttl_ms = i64::from(app.config.credential_link_ttl_h) * 3_600_000;
+    let expires_at = UnixMillis(not_before.0.saturating_add(ttl_ms));
+    let expires_at = what.until.map_or(expires_at, |until| until.min(expires_at));
+    let mut mails = Vec::new();
+    for recipient in recipients {
+        let link = NewLink {
+            shows: &about,
+            secret: what.secret,
+            recipient: &recipient.address,
+            credentials: what.credentials,
+            expires_at,
+        };
+        let url = create(conn, app, link, now).await?;
+        let context = context.clone().by_link(OneTimeLink {
+            url: url.to_string(),
+            expires_at: print_instant(expires_at, &app.config.zone()),
+        });
+        let mail = NewMail { recipients: vec![recipient], context, not_before, about: about.clone() };
+        mails.extend(mail::enqueue(conn, app, mail, now).await?);
+    }
+    Ok(mails)
+}
+
 /// Makes a link within the caller's transaction. Returns its address, which is a secret.
-pub async fn create(
+pub(super) async fn create(
     conn: &mut Conn,
     app: &App,
     new: NewLink<'_>,
@@ -66,7 +117,7 @@ pub async fn create(
     let row = NewRow {
         id: &id,
         secret_sha256: &sha256_hex(&secret),
-        key: new.key,
+        shows: new.shows,
         secret: new.secret,
         recipient: new.recipient,
         content_sealed: &app.vault.seal(&purpose(&id), &content),
@@ -77,9 +128,10 @@ pub async fn create(
     Ok(Zeroizing::new(format!("{}{}#{id}.{}", app.config.base_url(), super::http::PATH, *secret)))
 }
 
-/// Ends the open links to a key that is being revoked, in the caller's transaction.
-pub async fn withdraw_of_key(conn: &mut Conn, key: &str, now: UnixMillis) -> Result<(), DbError> {
-    store::withdraw(conn, key, None, now).await
+/// Ends the open links to what has ended, in the caller's transaction: a key that is revoked, an
+/// X-Api-Key that is deleted, a client's password that another one replaces.
+pub async fn withdraw(conn: &mut Conn, shows: &About, now: UnixMillis) -> Result<(), DbError> {
+    store::withdraw(conn, shows, None, now).await
 }
 
 /// Ends the open links to a secret that is being retired, in the caller's transaction.
@@ -89,7 +141,7 @@ pub async fn withdraw_of_secret(
     secret: &str,
     now: UnixMillis,
 ) -> Result<(), DbError> {
-    store::withdraw(conn, key, Some(secret), now).await
+    store::withdraw(conn, &About::new("key", key), Some(secret), now).await
 }
 
 /// Shows what is behind a link, once. `address` is where the call came from.
@@ -170,7 +222,7 @@ async fn record(
     let entry = audit::Entry {
         actor: format!("link:{}", link.id),
         action,
-        subject: format!("key:{}", link.key),
+        subject: format!("{}:{}", link.shows.kind, link.shows.id),
         detail,
     };
     audit::record(conn, entry, now).await

@@ -1,10 +1,10 @@
 //! One-time links to credentials (`credential_delivery = "link"`): the mail holds a link in place
-//! of the secret, and the page behind it shows the pair once.
+//! of the secret, and the page behind it shows it once: a key pair, an X-Api-Key or a password.
 //!
 //! The code stands in the fragment of the link, which browsers send to nobody: it is in no log and
 //! no referrer. Opening the page shows a button; only its POST reveals, because scanners of mails
 //! follow links. What is shown is sealed until then, and erased by the first reveal, at its expiry,
-//! and when the key is revoked. Each attempt is audited.
+//! and when what it shows has ended. Each attempt is audited.
 
 mod actions;
 mod http;
@@ -14,9 +14,9 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{NewLink, create, withdraw_of_key, withdraw_of_secret};
+pub use actions::{Handover, hand_over, withdraw, withdraw_of_secret};
 pub use http::routes;
-pub use model::Credentials;
+pub use model::{Credentials, Secret};
 
 use crate::schedule::{Every, Executors};
 

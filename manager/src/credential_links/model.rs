@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use crate::mail::About;
+
 /// Refused attempts that are counted and audited for one link. One more wrong code ends the link.
 pub(super) const MAX_REFUSALS: i64 = 10;
 /// How long it is remembered that there was a link.
@@ -15,23 +17,51 @@ pub(super) const ID_PREFIX: &str = "crl";
 const MAX_PASTED: usize = 2_048;
 
 /// What the page shows.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
-    /// The public half.
-    pub api_key: String,
-    /// The secret half.
-    pub secret_key: String,
-    /// What people call the key.
-    pub key_name: String,
+    /// What it is for.
+    pub secret: Secret,
     /// Whose it is.
     pub client_id: String,
     /// The same for people.
     pub client_name: String,
 }
 
-impl std::fmt::Debug for Credentials {
+/// A secret with what belongs to it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Secret {
+    /// Of a DGRK key.
+    KeyPair {
+        /// The public half.
+        api_key: String,
+        /// The secret half.
+        secret_key: String,
+        /// What people call the key.
+        key_name: String,
+    },
+    /// An X-Api-Key.
+    XApiKey {
+        /// Its text.
+        x_api_key: String,
+        /// What people call it.
+        key_name: String,
+    },
+    /// A client's password.
+    Password {
+        /// In clear.
+        password: String,
+    },
+}
+
+impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Credentials({}, [redacted])", self.api_key)
+        let kind = match self {
+            Self::KeyPair { .. } => "KeyPair",
+            Self::XApiKey { .. } => "XApiKey",
+            Self::Password { .. } => "Password",
+        };
+        write!(f, "{kind}([redacted])")
     }
 }
 
@@ -71,7 +101,7 @@ pub(super) fn sha256_hex(secret: &str) -> String {
 pub(super) struct Link {
     pub id: String,
     pub secret_sha256: String,
-    pub key: String,
+    pub shows: About,
     pub recipient: String,
     pub content_sealed: Option<String>,
     pub state: State,
@@ -166,7 +196,7 @@ mod tests {
         let link = |state| Link {
             id: "crl_a".into(),
             secret_sha256: sha256_hex("right"),
-            key: "key_1".into(),
+            shows: About::new("key", "key_1"),
             recipient: "a@example.com".into(),
             content_sealed: None,
             state,

@@ -31,7 +31,7 @@ pub(super) static CONTENT_SECURITY_POLICY: LazyLock<String> = LazyLock::new(|| {
 pub(super) enum Shown<'a> {
     /// A button, and a field for a code that no link has brought.
     Question,
-    /// The pair.
+    /// What the link was for.
     Credentials(&'a Credentials),
     /// That this link opens nothing.
     Refusal,
@@ -92,13 +92,15 @@ struct Texts {
     code: &'static str,
     code_hint: &'static str,
     show: &'static str,
-    shown_title: &'static str,
-    shown: &'static str,
+    shown_title: OfEach,
+    shown: OfEach,
     api_key: &'static str,
     secret_key: &'static str,
+    x_api_key: &'static str,
+    password: &'static str,
     key_name: &'static str,
     client: &'static str,
-    keep: &'static str,
+    keep: OfEach,
     refused_title: &'static str,
     refused: &'static str,
     refused_do: &'static str,
@@ -107,49 +109,81 @@ struct Texts {
     again: &'static str,
 }
 
+/// A sentence for each kind of [`super::model::Secret`].
+#[derive(Serialize)]
+struct OfEach {
+    key_pair: &'static str,
+    x_api_key: &'static str,
+    password: &'static str,
+}
+
 const ENGLISH: Texts = Texts {
-    title: "Your API key",
-    question: "Your API key and its secret key are ready to be shown.",
-    once: "They are shown once. Have a safe place ready before you go on, such as a password manager.",
+    title: "Your key or password",
+    question: "Your key or password is ready to be shown.",
+    once: "It is shown once. Have a safe place ready before you go on, such as a password manager.",
     code: "Code",
     code_hint: "Paste the link from the mail, or what stands behind the # in it.",
-    show: "Show the keys now",
-    shown_title: "Your API key",
-    shown: "Copy both now: they are not shown again, and this link has served its purpose.",
+    show: "Show it now",
+    shown_title: OfEach { key_pair: "Your API key", x_api_key: "Your X-Api-Key", password: "Your password" },
+    shown: OfEach {
+        key_pair: "Copy both now: they are not shown again, and this link has served its purpose.",
+        x_api_key: "Copy it now: it is not shown again, and this link has served its purpose.",
+        password: "Copy it now: it is not shown again, and this link has served its purpose.",
+    },
     api_key: "API Key",
     secret_key: "Secret Key",
+    x_api_key: "X-Api-Key",
+    password: "Password",
     key_name: "Key name",
     client: "Client",
-    keep: "Keep the secret key safe: whoever holds it can call in your name. The mail says how to call. \
-           Close this page when you are done.",
+    keep: OfEach {
+        key_pair: "Keep the secret key safe: whoever holds it can call in your name. The mail says how to call. \
+                   Close this page when you are done.",
+        x_api_key: "Keep the key safe: it travels in clear with every request, so call over TLS alone; whoever \
+                    reads it can call in your name. The mail says how to call. Close this page when you are done.",
+        password: "Keep the password safe: whoever holds it can act in the name of this client. The mail says \
+                   what it serves for. Close this page when you are done.",
+    },
     refused_title: "This link opens nothing",
-    refused: "It was opened before, its time is over, the key has ended, or the code is not complete.",
-    refused_do: "If the keys were not shown to you, ask the person who administers your API keys for a new \
-                 secret key. If somebody else may have opened the link, say so at once.",
+    refused: "It was opened before, its time is over, what it was to show has ended, or the code is not complete.",
+    refused_do: "If nothing was shown to you, ask the person who administers your keys and your account for a new \
+                 one. If somebody else may have opened the link, say so at once.",
     busy_title: "Please try again",
-    busy: "The keys could not be shown just now.",
+    busy: "Nothing could be shown just now.",
     again: "Open the link from the mail again in a moment.",
 };
 
 const TRADITIONAL_CHINESE: Texts = Texts {
-    title: "您的 API 金鑰",
-    question: "您的 API 金鑰與密鑰已可顯示。",
+    title: "您的金鑰或密碼",
+    question: "您的金鑰或密碼已可顯示。",
     once: "內容僅顯示一次。請先準備好安全的保存方式（例如密碼管理工具）再繼續。",
     code: "代碼",
     code_hint: "請貼上信件中的連結，或連結中 # 之後的內容。",
-    show: "立即顯示金鑰",
-    shown_title: "您的 API 金鑰",
-    shown: "請立即複製以下兩項內容：之後不會再次顯示，此連結也已失效。",
+    show: "立即顯示",
+    shown_title: OfEach {
+        key_pair: "您的 API 金鑰", x_api_key: "您的 X-Api-Key", password: "您的密碼"
+    },
+    shown: OfEach {
+        key_pair: "請立即複製以下兩項內容：之後不會再次顯示，此連結也已失效。",
+        x_api_key: "請立即複製以下金鑰：之後不會再次顯示，此連結也已失效。",
+        password: "請立即複製以下密碼：之後不會再次顯示，此連結也已失效。",
+    },
     api_key: "API 金鑰（API Key）",
     secret_key: "密鑰（Secret Key）",
+    x_api_key: "X-Api-Key",
+    password: "密碼",
     key_name: "金鑰名稱",
     client: "用戶端",
-    keep: "請妥善保管密鑰：取得密鑰的人即可用您的名義呼叫 API。呼叫方式請見信件。完成後請關閉此頁面。",
+    keep: OfEach {
+        key_pair: "請妥善保管密鑰：取得密鑰的人即可用您的名義呼叫 API。呼叫方式請見信件。完成後請關閉此頁面。",
+        x_api_key: "請妥善保管金鑰：金鑰會以明文隨每個請求傳送，因此請一律透過 TLS 呼叫；取得金鑰的人即可用您的名義呼叫 API。呼叫方式請見信件。完成後請關閉此頁面。",
+        password: "請妥善保管密碼：取得密碼的人即可用這個用戶端的名義操作。密碼的用途請見信件。完成後請關閉此頁面。",
+    },
     refused_title: "此連結無法使用",
-    refused: "連結可能已開啟過、已逾期、金鑰已失效，或代碼不完整。",
-    refused_do: "若您尚未看到金鑰，請聯絡負責管理 API 金鑰的人員換發新的密鑰。若可能有他人開啟過此連結，請立即告知。",
+    refused: "連結可能已開啟過、已逾期、內容已失效，或代碼不完整。",
+    refused_do: "若您尚未看到內容，請聯絡負責管理金鑰及帳號的人員重新核發。若可能有他人開啟過此連結，請立即告知。",
     busy_title: "請再試一次",
-    busy: "目前無法顯示金鑰。",
+    busy: "目前無法顯示內容。",
     again: "請稍後再次開啟信件中的連結。",
 };
 
@@ -186,6 +220,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
 
 #[cfg(test)]
 mod tests {
+    use super::super::model::Secret;
     use super::*;
 
     #[test]
@@ -208,17 +243,18 @@ mod tests {
 
     #[test]
     fn the_page_escapes_what_people_wrote_and_asks_nobody_for_anything() {
-        let credentials = Credentials {
-            api_key: "A".into(),
-            secret_key: "S".into(),
-            key_name: "<script>alert(1)</script>".into(),
-            client_id: "partner".into(),
-            client_name: "R&D".into(),
-        };
+        let key_name = "<script>alert(1)</script>".to_owned();
+        let [pair, x_api_key, password] = [
+            Secret::KeyPair { api_key: "A".into(), secret_key: "S".into(), key_name: key_name.clone() },
+            Secret::XApiKey { x_api_key: "X".into(), key_name },
+            Secret::Password { password: "<script>alert(2)</script>".into() },
+        ]
+        .map(|secret| Credentials { secret, client_id: "partner".into(), client_name: "R&D".into() });
         for language in [PageLanguage::English, PageLanguage::TraditionalChinese] {
-            let shows = [Shown::Question, Shown::Credentials(&credentials), Shown::Refusal, Shown::Busy];
-            for shown in &shows {
-                let page = render("Keygate", language, shown).expect("printed");
+            let of = [&pair, &x_api_key, &password].map(Shown::Credentials);
+            let shows = [Shown::Question, Shown::Refusal, Shown::Busy].into_iter().chain(of);
+            for shown in shows {
+                let page = render("Keygate", language, &shown).expect("printed");
                 assert!(!page.contains("<script>alert"), "{page}");
                 assert!(page.contains(&format!("lang=\"{}\"", language.tag())));
                 for foreign in ["http://", "https://", "src=", "<link", "@import", "url("] {

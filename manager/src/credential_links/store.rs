@@ -5,12 +5,13 @@ use sqlx::Row as _;
 
 use super::model::{Link, State};
 use crate::db::{Conn, DbError};
+use crate::mail::About;
 
 /// A link to be written.
 pub(super) struct NewRow<'a> {
     pub id: &'a str,
     pub secret_sha256: &'a str,
-    pub key: &'a str,
+    pub shows: &'a About,
     pub secret: &'a str,
     pub recipient: &'a str,
     pub content_sealed: &'a str,
@@ -22,12 +23,14 @@ pub(super) async fn insert(conn: &mut Conn, new: &NewRow<'_>) -> Result<(), DbEr
     sqlx::query(
         "-- credential_links.create
          INSERT INTO credential_links
-                (id, secret_sha256, key_id, secret_id, recipient, content_sealed, state, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, 'open', $7, $8)",
+                (id, secret_sha256, kind, key_id, secret_id, recipient, content_sealed, state, created_at,
+                 expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'open', $8, $9)",
     )
     .bind(new.id)
     .bind(new.secret_sha256)
-    .bind(new.key)
+    .bind(&new.shows.kind)
+    .bind(&new.shows.id)
     .bind(new.secret)
     .bind(new.recipient)
     .bind(new.content_sealed)
@@ -57,7 +60,7 @@ pub(super) async fn hold(conn: &mut Conn, id: &str) -> Result<Option<Link>, DbEr
          UPDATE credential_links
             SET refusals = refusals
           WHERE id = $1
-         RETURNING id, secret_sha256, key_id, recipient, content_sealed, state, refusals, expires_at",
+         RETURNING id, secret_sha256, kind, key_id, recipient, content_sealed, state, refusals, expires_at",
     )
     .bind(id)
     .fetch_optional(conn)
@@ -67,7 +70,7 @@ pub(super) async fn hold(conn: &mut Conn, id: &str) -> Result<Option<Link>, DbEr
         Ok(Link {
             id: row.try_get("id")?,
             secret_sha256: row.try_get("secret_sha256")?,
-            key: row.try_get("key_id")?,
+            shows: About { kind: row.try_get("kind")?, id: row.try_get("key_id")? },
             recipient: row.try_get("recipient")?,
             content_sealed: row.try_get("content_sealed")?,
             state: State::parse(&state).ok_or_else(|| DbError::Inconsistency {
@@ -112,22 +115,24 @@ pub(super) async fn count_refusal(conn: &mut Conn, id: &str) -> Result<(), DbErr
     Ok(())
 }
 
-/// Ends the open links to a key, or to one of its secrets.
+/// Ends the open links to what `shows` names, or to one of its secrets.
 pub(super) async fn withdraw(
     conn: &mut Conn,
-    key: &str,
+    shows: &About,
     secret: Option<&str>,
     now: UnixMillis,
 ) -> Result<(), DbError> {
     sqlx::query(
         "-- credential_links.withdraw
          UPDATE credential_links
-            SET state = 'withdrawn', content_sealed = NULL, ended_at = $3
-          WHERE key_id = $1
-            AND ($2 = '' OR secret_id = $2)
+            SET state = 'withdrawn', content_sealed = NULL, ended_at = $4
+          WHERE kind = $1
+            AND key_id = $2
+            AND ($3 = '' OR secret_id = $3)
             AND state = 'open'",
     )
-    .bind(key)
+    .bind(&shows.kind)
+    .bind(&shows.id)
     .bind(secret.unwrap_or_default())
     .bind(now.0)
     .execute(conn)

@@ -1,8 +1,10 @@
 use axum::body::Body;
 use axum::http::Method;
 
+use super::actions::{NewLink, create};
 use super::model::{MAX_REFUSALS, REMEMBERED_MS};
-use super::{Credentials, NewLink, create, withdraw_of_key, withdraw_of_secret};
+use super::{Credentials, Secret, withdraw, withdraw_of_secret};
+use crate::mail::About;
 use crate::testing::{Answer, World};
 
 const PAGE: &str = "/credentials";
@@ -13,16 +15,18 @@ const SECRET_KEY: &str = "YTk2MTQ2MjhhZDM1MjYwZDVkMTdj";
 /// A link that opens for an hour, as it stands in the mail.
 async fn link(world: &World) -> String {
     let credentials = Credentials {
-        api_key: API_KEY.into(),
-        secret_key: SECRET_KEY.into(),
-        key_name: "orders key".into(),
+        secret: Secret::KeyPair {
+            api_key: API_KEY.into(),
+            secret_key: SECRET_KEY.into(),
+            key_name: "orders key".into(),
+        },
         client_id: "partner-1".into(),
         client_name: "R&D".into(),
     };
     let now = world.app.now();
     let mut tx = world.app.db.write("test.link").await.expect("a transaction");
     let new = NewLink {
-        key: "key_1",
+        shows: &About::new("key", "key_1"),
         secret: "sec_1",
         recipient: "a@example.com",
         credentials: &credentials,
@@ -136,9 +140,10 @@ async fn a_link_ends_at_its_expiry_and_with_what_it_shows() {
             let now = world.app.now();
             let mut tx = world.app.db.write("test.withdraw").await.expect("a transaction");
             withdraw_of_secret(&mut tx, "key_1", "sec_2", now).await.expect("of another secret");
-            withdraw_of_key(&mut tx, "key_2", now).await.expect("of another key");
+            withdraw(&mut tx, &About::new("key", "key_2"), now).await.expect("of another key");
+            withdraw(&mut tx, &About::new("client", "key_1"), now).await.expect("of another kind");
             match whole_key {
-                true => withdraw_of_key(&mut tx, "key_1", now).await.expect("withdrawn"),
+                true => withdraw(&mut tx, &About::new("key", "key_1"), now).await.expect("withdrawn"),
                 false => withdraw_of_secret(&mut tx, "key_1", "sec_1", now).await.expect("withdrawn"),
             }
             tx.commit().await.expect("committed");
@@ -197,8 +202,7 @@ async fn wrong_codes_are_counted_audited_and_end_the_link() {
 #[tokio::test]
 async fn the_page_speaks_the_language_that_the_browser_asks_for() {
     let world = World::sqlite().await;
-    for (accepted, tag, words) in
-        [("zh-TW,zh;q=0.9", "zh-Hant-TW", "立即顯示金鑰"), ("fr", "en", "Show the keys now")]
+    for (accepted, tag, words) in [("zh-TW,zh;q=0.9", "zh-Hant-TW", "立即顯示"), ("fr", "en", "Show it now")]
     {
         let page = world.anon().send(Method::GET, PAGE, &[("accept-language", accepted)], None).await;
         assert_eq!(

@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::clients::ClientError;
 use crate::db::{Conn, DbError};
 use crate::mail::contexts::KeyEvent;
-use crate::mail::{MailError, Recipient};
+use crate::mail::{self, MailError, Recipient};
 use crate::quotas::{self, Limit};
 use crate::schedule::{self, About};
 use crate::validity::{Validity, ValidityError, print_instant};
@@ -307,7 +307,7 @@ pub async fn revoke(
 async fn withdraw(conn: &mut Conn, id: &CredentialId, now: UnixMillis) -> Result<(), DbError> {
     const WHY: &str = "the key was revoked";
     mails::withdraw_credentials(conn, id, WHY, now).await?;
-    credential_links::withdraw_of_key(conn, id.as_str(), now).await?;
+    credential_links::withdraw(conn, &mail::About::new("key", id.as_str()), now).await?;
     mails::withdraw_reminders(conn, id, WHY, now).await?;
     schedule::cancel(conn, RETIRE_SECRET, &About::new("key", id.as_str()), WHY, now).await?;
     Ok(())

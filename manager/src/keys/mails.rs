@@ -8,8 +8,7 @@ use super::model::{Key, KeyState, UseQuota};
 use crate::app::App;
 use crate::catalog::{self, Api};
 use crate::clients;
-use crate::config::CredentialDelivery;
-use crate::credential_links::{self, NewLink};
+use crate::credential_links::{self, Handover, Secret};
 use crate::db::{Conn, DbError};
 use crate::expiry;
 use crate::mail::contexts::{CallableApi, KeyChanged, KeyCredentials, KeyEvent, KeyExpiring, Occasion};
@@ -79,52 +78,19 @@ pub async fn mail_credentials(
         not_before: mail.not_before,
         about: About::new("key", key.id.as_str()),
     };
-    match app.config.credential_delivery {
-        CredentialDelivery::Mail => Ok(mail::enqueue(conn, app, mail, now).await?),
-        CredentialDelivery::Link => mail_links(conn, app, key, mail, now).await,
-    }
-}
-
-/// Writes `mail` without its secret: each recipient gets a link of its own, which shows the pair once.
-async fn mail_links(
-    conn: &mut Conn,
-    app: &App,
-    key: &Key,
-    mail: NewMail<KeyCredentials>,
-    now: UnixMillis,
-) -> Result<Vec<String>, KeyError> {
-    let NewMail { recipients, context, not_before, about } = mail;
+    let credentials = credential_links::Credentials {
+        secret: Secret::KeyPair {
+            api_key: mail.context.api_key.clone(),
+            secret_key: mail.context.secret_key.clone(),
+            key_name: mail.context.key_name.clone(),
+        },
+        client_id: mail.context.client_id.clone(),
+        client_name: mail.context.client_name.clone(),
+    };
     // The newest stands first: the one that this mail is about.
     let secret = key.secrets.first().map_or("", |secret| secret.id.as_str());
-    let credentials = credential_links::Credentials {
-        api_key: context.api_key.clone(),
-        secret_key: context.secret_key.clone(),
-        key_name: context.key_name.clone(),
-        client_id: context.client_id.clone(),
-        client_name: context.client_name.clone(),
-    };
-    let ttl_ms = i64::from(app.config.credential_link_ttl_h) * 3_600_000;
-    let expires_at = UnixMillis(not_before.0.saturating_add(ttl_ms));
-    let mut mails = Vec::new();
-    for recipient in recipients {
-        let link = NewLink {
-            key: key.id.as_str(),
-            secret,
-            recipient: &recipient.address,
-            credentials: &credentials,
-            expires_at,
-        };
-        let url = credential_links::create(conn, app, link, now).await?;
-        let context = KeyCredentials {
-            secret_key: String::new(),
-            link: Some(url.to_string()),
-            link_expires_at: Some(print_instant(expires_at, &app.config.zone())),
-            ..context.clone()
-        };
-        let mail = NewMail { recipients: vec![recipient], context, not_before, about: about.clone() };
-        mails.extend(mail::enqueue(conn, app, mail, now).await?);
-    }
-    Ok(mails)
+    let what = Handover { credentials: &credentials, secret, until: None };
+    Ok(credential_links::hand_over(conn, app, mail, what, now).await?)
 }
 
 /// Takes back what is not sent yet of the pair of a key whose secret is no longer to be handed over.

@@ -15,6 +15,7 @@ use super::store;
 use crate::app::App;
 use crate::catalog::{self, GroupSummary};
 use crate::clients::{self, Client, ClientError};
+use crate::credential_links::{self, Credentials, Handover, Secret};
 use crate::db::{Conn, DbError};
 use crate::http::Actor;
 use crate::mail::contexts::XApiKeyIssued;
@@ -172,7 +173,7 @@ async fn withdraw(conn: &mut Conn, id: &CredentialId, now: UnixMillis) -> Result
     for template in [Template::XApiKeyIssued, Template::XApiKeyExpiring] {
         mail::withdraw(conn, &about, template, "the X-Api-Key was deleted", now).await?;
     }
-    Ok(())
+    credential_links::withdraw(conn, &about, now).await
 }
 
 async fn delete_in(
@@ -296,6 +297,13 @@ async fn mail_to_client(
         created_by: if by.display_name.is_empty() { &by.name } else { &by.display_name }.clone(),
         groups: catalog::known_groups(conn, &groups).await?.into_iter().map(|group| group.name).collect(),
         gateway_url: app.config.gateway_url.as_deref().map(|url| url.trim_end_matches('/').to_owned()),
+        link: None,
+        link_expires_at: None,
+    };
+    let credentials = Credentials {
+        secret: Secret::XApiKey { x_api_key: context.x_api_key.clone(), key_name: context.key_name.clone() },
+        client_id: context.client_id.clone(),
+        client_name: context.client_name.clone(),
     };
     let mail = NewMail {
         recipients: clients::recipients(client),
@@ -303,7 +311,8 @@ async fn mail_to_client(
         not_before: app.config.credentials_not_before(now),
         about: About::new("x_api_key", key.id.as_str()),
     };
-    mail::enqueue(conn, app, mail, now).await?;
+    let what = Handover { credentials: &credentials, secret: "", until: None };
+    credential_links::hand_over(conn, app, mail, what, now).await?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::find_by_sha256;
-use crate::testing::{Caller, World};
+use crate::testing::{Caller, World, by_link};
 
 const PATH: &str = "/api/v1/x-api-keys";
 
@@ -89,6 +89,26 @@ async fn the_text_is_mailed_to_each_address_of_the_client_and_stands_nowhere_els
         let trail = admin.get(&format!("/api/v1/audit?subject=x_api_key:{id}")).await.expect(200);
         assert_eq!(trail["items"].as_array().map(Vec::len), Some(2));
         assert!(!trail.to_string().contains(&text), "{trail:#}");
+    }
+}
+
+#[tokio::test]
+async fn by_link_the_text_is_shown_once_on_a_page_until_the_key_is_deleted() {
+    for world in World::both_with(by_link).await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let [group, _] = shop(&admin, "a@partner.example").await;
+        world.mailed().await;
+        let [kept, gone] = [key(&admin, &group, "kept").await, key(&admin, &group, "gone").await];
+        world.advance_ms(600_000);
+        let mails = world.mailed().await;
+        let of = |name: &str| mails.iter().find(|mail| mail.text.contains(&format!("Key name: {name}")));
+        let (mail, of_gone) = (of("kept").expect("a mail"), of("gone").expect("a mail"));
+        assert!(!mail.text.contains(&kept[1]), "{}", mail.text);
+        let (status, page) = world.page_behind(mail.link()).await;
+        assert!(status == 200 && page.contains("Your X-Api-Key") && page.contains(&kept[1]), "{page}");
+        assert_eq!(world.page_behind(mail.link()).await.0, 410, "once");
+        admin.delete(&format!("/api/v1/x-api-keys/{}", gone[0])).await.expect(204);
+        assert_eq!(world.page_behind(of_gone.link()).await.0, 410, "it is deleted");
     }
 }
 

@@ -8,11 +8,12 @@ use tidy::{assert_none, read, sources};
 const GATE_DEPENDENCIES: [&str; 6] = ["base64", "hmac", "serde", "serde_json", "sha2", "subtle"];
 
 /// From the bottom up. A capability may import those of the rows before its own.
-const CAPABILITIES: [&[&str]; 16] = [
+const CAPABILITIES: [&[&str]; 17] = [
     &["vault"],
     &["audit", "changes"],
     &["schedule"],
-    &["credential_links", "idempotency", "mail"],
+    &["idempotency", "mail"],
+    &["credential_links"],
     &["quotas"],
     &["operators"],
     &["catalog"],

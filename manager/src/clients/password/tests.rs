@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::actions::count_wrong;
+use super::actions::{RESET_TTL_MS, count_wrong};
 use super::{NewPassword, PasswordCheck, Purpose, check_password};
 use crate::clients::{self, Fields, NewClient, store};
 use crate::password::Password;
-use crate::testing::{Answer, Caller, World};
+use crate::testing::{Answer, Caller, World, by_link};
 
 const CLIENTS: &str = "/api/v1/clients";
 const ACME: &str = "/api/v1/clients/acme";
@@ -170,6 +170,50 @@ async fn a_reset_password_serves_for_24_hours() {
         let again = told(&mailed(&world).await[0].1, "Password:");
         assert_ne!(again, drawn);
         replaced(&world, &again, "secret-2").await.expect(204);
+    }
+}
+
+#[tokio::test]
+async fn by_link_a_first_password_is_shown_once_on_a_page() {
+    for world in World::both_with(by_link).await {
+        let admin = world.operator("ann", &["admin"]).await;
+        acme(&admin, json!({ "emails": "it@acme.example,ops@acme.example" })).await;
+        world.advance_ms(600_000);
+        let mails = world.mailed().await;
+        assert_eq!(mails.len(), 2);
+        assert!(mails.iter().all(|mail| !mail.text.contains("secret-1")), "{mails:?}");
+        let (status, page) = world.page_behind(mails[0].link()).await;
+        assert!(status == 200 && page.contains("Your password") && page.contains("secret-1"), "{page}");
+        assert_eq!(world.page_behind(mails[0].link()).await.0, 410, "once");
+        let shown = audited(&world, "credential_links.reveal").await;
+        assert_eq!(shown.len(), 1, "it is told of the client");
+        let body = json!({ "password": "secret-2", "password_confirmation": "secret-2" });
+        admin.put(&format!("{ACME}/password"), body).await.expect(200);
+        assert_eq!(world.page_behind(mails[1].link()).await.0, 410, "another password is in force");
+    }
+}
+
+#[tokio::test]
+async fn by_link_a_reset_password_is_shown_for_as_long_as_it_serves() {
+    for world in World::both_with(by_link).await {
+        let admin = world.operator("ann", &["admin"]).await;
+        acme(&admin, json!({ "emails": "it@acme.example" })).await;
+        world.advance_ms(600_000);
+        let first = world.mailed().await.remove(0);
+        let reset = async || {
+            admin.post(&format!("{ACME}/password/reset"), json!({})).await.expect(200);
+            world.mailed().await.remove(0)
+        };
+        let (mail, late) = (reset().await, reset().await);
+        for ended in [&first, &mail] {
+            assert_eq!(world.page_behind(ended.link()).await.0, 410, "another reset followed");
+        }
+        world.advance_ms(RESET_TTL_MS);
+        assert_eq!(world.page_behind(late.link()).await.0, 410, "it serves no more");
+        let (_, page) = world.page_behind(reset().await.link()).await;
+        let password = page.split("<code class=\"value\">").nth(1).and_then(|rest| rest.split('<').next());
+        replaced(&world, password.expect("a password"), "my own one").await.expect(204);
+        assert_eq!(tried(&world, "my own one").await, "right");
     }
 }
 

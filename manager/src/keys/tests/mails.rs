@@ -1,15 +1,12 @@
 //! What its holder is told of a key, in the mail or behind a link.
 
-use axum::body::Body;
-use axum::http::Method;
 use gate::id::CredentialId;
 use serde_json::{Value, json};
 
 use super::{HOUR_MS, furnish, issued};
-use crate::config::{Config, CredentialDelivery};
 use crate::keys::{Changed, Credentials, mail_change, mail_credentials, revoke};
 use crate::mail::contexts::{KeyEvent, Occasion};
-use crate::testing::{Caller, Mailed, World};
+use crate::testing::{Caller, World, by_link};
 
 #[tokio::test]
 async fn mails_about_a_key_say_what_its_holder_needs() {
@@ -152,26 +149,6 @@ async fn a_pair_that_was_rotated_or_retired_before_it_was_mailed_is_not_mailed_a
     }
 }
 
-/// A world whose mails hold links.
-fn by_link(config: &mut Config) {
-    config.credential_delivery = CredentialDelivery::Link;
-    config.public_url = Some("https://keygate.example".into());
-}
-
-/// The link in a mail.
-fn link_in(mail: &Mailed) -> &str {
-    let link = mail.text.lines().map(str::trim).find(|line| line.starts_with("https://keygate.example/"));
-    link.unwrap_or_else(|| panic!("a link in {}", mail.text))
-}
-
-/// What the page shows to who sends this link.
-async fn page_behind(world: &World, link: &str) -> (u16, String) {
-    let form = url::form_urlencoded::Serializer::new(String::new()).append_pair("code", link).finish();
-    let kind = [("content-type", "application/x-www-form-urlencoded")];
-    let page = world.anon().raw(Method::POST, "/credentials", &kind, Body::from(form)).await;
-    (page.status, page.body.as_str().expect("a page").to_owned())
-}
-
 #[tokio::test]
 async fn by_link_each_recipient_gets_a_link_of_its_own_and_no_secret() {
     for world in World::both_with(by_link).await {
@@ -197,12 +174,12 @@ async fn by_link_each_recipient_gets_a_link_of_its_own_and_no_secret() {
         let mails = world.mailed().await;
         let secret = issued.secret.reveal();
         assert!(mails.len() == 2 && mails.iter().all(|mail| !mail.text.contains(secret)));
-        let (one, other) = (link_in(&mails[0]), link_in(&mails[1]));
+        let (one, other) = (mails[0].link(), mails[1].link());
         assert_ne!(one, other);
         for link in [one, other] {
-            let (status, page) = page_behind(&world, link).await;
+            let (status, page) = world.page_behind(link).await;
             assert!(status == 200 && page.contains(secret) && page.contains(issued.key.api_key.as_str()));
-            assert_eq!(page_behind(&world, link).await.0, 410);
+            assert_eq!(world.page_behind(link).await.0, 410);
         }
     }
 }
@@ -218,13 +195,15 @@ async fn by_link_what_is_revoked_or_retired_is_not_shown_any_more() {
         for retired in [true, false] {
             let rotated = admin.post(&format!("{path}/secrets"), json!({})).await.expect(201);
             world.advance_ms(600_000);
+            // The client is told of its password at the same time.
             let mails = world.mailed().await;
+            let mail = mails.iter().find(|mail| mail.subject.contains("API Key")).expect("the pair's");
             let secret = rotated["secrets"][0]["id"].as_str().expect("the newest first").to_owned();
             match retired {
                 true => admin.delete(&format!("{path}/secrets/{secret}")).await.expect(200),
                 false => admin.post(&format!("{path}/revoke"), json!({})).await.expect(200),
             };
-            assert_eq!(page_behind(&world, link_in(&mails[0])).await.0, 410, "retired: {retired}");
+            assert_eq!(world.page_behind(mail.link()).await.0, 410, "retired: {retired}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MASK, MailContext};
+use super::{ByLink, MASK, MailContext, OneTimeLink, masked_link};
 use crate::mail::Template;
 
 /// A client was created.
@@ -26,6 +26,10 @@ pub struct ClientCreated {
     pub tps: Option<u32>,
     /// Addresses it may call from; none = from everywhere.
     pub hosts: Vec<String>,
+    /// Where the password is shown once, in clear: then `password` is none. A secret, too.
+    pub link: Option<String>,
+    /// Until when the link opens, with its zone.
+    pub link_expires_at: Option<String>,
 }
 
 /// From one day or hour to another.
@@ -89,6 +93,8 @@ impl MailContext for ClientCreated {
             api_quota: Some(Calls { calls: 1000, per: Per::Day }),
             tps: Some(10),
             hosts: vec!["192.0.2.0/24 (office)".into()],
+            link: None,
+            link_expires_at: None,
         }
     }
 
@@ -102,11 +108,21 @@ impl MailContext for ClientCreated {
             hosts: Vec::new(),
             ..Self::sample()
         };
-        vec![("least", least)]
+        vec![("least", least), ("link", Self::sample().by_link(OneTimeLink::sample()))]
     }
 
     fn masked(&self) -> Self {
-        Self { password: self.password.as_ref().map(|_| MASK.into()), ..self.clone() }
+        Self {
+            password: self.password.as_ref().map(|_| MASK.into()),
+            link: self.link.as_deref().map(masked_link),
+            ..self.clone()
+        }
+    }
+}
+
+impl ByLink for ClientCreated {
+    fn by_link(self, link: OneTimeLink) -> Self {
+        Self { password: None, link: Some(link.url), link_expires_at: Some(link.expires_at), ..self }
     }
 }
 
@@ -131,6 +147,10 @@ pub struct ClientPasswordReset {
     pub expires_at: String,
     /// Where a new password is set.
     pub url: String,
+    /// Where the password is shown once, in clear: then `password` is empty. A secret, too.
+    pub link: Option<String>,
+    /// Until when the link opens, with its zone.
+    pub link_expires_at: Option<String>,
 }
 
 impl MailContext for ClientPasswordReset {
@@ -144,11 +164,29 @@ impl MailContext for ClientPasswordReset {
             password: "k7m2q9wx4bnc8rtz5hvj3dfsyp".into(),
             expires_at: "2026-07-15 09:30:00 Asia/Taipei".into(),
             url: "https://keygate.example/client/v1/password".into(),
+            link: None,
+            link_expires_at: None,
         }
     }
 
+    fn variants() -> Vec<(&'static str, Self)> {
+        let sample = Self::sample();
+        let until = OneTimeLink { expires_at: sample.expires_at.clone(), ..OneTimeLink::sample() };
+        vec![("link", sample.by_link(until))]
+    }
+
     fn masked(&self) -> Self {
-        Self { password: MASK.into(), ..self.clone() }
+        Self {
+            password: if self.link.is_some() { String::new() } else { MASK.into() },
+            link: self.link.as_deref().map(masked_link),
+            ..self.clone()
+        }
+    }
+}
+
+impl ByLink for ClientPasswordReset {
+    fn by_link(self, link: OneTimeLink) -> Self {
+        Self { password: String::new(), link: Some(link.url), link_expires_at: Some(link.expires_at), ..self }
     }
 }
 

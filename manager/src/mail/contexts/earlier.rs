@@ -31,9 +31,7 @@ pub fn brought_up(template: Template, context: Value) -> Value {
         }
         Template::KeyCredentials => {
             replace(&mut fields, "use_quota", |text| Some(json!(first_number(text))));
-            for name in ["link", "link_expires_at"] {
-                fields.entry(name).or_insert(Value::Null);
-            }
+            no_link(&mut fields);
             if let Some(headline) = fields.remove("headline") {
                 let rotated = headline.as_str().is_some_and(|text| text.contains("new secret key"));
                 let notes = fields.remove("notes").unwrap_or_default().to_string();
@@ -58,13 +56,16 @@ pub fn brought_up(template: Template, context: Value) -> Value {
         }
         Template::XApiKeyIssued => {
             replace(&mut fields, "gateway_url", |text| text.contains('<').then_some(Value::Null));
+            no_link(&mut fields);
         }
         Template::ClientCreated => {
             replace(&mut fields, "validity", span);
             replace(&mut fields, "service_time", span);
             replace(&mut fields, "api_quota", |text| Some(calls(text)));
             replace(&mut fields, "tps", |text| Some(json!(first_number(text))));
+            no_link(&mut fields);
         }
+        Template::ClientPasswordReset => no_link(&mut fields),
         Template::TestMail => {
             replace(&mut fields, "asked_by", |text| (text == "the command line").then_some(Value::Null));
         }
@@ -72,6 +73,13 @@ pub fn brought_up(template: Template, context: Value) -> Value {
         _ => {}
     }
     Value::Object(fields)
+}
+
+/// The secret stood in the mail.
+fn no_link(fields: &mut Map<String, Value>) {
+    for name in ["link", "link_expires_at"] {
+        fields.entry(name).or_insert(Value::Null);
+    }
 }
 
 /// Puts another value where a text stands that is known.

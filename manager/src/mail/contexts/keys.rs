@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MASK, MailContext};
+use super::{ByLink, MASK, MailContext, OneTimeLink, masked_link};
 use crate::mail::Template;
 
 /// A DGRK key pair, with its secret: the mail that the whole procedure is for.
@@ -138,13 +138,7 @@ impl MailContext for KeyCredentials {
             apis: (1..=50).map(api).collect(),
             ..Self::sample()
         };
-        let url = "https://keygate.example/credentials#crl_0.SDFzIHNlY3JldCBvcGVucyB0aGUgbGluaw";
-        let link = Self {
-            secret_key: String::new(),
-            link: Some(url.into()),
-            link_expires_at: Some("2026-07-18 09:30:00 Asia/Taipei".into()),
-            ..Self::sample()
-        };
+        let link = Self::sample().by_link(OneTimeLink::sample());
         let until = Some("2026-07-22 09:30:00 Asia/Taipei".into());
         let overlap = Self { occasion: Occasion::Rotated { old_until: until }, ..rotated.clone() };
         let resent = Self { occasion: Occasion::Resent, ..rotated.clone() };
@@ -152,15 +146,21 @@ impl MailContext for KeyCredentials {
     }
 
     fn masked(&self) -> Self {
-        // What opens the link goes, where it leads to stays.
-        let masked_link = |url: &String| {
-            let page = url.split('#').next().unwrap_or_default();
-            format!("{page}#{MASK}")
-        };
         Self {
             secret_key: if self.link.is_some() { String::new() } else { MASK.into() },
-            link: self.link.as_ref().map(masked_link),
+            link: self.link.as_deref().map(masked_link),
             ..self.clone()
+        }
+    }
+}
+
+impl ByLink for KeyCredentials {
+    fn by_link(self, link: OneTimeLink) -> Self {
+        Self {
+            secret_key: String::new(),
+            link: Some(link.url),
+            link_expires_at: Some(link.expires_at),
+            ..self
         }
     }
 }
@@ -303,7 +303,7 @@ impl MailContext for KeyExpiring {
 pub struct XApiKeyIssued {
     /// Setting `product_name`.
     pub product_name: String,
-    /// The key's text. The only secret of this context.
+    /// The key's text, in clear. The only secret of this context.
     pub x_api_key: String,
     /// `abc***xyz`.
     pub mask: String,
@@ -325,6 +325,10 @@ pub struct XApiKeyIssued {
     pub groups: Vec<String>,
     /// Where the gateway is called; none where nobody told it.
     pub gateway_url: Option<String>,
+    /// Where the key is shown once, in clear: then `x_api_key` is empty. A secret, too.
+    pub link: Option<String>,
+    /// Until when the link opens, with its zone.
+    pub link_expires_at: Option<String>,
 }
 
 impl MailContext for XApiKeyIssued {
@@ -344,15 +348,33 @@ impl MailContext for XApiKeyIssued {
             created_by: "admin".into(),
             groups: vec!["reporting".into()],
             gateway_url: Some("https://api.example".into()),
+            link: None,
+            link_expires_at: None,
         }
     }
 
     fn variants() -> Vec<(&'static str, Self)> {
-        vec![("least", Self { groups: Vec::new(), gateway_url: None, ..Self::sample() })]
+        let least = Self { groups: Vec::new(), gateway_url: None, ..Self::sample() };
+        vec![("least", least), ("link", Self::sample().by_link(OneTimeLink::sample()))]
     }
 
     fn masked(&self) -> Self {
-        Self { x_api_key: self.mask.clone(), ..self.clone() }
+        Self {
+            x_api_key: if self.link.is_some() { String::new() } else { self.mask.clone() },
+            link: self.link.as_deref().map(masked_link),
+            ..self.clone()
+        }
+    }
+}
+
+impl ByLink for XApiKeyIssued {
+    fn by_link(self, link: OneTimeLink) -> Self {
+        Self {
+            x_api_key: String::new(),
+            link: Some(link.url),
+            link_expires_at: Some(link.expires_at),
+            ..self
+        }
     }
 }
 

@@ -47,6 +47,35 @@ pub trait MailContext: Serialize + Sized {
 /// Stands in the mail log where the mail itself had a secret.
 pub const MASK: &str = "********";
 
+/// The context of a mail in which a link can stand in for the secret.
+pub trait ByLink: MailContext + Clone {
+    /// The mail without its secret, with `link`.
+    fn by_link(self, link: OneTimeLink) -> Self;
+}
+
+/// Where a secret is shown once.
+#[derive(Clone)]
+pub struct OneTimeLink {
+    /// Its address, a secret itself.
+    pub url: String,
+    /// Until when it opens, with its zone.
+    pub expires_at: String,
+}
+
+impl OneTimeLink {
+    fn sample() -> Self {
+        Self {
+            url: "https://keygate.example/credentials#crl_0.SDFzIHNlY3JldCBvcGVucyB0aGUgbGluaw".into(),
+            expires_at: "2026-07-18 09:30:00 Asia/Taipei".into(),
+        }
+    }
+}
+
+/// What opens the link goes, where it leads to stays.
+fn masked_link(url: &str) -> String {
+    format!("{}#{MASK}", url.split('#').next().unwrap_or_default())
+}
+
 /// Sent by `keygate mail test`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestMail {

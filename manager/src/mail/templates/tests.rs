@@ -12,9 +12,9 @@ use super::wrap::columns;
 use super::{Fault, check};
 use crate::config::Config;
 use crate::mail::contexts::{
-    ApplicationResult, ApplicationStep, Calls, ClientCreated, ClientPasswordReset, Doer, Event, FormType,
-    Happened, KeyCredentials, MASK, MailContext, Outcome, Per, RegistrationConfirmation, Status,
-    XApiKeyIssued,
+    ApplicationResult, ApplicationStep, ByLink, Calls, ClientCreated, ClientPasswordReset, Doer, Event,
+    FormType, Happened, KeyCredentials, MASK, MailContext, OneTimeLink, Outcome, Per,
+    RegistrationConfirmation, Status, XApiKeyIssued,
 };
 use crate::testing::World;
 
@@ -277,6 +277,28 @@ fn assert_no_secret<C: MailContext>(sample: &C, secret: &str) {
         let clear = printed(C::TEMPLATE, language, &json!(sample));
         assert!(clear.text.contains(secret) && clear.html.contains(secret));
         assert!(!clear.subject.contains(secret));
+    }
+}
+
+#[test]
+fn a_masked_copy_opens_no_link_in_any_language() {
+    assert_no_link(&KeyCredentials::sample());
+    assert_no_link(&XApiKeyIssued::sample());
+    assert_no_link(&ClientCreated::sample());
+    assert_no_link(&ClientPasswordReset::sample());
+}
+
+fn assert_no_link<C: ByLink>(sample: &C) {
+    let code = "#crl_1.c2VjcmV0";
+    let url = format!("https://keygate.example/credentials{code}");
+    let by_link = sample.clone().by_link(OneTimeLink { url, expires_at: "tomorrow".into() });
+    for language in Language::ALL {
+        let masked = printed(C::TEMPLATE, language, &json!(by_link.masked()));
+        let clear = printed(C::TEMPLATE, language, &json!(by_link));
+        for (masked, clear) in [(&masked.text, &clear.text), (&masked.html, &clear.html)] {
+            assert!(clear.contains(code) && !masked.contains("crl_1"), "{}", C::TEMPLATE.name());
+            assert!(masked.contains(&format!("credentials#{MASK}")), "{}", C::TEMPLATE.name());
+        }
     }
 }
 
