@@ -40,7 +40,7 @@ enum Command {
     /// Bring DGRK keys in, look at them, rotate their secrets, switch them off, revoke them.
     #[command(subcommand)]
     Keys(keys::cli::Command),
-    /// Try the mail settings.
+    /// Try the mail settings, see what became of which mail, and look at the texts of mails.
     #[command(subcommand)]
     Mail(mail::cli::Command),
     /// Register gateways and rotate their tokens.

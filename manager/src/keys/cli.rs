@@ -16,9 +16,12 @@ use super::model::{Key, UseQuota};
 use super::{secrets, store};
 use crate::app::App;
 use crate::http::MAX_PAGE;
+use crate::mail::{self, MailState, Template};
 use crate::validity::{Validity, print_instant};
 use crate::{catalog, quotas};
 
+/// Mails about a key that are looked through for those that wait, the newest.
+const MAX_MAILS: i64 = 100;
 /// Bytes of a file with a secret at most: beyond this it is another file.
 const MAX_SECRET_FILE_BYTES: u64 = 4_096;
 
@@ -117,10 +120,14 @@ pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
             store::by_id(&mut *app.db.read().await?, &id).await?.ok_or(KeyError::NotFound { id })?
         }
         Command::Rotate { id, overlap_h } => {
-            secrets::rotate(app, &CredentialId(id), overlap_h, None, BY).await?
+            let key = secrets::rotate(app, &CredentialId(id), overlap_h, None, BY).await?;
+            return show_with_mails(app, &key).await;
         }
         Command::Retire { id, secret } => secrets::retire(app, &CredentialId(id), &secret, None, BY).await?,
-        Command::Resend { id } => secrets::resend(app, &CredentialId(id), BY).await?,
+        Command::Resend { id } => {
+            let key = secrets::resend(app, &CredentialId(id), BY).await?;
+            return show_with_mails(app, &key).await;
+        }
         Command::Activate { id } => actions::set_active(app, &CredentialId(id), true, None, BY).await?,
         Command::Deactivate { id } => actions::set_active(app, &CredentialId(id), false, None, BY).await?,
         Command::Revoke { id } => actions::revoke_now(app, &CredentialId(id), None, BY).await?,
@@ -177,13 +184,33 @@ async fn show(app: &App, key: &Key) -> anyhow::Result<()> {
         UseQuota::Unlimited => println!("quota: unlimited"),
         UseQuota::Uses(uses) => println!("quota: {uses}, used {}", used.map_or(0, |meter| meter.debited)),
     }
-    for api in catalog::known_apis(&mut conn, &uids).await? {
+    let mut apis = catalog::known_apis(&mut conn, &uids).await?;
+    apis.sort_by(|a, b| a.name.cmp(&b.name));
+    for api in apis {
         println!("api: {} ({})", api.name, api.uid);
     }
     for secret in &key.secrets {
         let used = secret.last_used_at.map_or_else(|| "never".into(), |at| print_instant(at, &zone));
         let ends = secret.ends_at.map(|at| format!(", ends {}", print_instant(at, &zone)));
-        println!("secret: {}, last used {used}{}", secret.id, ends.unwrap_or_default());
+        let since = print_instant(secret.created_at, &zone);
+        println!("secret: {}, since {since}, last used {used}{}", secret.id, ends.unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// A key, and to whom its pair is about to go.
+async fn show_with_mails(app: &App, key: &Key) -> anyhow::Result<()> {
+    show(app, key).await?;
+    let mut conn = app.db.read().await?;
+    for mail in mail::about(&mut conn, "key", key.id.as_str(), MAX_MAILS).await? {
+        if let (Template::KeyCredentials, MailState::Waiting { next_attempt_at: at }) =
+            (mail.template, mail.state)
+        {
+            println!("mail: {} to {}, {}", mail.id, mail.recipient, print_instant(at, &app.config.zone()));
+        }
+    }
+    for warning in mail::warnings(&mut conn, app).await? {
+        eprintln!("keygate: warning: {}", warning.message);
     }
     Ok(())
 }

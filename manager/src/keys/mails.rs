@@ -52,7 +52,8 @@ pub async fn mail_credentials(
     let key = &issued.key;
     let (zone, days) = (app.config.zone(), days_of(app, key));
     let uids: Vec<ApiUid> = key.apis.iter().cloned().collect();
-    let apis = catalog::apis_of(conn, &uids).await?;
+    let mut apis = catalog::apis_of(conn, &uids).await?;
+    apis.sort_by(|a, b| a.name.cmp(&b.name));
     let apis = apis.iter().map(|api| callable(api, app.config.gateway_url.as_deref())).collect();
     let context = KeyCredentials {
         product_name: app.config.product_name.clone(),

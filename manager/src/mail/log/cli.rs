@@ -1,4 +1,4 @@
-//! `keygate mail log`, `keygate mail show`
+//! `keygate mail log`, `show`, `resend`, `cancel`
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -10,11 +10,14 @@ use super::super::health;
 use super::super::model::{About, Mail, MailState};
 use super::super::store as mails;
 use super::super::templates::Template;
+use super::actions;
 use super::model::{Search, reissue};
 use super::store;
 use crate::app::App;
 use crate::validity::{parse_date, print_instant};
 
+/// Who did it, in the audit trail.
+const BY: &str = "cli";
 /// Mails that one call prints at most.
 const MAX_LISTED: u32 = 1_000;
 
@@ -47,11 +50,11 @@ pub struct List {
     limit: u32,
 }
 
-/// Show a mail with its text, secrets masked, and what came of each attempt.
+/// A mail.
 #[derive(Debug, Args)]
-pub struct Show {
+pub struct One {
     /// Its id, as `keygate mail log` prints it.
-    id: String,
+    pub(super) id: String,
 }
 
 pub async fn list(app: &App, command: List) -> anyhow::Result<()> {
@@ -89,7 +92,7 @@ pub async fn list(app: &App, command: List) -> anyhow::Result<()> {
     let found = store::list(&mut conn, &search, i64::from(command.limit) + 1).await?;
     for mail in found.iter().take(command.limit as usize) {
         println!(
-            "{}  {}  {:<8}{} {:<22} {}  {}",
+            "{}  {}  {:<8}{} {:<25}  {}  {}",
             mail.id,
             print_instant(mail.created_at, &zone),
             mail.state.name(),
@@ -115,10 +118,28 @@ fn begin_of(day: Date, zone: &TimeZone) -> anyhow::Result<UnixMillis> {
     Ok(UnixMillis(day.to_zoned(zone.clone())?.timestamp().as_millisecond()))
 }
 
-pub async fn show(app: &App, command: Show) -> anyhow::Result<()> {
+/// Writes a mail that was sent or given up once more, as a new one, and shows that.
+pub async fn resend(app: &App, command: One) -> anyhow::Result<()> {
+    let new = actions::resend(app, &command.id, BY, app.now()).await?;
+    show(app, One { id: new.id }).await?;
+    for warning in health::warnings(&mut *app.db.read().await?, app).await? {
+        eprintln!("keygate: warning: {}", warning.message);
+    }
+    Ok(())
+}
+
+/// Ends a mail that waits, and shows what is left of it.
+pub async fn cancel(app: &App, command: One) -> anyhow::Result<()> {
+    let ended = actions::cancel(app, &command.id, BY, app.now()).await?;
+    show(app, One { id: ended.id }).await
+}
+
+/// Shows a mail with its text, secrets masked, and what came of each attempt.
+pub async fn show(app: &App, command: One) -> anyhow::Result<()> {
     let zone = app.config.zone();
     let mut conn = app.db.snapshot().await?;
     let id = command.id;
+    println!("Mail:     {id}");
     let mail = mails::by_id(&mut conn, &id).await?.with_context(|| format!("there is no mail {id}"))?;
     println!("To:       {}", mail.recipient);
     println!("Subject:  {}", mail.subject);
@@ -136,7 +157,7 @@ pub async fn show(app: &App, command: Show) -> anyhow::Result<()> {
     if !mail.state.is_pending() {
         match reissue(mail.template, &mail.about) {
             Some(instead) => println!("Again:    it held a secret: {instead}"),
-            None => println!("Again:    POST /api/v1/mails/{id}/resend"),
+            None => println!("Again:    keygate mail resend {id}, or POST /api/v1/mails/{id}/resend"),
         }
     }
     for past in store::attempts(&mut conn, &id).await? {

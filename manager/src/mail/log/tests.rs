@@ -8,6 +8,7 @@ use super::super::contexts::{
 };
 use super::super::smtp::server::{At, Fault, Manner, Server};
 use super::super::tests::{run, smtp, transport, write, write_to};
+use super::cli;
 use super::purge_before;
 use crate::testing::World;
 
@@ -107,6 +108,30 @@ async fn a_secret_is_not_sent_again_and_the_answer_says_what_to_call_instead() {
         let open = write(&world.app, TestMail::sample(), 0).await;
         admin.post(&format!("/api/v1/mails/{open}/resend"), json!({})).await.problem(409, "mail_pending");
         assert!(admin.get(&format!("/api/v1/mails/{open}")).await.expect(200)["reissue"].is_null());
+    }
+}
+
+#[tokio::test]
+async fn the_command_line_sends_again_and_takes_back_as_the_routes_do() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let server = Server::start(Manner::accepts()).await;
+        let transport = transport(&smtp(&server));
+        let one = |id: &str| cli::One { id: id.into() };
+        let id = write(&world.app, TestMail::sample(), 0).await;
+        cli::resend(&world.app, one(&id)).await.expect_err("it is on its way");
+        run(&world.app, &transport).await;
+        cli::cancel(&world.app, one(&id)).await.expect_err("it is sent");
+        cli::resend(&world.app, one(&id)).await.expect("written once more");
+        let list = admin.get("/api/v1/mails?state=waiting").await.expect(200);
+        let again = list["items"][0]["id"].as_str().expect("the new one").to_owned();
+        cli::cancel(&world.app, one(&again)).await.expect("taken back");
+        let told = admin.get(&format!("/api/v1/mails/{again}")).await.expect(200);
+        assert_eq!((&told["state"], &told["error"]), (&json!("failed"), &json!("cancelled by cli")));
+        for action in ["mail.resend", "mail.cancel"] {
+            let trail = admin.get(&format!("/api/v1/audit?action={action}")).await.expect(200);
+            assert_eq!(trail["items"][0]["actor"], "cli");
+        }
     }
 }
 
