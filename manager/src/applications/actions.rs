@@ -69,6 +69,7 @@ async fn save_in(
         number,
         form,
         applicant,
+        credentials_go_to: None,
         state: State::Draft,
         version: 1,
         created_at: now,
@@ -101,7 +102,7 @@ pub async fn edit(
         (Err(ApplicationError::Field(FieldFault::NameTaken { .. })), Caller::Visitor(_)) => {}
         (checked, _) => checked?,
     }
-    let application = Application { form, ..turn.before.clone() };
+    let application = Application { form, credentials_go_to: None, ..turn.before.clone() };
     store::replace_lists(&mut tx, &application).await?;
     let application = turn.finish(&mut tx, app, application, String::new()).await?;
     tx.commit().await?;
@@ -154,7 +155,9 @@ async fn submit_in(
     let turn = Turn::begin(conn, app, caller, id, seen, action).await?;
     bounds::another_submission(conn, &turn.before, turn.now).await?;
     checked(conn, app, &turn.before.form, &turn.before.applicant, Some(id), Moment::Filing).await?;
-    let mut application = Application { submitted_at: Some(turn.now), ..turn.before.clone() };
+    let credentials_go_to = world::credentials_go_to(conn, &app.config, &turn.before).await?;
+    let mut application =
+        Application { submitted_at: Some(turn.now), credentials_go_to, ..turn.before.clone() };
     if application.number.is_none() {
         let kind = application.form.kind();
         application.number = Some(number::draw(conn, kind, today(app, turn.now)).await?);
@@ -185,6 +188,7 @@ pub async fn review(
     }
     if action == Action::Approve {
         checked(&mut tx, app, &turn.before.form, &turn.before.applicant, Some(id), Moment::Signing).await?;
+        world::credentials_go_where_signed(&mut tx, &app.config, &turn.before).await?;
     }
     let application = turn.before.clone();
     let application = turn.finish(&mut tx, app, application, comment).await?;

@@ -79,8 +79,8 @@ pub(super) async fn carry_out(
             let mail = Credentials {
                 occasion: Occasion::Issued,
                 application: number,
-                recipients: world::credential_addresses(conn, &app.config, client, &application.applicant)
-                    .await?,
+                // Asked again: an address may have changed while this transaction went on.
+                recipients: world::credentials_go_where_signed(conn, &app.config, application).await?,
                 not_before: app.config.credentials_not_before(now),
             };
             keys::mail_credentials(conn, app, &issued, mail, now).await?;

@@ -87,6 +87,14 @@ pub enum ApplicationError {
          then submit it again"
     )]
     NoSignerAtPresent,
+    /// An address was changed between the submission and an approval.
+    #[error(
+        "the credentials of the key would not go where they were to go when the form was submitted: an address of \
+         the client or the applicant, or the setting `credential_recipients`, has changed since. Return the form, so \
+         that its applicant submits it again with the new addresses, or have the former ones restored \
+         (`credentials_go_to` of the form lists them)"
+    )]
+    CredentialsRedirected,
     /// A client or visitor has as many as it may have.
     #[error(
         "you have {MAX_OPEN} forms that are not ended, which is as many as may be: withdraw or delete one, or wait \

@@ -125,7 +125,7 @@ async fn resubmit(
 
 /// Sign the level that waits.
 #[utoipa::path(post, path = "/api/v1/applications/{id}/approve", params(IfMatch), responses(
-    (status = 409, description = "`wrong_state`; `no_signer`: another level would be left without; or what keeps the key from being issued, changed or revoked, or the client from being made"),
+    (status = 409, description = "`wrong_state`; `no_signer`: another level would be left without; `credential_addresses_changed`: the credentials would go elsewhere than when it was submitted; or what keeps the key from being issued, changed or revoked, or the client from being made"),
     (status = 403, description = "`forbidden`: no role of the level with applications.review, nor a delegation; `self_approval`: one's own form; `signed_another_level`: of this round"),
     (status = 428, description = "`version_required`: send `If-Match`"),
 ))]
@@ -270,6 +270,7 @@ impl From<ApplicationError> for Problem {
             ApplicationError::NoSigner { .. } | ApplicationError::NoSignerAtPresent => {
                 Self::conflict("no_signer", detail)
             }
+            ApplicationError::CredentialsRedirected => Self::conflict("credential_addresses_changed", detail),
             ApplicationError::NoFlow { .. } => Self::conflict("no_approval_flow", detail),
             ApplicationError::TooManyOpen => Self::conflict("too_many_open_forms", detail),
             ApplicationError::TooManyVersions { .. } => Self::conflict("too_many_versions", detail),

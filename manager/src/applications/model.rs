@@ -26,6 +26,9 @@ pub struct Application {
     pub form: Form,
     /// Who filed it.
     pub applicant: Applicant,
+    /// KA: the addresses to which the new key's credentials go, as when it was submitted last; none:
+    /// not submitted since it was edited, by an older version, or no KA.
+    pub credentials_go_to: Option<Vec<String>>,
     /// Where it stands.
     pub state: State,
     /// Goes up with every action: what `If-Match` compares.

@@ -31,6 +31,7 @@ pub(super) struct Columns {
     pub client: Option<String>,
     pub display_name: Option<String>,
     pub emails: Option<String>,
+    pub credentials_go_to: Option<String>,
     pub effective_date: Option<String>,
     pub expiry_date: Option<String>,
     pub quota: Option<i64>,
@@ -71,6 +72,7 @@ impl Columns {
             client: form.client().map(|client| client.0.clone()),
             display_name,
             emails: registration.map(Registration::emails_text),
+            credentials_go_to: application.credentials_go_to.as_ref().map(|addresses| addresses.join("\n")),
             effective_date: form.effective_date().map(|date| date.to_string()),
             expiry_date: terms.map(|terms| terms.expiry_date.to_string()),
             quota: terms.map(|terms| terms.quota.map_or(-1, i64::from)),
@@ -134,6 +136,9 @@ pub(super) fn application(row: &AnyRow, lists: Lists) -> Result<Application, DbE
         number,
         form: form(row, lists, &id)?,
         applicant: applicant(row, &id)?,
+        credentials_go_to: row
+            .try_get::<Option<String>, _>("credentials_go_to")?
+            .map(|addresses| addresses.lines().map(str::to_owned).collect()),
         state: state(row, &id)?,
         version: row.try_get("version")?,
         created_at: UnixMillis(row.try_get("created_at")?),

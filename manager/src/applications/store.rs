@@ -25,9 +25,9 @@ pub async fn insert(conn: &mut Conn, application: &Application) -> Result<(), Db
             (id, kind, number, applicant_kind, applicant, version, created_at, submitted_at, updated_at,
              client, key_id, name, display_name, emails, effective_date, expiry_date, quota, reset_usage,
              description, search, state, level, levels, ended_at,
-             effect, effect_at, effect_key, effect_client, effect_failure, open_key)
+             effect, effect_at, effect_key, effect_client, effect_failure, open_key, credentials_go_to)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-                 $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)",
+                 $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)",
     )
     .bind(&application.id)
     .bind(application.form.kind().code())
@@ -59,6 +59,7 @@ pub async fn insert(conn: &mut Conn, application: &Application) -> Result<(), Db
     .bind(columns.effect_client)
     .bind(columns.effect_failure)
     .bind(columns.open_key)
+    .bind(columns.credentials_go_to)
     .execute(&mut *conn)
     .await?;
     insert_lists(conn, application).await
@@ -71,32 +72,33 @@ pub async fn update(conn: &mut Conn, application: &Application, before: &State) 
     let updated = sqlx::query(
         "-- applications.update
          UPDATE applications
-            SET number         = $1,
-                version        = $2,
-                submitted_at   = $3,
-                updated_at     = $4,
-                client         = $5,
-                key_id         = $6,
-                name           = $7,
-                display_name   = $8,
-                emails         = $9,
-                effective_date = $10,
-                expiry_date    = $11,
-                quota          = $12,
-                reset_usage    = $13,
-                description    = $14,
-                search         = $15,
-                state          = $16,
-                level          = $17,
-                levels         = $18,
-                ended_at       = $19,
-                effect         = $20,
-                effect_at      = $21,
-                effect_key     = $22,
-                effect_client  = $23,
-                effect_failure = $24,
-                open_key       = $25
-          WHERE id = $26 AND version = $2 - 1 AND state = $27",
+            SET number            = $1,
+                version           = $2,
+                submitted_at      = $3,
+                updated_at        = $4,
+                client            = $5,
+                key_id            = $6,
+                name              = $7,
+                display_name      = $8,
+                emails            = $9,
+                effective_date    = $10,
+                expiry_date       = $11,
+                quota             = $12,
+                reset_usage       = $13,
+                description       = $14,
+                search            = $15,
+                state             = $16,
+                level             = $17,
+                levels            = $18,
+                ended_at          = $19,
+                effect            = $20,
+                effect_at         = $21,
+                effect_key        = $22,
+                effect_client     = $23,
+                effect_failure    = $24,
+                open_key          = $25,
+                credentials_go_to = $26
+          WHERE id = $27 AND version = $2 - 1 AND state = $28",
     )
     .bind(columns.number)
     .bind(application.version)
@@ -123,6 +125,7 @@ pub async fn update(conn: &mut Conn, application: &Application, before: &State) 
     .bind(columns.effect_client)
     .bind(columns.effect_failure)
     .bind(columns.open_key)
+    .bind(columns.credentials_go_to)
     .bind(&application.id)
     .bind(before.name())
     .execute(&mut *conn)

@@ -112,6 +112,9 @@ pub struct DetailView {
     actions: Vec<&'static str>,
     /// What a reviewer looks at; null once the form has ended: what was then is not what is now.
     review: Option<ReviewView>,
+    /// KA: the addresses to which the new key's credentials go, as when it was submitted last; null: not
+    /// submitted since it was edited, by an older version, no KA, or without clients.read.
+    credentials_go_to: Option<Vec<String>>,
     /// Who may sign the level that waits; null: none waits, or the caller is no operator.
     waiting: Option<WaitingView>,
 }
@@ -189,8 +192,18 @@ pub struct StepView {
 
 impl From<Application> for ApplicationView {
     fn from(application: Application) -> Self {
-        let Application { id, number, form, applicant, state, version, created_at, submitted_at, updated_at } =
-            application;
+        let Application {
+            id,
+            number,
+            form,
+            applicant,
+            state,
+            version,
+            created_at,
+            submitted_at,
+            updated_at,
+            ..
+        } = application;
         let (level, levels) = match state {
             State::PendingOrder { level, levels } | State::Returned { level, levels } => {
                 (Some(level), Some(levels))
@@ -270,6 +283,7 @@ impl DetailView {
     pub fn new(detail: Detail, with_emails: bool) -> Self {
         let Detail { application, history, actions, review, waiting } = detail;
         Self {
+            credentials_go_to: application.credentials_go_to.clone().filter(|_| with_emails),
             application: application.into(),
             history: history.into_iter().map(StepView::from).collect(),
             actions: actions.into_iter().map(Action::name).collect(),

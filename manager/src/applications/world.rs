@@ -7,6 +7,7 @@ use gate::wire::exchange::ClientStatus;
 use jiff::civil::Date;
 
 use super::applicant::Applicant;
+use super::error::ApplicationError;
 use super::form::{ClientFacts, Form, KeyFacts, World};
 use super::model::{Application, Step};
 use super::store;
@@ -103,6 +104,41 @@ pub(super) async fn credential_addresses(
     let mut told = BTreeSet::new();
     addresses.retain(|recipient| told.insert(recipient.address.clone()));
     Ok(addresses)
+}
+
+/// The addresses to which the credentials of the key that the form asks for would go now; none: it asks
+/// for no new key.
+pub(super) async fn credentials_go_to(
+    conn: &mut Conn,
+    config: &Config,
+    application: &Application,
+) -> Result<Option<Vec<String>>, DbError> {
+    let Form::Apply { client, .. } = &application.form else { return Ok(None) };
+    let recipients = credential_addresses(conn, config, client, &application.applicant).await?;
+    Ok(Some(recipients.into_iter().map(|recipient| recipient.address).collect()))
+}
+
+/// To whom the credentials of the key that the form asks for go. Err: elsewhere than when it was submitted,
+/// so that what its reviewers have signed is not what would happen.
+pub(super) async fn credentials_go_where_signed(
+    conn: &mut Conn,
+    config: &Config,
+    application: &Application,
+) -> Result<Vec<Recipient>, ApplicationError> {
+    let Form::Apply { client, .. } = &application.form else { return Ok(Vec::new()) };
+    let recipients = credential_addresses(conn, config, client, &application.applicant).await?;
+    match redirected(application, recipients.iter().map(|recipient| &recipient.address)) {
+        true => Err(ApplicationError::CredentialsRedirected),
+        false => Ok(recipients),
+    }
+}
+
+/// Whether those addresses are others than when the form was submitted, in whatever order. Forms that were
+/// submitted under an older version do not know.
+pub(super) fn redirected<'a>(application: &Application, now: impl Iterator<Item = &'a String>) -> bool {
+    let signed = application.credentials_go_to.as_ref();
+    let signed = signed.map(|addresses| addresses.iter().collect::<BTreeSet<_>>());
+    signed.is_some_and(|signed| signed != now.collect())
 }
 
 /// A client's addresses.

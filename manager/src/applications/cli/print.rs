@@ -77,6 +77,10 @@ pub(super) fn form(form: &Value) -> String {
             told += &format!("  {label:<12}{value}\n");
         }
     }
+    let addresses = words(&form["credentials_go_to"]);
+    if !addresses.is_empty() {
+        told += &format!("  {:<12}{addresses}\n", "pair goes to");
+    }
     let review = &form["review"];
     if review.is_object() {
         told += "review\n";
@@ -148,7 +152,7 @@ fn more(page: &Value) -> &'static str {
 }
 
 fn words(list: &Value) -> String {
-    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).map(clean).collect::<Vec<_>>().join(", ")
 }
 
 fn text(of: &Value, field: &str) -> String {

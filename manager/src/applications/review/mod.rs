@@ -12,7 +12,7 @@ use gate::wire::exchange::MeterKind;
 use super::actions::today;
 use super::form::Form;
 use super::model::{Application, State};
-use super::signing;
+use super::{signing, world};
 use crate::app::App;
 use crate::config::CredentialRecipients;
 use crate::db::{Conn, DbError};
@@ -80,6 +80,11 @@ pub(super) async fn of(
             && matches!(
                 app.config.credential_recipients,
                 CredentialRecipients::Client | CredentialRecipients::Both
+            ),
+        redirected: matches!(application.state, State::PendingOrder { .. })
+            && world::redirected(
+                application,
+                world::credentials_go_to(conn, &app.config, application).await?.iter().flatten(),
             ),
         shortage: match application.state {
             State::PendingOrder { .. } => signing::shortage(conn, app, application).await?,

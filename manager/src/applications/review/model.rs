@@ -103,6 +103,8 @@ pub(super) struct Facts {
     pub used: Option<u64>,
     pub apis: BTreeMap<ApiUid, ApiFacts>,
     pub needs_address: bool,
+    /// The credentials would go elsewhere than when the form was submitted.
+    pub redirected: bool,
     pub shortage: Option<String>,
     pub client: Option<Client>,
 }
@@ -208,6 +210,11 @@ fn warnings(form: &Form, facts: &Facts, apis: &BTreeSet<ApiUid>, used_after: u64
                 warn("client_without_address", message);
             }
         }
+    }
+    if facts.redirected {
+        let message = "the credentials would go elsewhere than when the form was submitted: it cannot be approved \
+                       until it is submitted again, or the former addresses are restored";
+        warn("credential_addresses_changed", message.to_owned());
     }
     if let Some(shortage) = &facts.shortage {
         warn("no_signer", shortage.clone());

@@ -1,6 +1,7 @@
 //! Forms through the router, as the people who file and sign them, on both databases.
 
 mod applicants;
+mod credentials;
 mod effects;
 mod filing;
 mod meanwhile;

@@ -111,6 +111,7 @@ async fn what_speaks_against_a_signature_is_said() {
             "client_disabled",
             "client_expired",
             "client_without_address",
+            "credential_addresses_changed",
             "api_disabled",
             "api_level",
             "api_audience",

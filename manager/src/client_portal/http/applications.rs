@@ -77,6 +77,8 @@ pub(in crate::client_portal) struct OwnDetailView {
     /// What may be done with it now.
     #[schema(value_type = Vec<Action>)]
     actions: Vec<&'static str>,
+    /// KA: the addresses to which the new key's credentials go, as when it was submitted last; else null.
+    credentials_go_to: Option<Vec<String>>,
 }
 
 /// Something that happened to a form. Who of the reviewers it was is not told.
@@ -120,6 +122,7 @@ impl From<Step> for StepView {
 impl From<Detail> for OwnDetailView {
     fn from(detail: Detail) -> Self {
         Self {
+            credentials_go_to: detail.application.credentials_go_to.clone(),
             application: detail.application.into(),
             history: detail.history.into_iter().map(StepView::from).collect(),
             actions: detail.actions.into_iter().map(Action::name).collect(),
