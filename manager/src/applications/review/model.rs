@@ -183,32 +183,22 @@ fn warnings(form: &Form, facts: &Facts, apis: &BTreeSet<ApiUid>, used_after: u64
             warn("quota_below_used", message);
         }
     }
-    match (form.key(), &facts.key) {
-        (Some(key), None) => warn("key_unknown", format!("the key {key} does not exist any more")),
-        (Some(key), Some(terms)) if terms.revoked => {
-            warn("key_revoked", format!("the key {key} has been revoked"));
-        }
-        (_, _) => {}
+    // Keys are never deleted, and open forms end with their client: neither is ever missing.
+    if let Some(key) = form.key().filter(|_| facts.key.as_ref().is_some_and(|terms| terms.revoked)) {
+        warn("key_revoked", format!("the key {key} has been revoked"));
     }
-    match &facts.client {
-        None => {
-            if let Some(client) = form.client() {
-                warn("client_unknown", format!("the client {client} does not exist"));
-            }
+    if let Some(client) = &facts.client {
+        match client.status {
+            ClientStatus::Active => {}
+            ClientStatus::Disabled => warn("client_disabled", "the client is disabled".to_owned()),
+            ClientStatus::Locked => warn("client_locked", "the client is locked".to_owned()),
         }
-        Some(client) => {
-            match client.status {
-                ClientStatus::Active => {}
-                ClientStatus::Disabled => warn("client_disabled", "the client is disabled".to_owned()),
-                ClientStatus::Locked => warn("client_locked", "the client is locked".to_owned()),
-            }
-            if let Some(dates) = client.dates.filter(|dates| dates.expiry < today) {
-                warn("client_expired", format!("the client's last day was {}", dates.expiry));
-            }
-            if client.emails.is_empty() && facts.needs_address {
-                let message = "the client has no e-mail address to send the credentials to".to_owned();
-                warn("client_without_address", message);
-            }
+        if let Some(dates) = client.dates.filter(|dates| dates.expiry < today) {
+            warn("client_expired", format!("the client's last day was {}", dates.expiry));
+        }
+        if client.emails.is_empty() && facts.needs_address {
+            let message = "the client has no e-mail address to send the credentials to".to_owned();
+            warn("client_without_address", message);
         }
     }
     if facts.redirected {

@@ -123,3 +123,56 @@ async fn what_speaks_against_a_signature_is_said() {
         assert!(seen(&stage).await.contains(&"expired".to_owned()));
     }
 }
+
+/// Each row: the kind of form, what happens while it waits, and what its reviewers are warned of.
+#[tokio::test]
+async fn what_is_gone_locked_revoked_or_without_signers_is_warned_of() {
+    for stage in Stage::both().await {
+        for (kind, what, expected) in [
+            ("KA", "api deleted", ["api_unknown"]),
+            ("KU", "api deleted", ["api_unknown"]),
+            ("KA", "client locked", ["client_locked"]),
+            ("KR", "client locked", ["client_locked"]),
+            ("KU", "key revoked", ["key_revoked"]),
+            ("KR", "key revoked", ["key_revoked"]),
+            ("KA", "reviewer gone", ["no_signer"]),
+            ("KR", "reviewer gone", ["no_signer"]),
+        ] {
+            let chosen = api(&stage.admin, &format!("{what}-{kind}").replace(' ', "-")).await;
+            let key = if kind == "KA" { String::new() } else { stage.key().await };
+            let form = match kind {
+                "KA" => with(stage.form(), "apis", json!([chosen])),
+                "KU" => with(with(stage.other_terms(&key), "apis", json!([chosen])), "name", json!("x")),
+                _ => json!({ "type": "KR", "key": key, "effective_date": "2026-01-15", "description": "x" }),
+            };
+            let id = stage.submitted(form).await;
+            let warned = async || {
+                let form = stage.rita.get(&path(&id, "")).await.expect(200);
+                codes(&form).into_iter().map(str::to_owned).collect::<Vec<_>>()
+            };
+            assert_eq!(warned().await, [""; 0], "{kind}, before: {what}");
+            let client = async |status: &str| {
+                let status = json!({ "status": status });
+                stage.admin.patch("/api/v1/clients/acme", status).await.expect(200);
+            };
+            let ralph = async |status: &str| {
+                let path = format!("/api/v1/operators/{}", stage.ralph.id);
+                stage.admin.patch(&path, json!({ "status": status })).await.expect(200);
+            };
+            match what {
+                "api deleted" => {
+                    stage.admin.delete(&format!("/api/v1/apis/{chosen}")).await.expect(204);
+                }
+                "client locked" => client("locked").await,
+                "key revoked" => {
+                    stage.admin.post(&format!("/api/v1/keys/{key}/revoke"), json!({})).await.expect(200);
+                }
+                _ => ralph("disabled").await,
+            }
+            assert_eq!(warned().await, expected, "{kind}: {what}");
+            client("active").await;
+            ralph("active").await;
+            stage.act(&stage.rita, &id, "reject").await.expect(200);
+        }
+    }
+}
