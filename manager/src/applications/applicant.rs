@@ -4,6 +4,7 @@ use std::fmt;
 
 use gate::id::ClientId;
 
+use super::model::Application;
 use crate::approvals::FormKind;
 use crate::openapi::schema::schema_of;
 use crate::operators::{Actor, Email, Permission};
@@ -86,7 +87,8 @@ impl fmt::Display for Applicant {
     }
 }
 
-/// Who acts on a form. Clients and visitors act on what they filed themselves and see nothing else.
+/// Who acts on a form. Clients and visitors act on what they filed themselves. Beyond that a client sees
+/// what others have filed about it.
 #[derive(Clone, Copy, Debug)]
 pub enum Caller<'a> {
     /// An operator, with what its roles and token permit.
@@ -118,6 +120,15 @@ impl<'a> Caller<'a> {
         match self {
             Self::Operator(actor) => Some(actor),
             Self::Client(_) | Self::Visitor(_) => None,
+        }
+    }
+
+    /// Whether it is the client that the form is about, which sees it as soon as it was handed in, whoever
+    /// filed it.
+    pub fn is_client_of(self, application: &Application) -> bool {
+        match self {
+            Self::Client(client) => application.number.is_some() && application.form.client() == Some(client),
+            Self::Operator(_) | Self::Visitor(_) => false,
         }
     }
 

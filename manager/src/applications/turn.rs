@@ -129,7 +129,7 @@ pub(super) async fn flow_of(conn: &mut Conn, kind: FormKind) -> Result<Option<Fl
     Ok(approvals::find(conn, kind).await?.map(|kept| kept.flow))
 }
 
-/// Who may see a form: its applicant, those who may sign it now or have, who sees all, and while its
+/// Who may see a form: its applicant, the client that it is about, those who may sign it now or have, who sees all, and while its
 /// change is scheduled who may stop that.
 pub(super) async fn must_see(
     conn: &mut Conn,
@@ -138,6 +138,7 @@ pub(super) async fn must_see(
     standing: Standing,
 ) -> Result<(), ApplicationError> {
     let sees = standing.sees()
+        || caller.is_client_of(application)
         || (standing.overseer && application.state.is_scheduled())
         || caller.may(Permission::ApplicationsRead)
         || caller.reaches(Permission::ApplicationsReview)

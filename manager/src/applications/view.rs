@@ -4,7 +4,7 @@ use gate::id::ApiUid;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::applicant::ApplicantKind;
+use super::applicant::{Applicant, ApplicantKind};
 use super::form::Form;
 use super::model::{Action, Application, Effect, State, Step};
 use super::review::ReviewView;
@@ -38,8 +38,8 @@ pub struct ApplicationView {
     /// Who filed it.
     #[schema(value_type = ApplicantKind)]
     applicant_kind: &'static str,
-    /// Operator's or client's id, or visitor's address.
-    applicant: String,
+    /// Operator's or client's id, or visitor's address; to clients null for operators.
+    applicant: Option<String>,
     /// Whose key it is about, or the client that a CR made; null on CR before.
     client: Option<String>,
     /// The key to change or revoke, or that was issued; else null.
@@ -231,7 +231,7 @@ impl From<Application> for ApplicationView {
             levels,
             effect: effect_view(&state),
             applicant_kind: applicant.kind(),
-            applicant: applicant.id().to_owned(),
+            applicant: Some(applicant.id().to_owned()),
             client: form.client().map(|client| client.0.clone()).or(made),
             key: form.key().map(|key| key.0.clone()).or(issued),
             name: terms
@@ -254,6 +254,15 @@ impl From<Application> for ApplicationView {
             updated_at: updated_at.0,
             version,
         }
+    }
+}
+
+impl ApplicationView {
+    /// As a client sees it, to whom operators have no names.
+    pub fn to_client(application: Application) -> Self {
+        let by_operator = matches!(application.applicant, Applicant::Operator(_));
+        let view = Self::from(application);
+        Self { applicant: view.applicant.clone().filter(|_| !by_operator), ..view }
     }
 }
 

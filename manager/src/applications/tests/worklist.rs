@@ -1,5 +1,7 @@
 //! Who sees which forms.
 
+use std::collections::BTreeSet;
+
 use super::super::applicant::Applicant;
 use super::super::worklist::{Filter, MAX_EXAMINED, Place, Scope, list_statement};
 use super::*;
@@ -103,10 +105,42 @@ async fn lists_page_from_the_newest_to_the_oldest() {
     }
 }
 
-/// One form in every state that the router leads to, and everybody who has to do with forms.
+/// Asks everybody for `all` forms: a list holds those that one may see with what they themselves offer,
+/// worklist and badges count those that one may sign. Returns what each may do, by name of the action.
+async fn agree(all: &[&str], everybody: &[&Caller]) -> Vec<BTreeSet<String>> {
+    let mut offered = Vec::new();
+    for who in everybody {
+        let listed = who.get(FORMS).await.expect(200);
+        let (mut seen, mut signable, mut may) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for id in all.iter().copied() {
+            let answer = who.get(&path(id, "")).await;
+            let item = listed["items"].as_array().expect("a list").iter().find(|item| item["id"] == id);
+            assert_eq!(item.is_some(), answer.status == 200, "{id} for {}", who.id);
+            let Some(item) = item else { continue };
+            seen.push(id);
+            let actions = &answer.body["actions"];
+            assert_eq!(&item["actions"], actions, "{id} for {}", who.id);
+            if actions.as_array().expect("actions").iter().any(|action| action == "reject") {
+                signable.push(id);
+            }
+            let names = actions.as_array().expect("actions").iter().filter_map(Value::as_str);
+            may.extend(names.map(|name| format!("{name} {}", item["waiting_level"])));
+        }
+        let waiting = who.get(&format!("{FORMS}?view=waiting-for-me")).await.expect(200);
+        assert_eq!(ids(&waiting), signable, "{}", who.id);
+        let summary = who.get(&format!("{FORMS}/summary")).await.expect(200);
+        assert_eq!(summary["waiting_for_me"]["count"], signable.len(), "{}", who.id);
+        assert_eq!(ids(&listed), seen, "{}", who.id);
+        offered.push(may);
+    }
+    offered
+}
+
+/// One form in every state that the router leads to, and everybody who has to do with forms; then again
+/// with a delegate, and once the levels that wait were escalated.
 #[tokio::test]
 async fn a_list_offers_what_the_form_itself_offers() {
-    for stage in Stage::both().await {
+    for stage in Stage::both_with(|config| config.review_escalation_h = 24).await {
         let boss = stage.world.operator("boss", &["reviewer_1", "reviewer_2", "applicant"]).await;
         let stranger = stage.world.operator("arthur", &["applicant"]).await;
         let auditor = stage.world.operator("audrey", &["auditor"]).await;
@@ -140,29 +174,35 @@ async fn a_list_offers_what_the_form_itself_offers() {
         let all = stage.admin.get(FORMS).await.expect(200);
         assert_eq!(ids(&all).len(), 12);
         let everybody = [&stage.admin, &stage.anna, &stage.rita, &stage.ralph, &boss, &stranger, &auditor];
-        for who in everybody {
-            let listed = who.get(FORMS).await.expect(200);
-            let (mut seen, mut signable) = (Vec::new(), Vec::new());
-            for id in ids(&all) {
-                let answer = who.get(&path(id, "")).await;
-                let item = listed["items"].as_array().expect("a list").iter().find(|item| item["id"] == id);
-                assert_eq!(item.is_some(), answer.status == 200, "{id} for {}", who.id);
-                let Some(item) = item else { continue };
-                seen.push(id);
-                let actions = &answer.body["actions"];
-                assert_eq!(&item["actions"], actions, "{id} for {}", who.id);
-                if actions.as_array().expect("actions").iter().any(|action| action == "reject") {
-                    signable.push(id);
-                }
-            }
-            let waiting = who.get(&format!("{FORMS}?view=waiting-for-me")).await.expect(200);
-            assert_eq!(ids(&waiting), signable, "{}", who.id);
-            let summary = who.get(&format!("{FORMS}/summary")).await.expect(200);
-            assert_eq!(summary["waiting_for_me"]["count"], signable.len(), "{}", who.id);
-            assert_eq!(ids(&listed), seen, "{}", who.id);
-        }
+        agree(&ids(&all), &everybody).await;
         let reviewed = stage.rita.get(&format!("{FORMS}?view=reviewed")).await.expect(200);
         assert_eq!(ids(&reviewed).len(), 8);
+
+        // A client's own among them; delegates without any permission, one of them of the applicant.
+        let client = stage.world.client("globex").await;
+        let filed = client.post("/client/v1/applications", without(stage.form(), "client")).await.expect(201);
+        let of_client = format!("/client/v1/applications/{}", filed["id"].as_str().expect("an id"));
+        client.send(Method::POST, &format!("{of_client}/submit"), &[], None).await.expect(200);
+        let (della, hugo) =
+            (stage.world.operator("della", &[]).await, stage.world.operator("hugo", &[]).await);
+        for (of, delegate) in [(&stage.rita, &della), (&boss, &hugo)] {
+            let leave = json!({ "delegate": delegate.id, "until": World::START.0 + 30 * DAY_MS });
+            of.post("/api/v1/delegations", leave).await.expect(201);
+        }
+        let all = stage.admin.get(FORMS).await.expect(200);
+        let everybody = [&everybody[..], &[&della, &hugo]].concat();
+        let may = agree(&ids(&all), &everybody).await;
+        let (of_ralph, of_della, of_admin) = (&may[3], &may[7], &may[0]);
+        assert!(of_della.contains("approve 1") && !of_della.contains("approve 2"), "{of_della:?}");
+        assert!(of_ralph.contains("approve 2") && !of_ralph.contains("approve 1"), "{of_ralph:?}");
+        assert!(!of_admin.contains("approve 2"), "{of_admin:?}");
+
+        // The first level goes to the second one's reviewers too, the last one to administrators.
+        stage.world.advance_ms(DAY_MS);
+        stage.world.run_due().await;
+        let all = stage.admin.get(FORMS).await.expect(200);
+        let may = agree(&ids(&all), &everybody).await;
+        assert!(may[3].contains("approve 1") && may[0].contains("approve 2"), "{may:#?}");
     }
 }
 
@@ -271,6 +311,7 @@ async fn a_page_of_many_forms_is_bounded() {
 
         let place = Place::parse(&format!("{} ap", World::START.0 - 50_000_000)).expect("a place");
         let who = Applicant::Operator("nobody".into());
+        let bulk = gate::id::ClientId::from("bulk");
         let words = Words::parse(Some("bulk")).expect("a word");
         for (scope, filter, place) in [
             (Scope::All, Filter::default(), None),
@@ -279,6 +320,7 @@ async fn a_page_of_many_forms_is_bounded() {
             (Scope::All, Filter { client: Some("bulk".into()), ..Filter::default() }, None),
             (Scope::Waiting, Filter::default(), None),
             (Scope::FiledBy(&who), Filter::default(), None),
+            (Scope::About(&bulk), Filter::default(), Some(&place)),
         ] {
             let (sql, wanted) = list_statement(scope, &filter, place);
             let plan = stage.world.plan(&sql, wanted, 51).await;

@@ -77,7 +77,7 @@ pub enum View {
     /// All that the caller may see.
     #[default]
     Everything,
-    /// Those that the caller filed.
+    /// Those that the caller filed; to a client, those that others have filed about it, too.
     Mine,
     /// Those that wait for the caller's signature.
     WaitingForMe,
@@ -214,7 +214,10 @@ async fn gather(
     let scope = match view {
         View::Everything if caller.may(Permission::ApplicationsRead) => Scope::All,
         View::Everything => Scope::Concerning(&who),
-        View::Mine => Scope::FiledBy(&who),
+        View::Mine => match caller {
+            Caller::Client(client) => Scope::About(client),
+            Caller::Operator(_) | Caller::Visitor(_) => Scope::FiledBy(&who),
+        },
         // A delegate needs no permission of its own.
         View::WaitingForMe if caller.operator().is_none() => return Ok((Vec::new(), None)),
         View::WaitingForMe => Scope::Waiting,
@@ -224,7 +227,9 @@ async fn gather(
     loop {
         // One more than a page holds tells whether there is another one.
         let batch = match scope {
-            Scope::All | Scope::FiledBy(_) | Scope::ReviewedBy(_) => limit.saturating_add(1),
+            Scope::All | Scope::FiledBy(_) | Scope::About(_) | Scope::ReviewedBy(_) => {
+                limit.saturating_add(1)
+            }
             // Few of many may be the caller's to sign.
             Scope::Waiting | Scope::Concerning(_) => limit.saturating_add(1).max(MAX_IN),
         };
@@ -264,12 +269,16 @@ async fn judge(
             let ids: Vec<&str> = read.iter().map(|application| application.id.as_str()).collect();
             history::reviewed_among(conn, &ids, who).await?
         }
-        Scope::All | Scope::FiledBy(_) | Scope::Waiting | Scope::ReviewedBy(_) => Default::default(),
+        Scope::All | Scope::FiledBy(_) | Scope::About(_) | Scope::Waiting | Scope::ReviewedBy(_) => {
+            Default::default()
+        }
     };
     let judged = read.into_iter().zip(standings).map(|(application, standing)| {
         let actions = application.state.actions(standing);
         let belongs = match scope {
             Scope::All | Scope::FiledBy(_) | Scope::ReviewedBy(_) => true,
+            // Drafts of operators stand among them.
+            Scope::About(_) => standing.sees() || caller.is_client_of(&application),
             Scope::Waiting => actions.iter().any(|action| action.is_review()),
             Scope::Concerning(_) => standing.sees() || reviewed.contains(&application.id),
         };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use gate::id::ClientId;
 use gate::time::UnixMillis;
 use sqlx::{AssertSqlSafe, Row};
 
@@ -23,6 +24,8 @@ pub(in super::super) enum Scope<'a> {
     Concerning(&'a Applicant),
     /// Those that somebody filed.
     FiledBy(&'a Applicant),
+    /// Those about a client.
+    About(&'a ClientId),
     /// Those that wait for a signature.
     Waiting,
     /// Those that somebody has approved, returned or rejected.
@@ -108,6 +111,7 @@ pub(in super::super) fn list_statement(
             wanted.text("a.applicant_kind = #", who.kind());
             wanted.text("a.applicant = #", who.id());
         }
+        Scope::About(client) => wanted.text("a.client = #", client.as_str()),
         Scope::Waiting => wanted.plain("a.state = 'pending_order'"),
         Scope::ReviewedBy(who) => wanted.text(
             "(a.id IN (SELECT h.application_id FROM application_history h

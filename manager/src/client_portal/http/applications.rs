@@ -1,4 +1,5 @@
-//! `/client/v1/applications`: the forms that a client files for itself.
+//! `/client/v1/applications`: the forms that a client files for itself, and those that operators file about
+//! it, which it reads.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +12,8 @@ use utoipa_axum::routes;
 use super::apis::is_open;
 use crate::app::App;
 use crate::applications::{
-    self, Action, Application, ApplicationError, ApplicationView, Caller, Detail, EditedForm, Filter,
-    MAX_COMMENT_CHARS, MovedView, NewForm, Place, State, Step, View,
+    self, Action, Applicant, Application, ApplicationError, ApplicationView, Caller, Detail, EditedForm,
+    Filter, MAX_COMMENT_CHARS, MovedView, NewForm, Place, State, Step, View,
 };
 use crate::approvals::FormKind;
 use crate::catalog;
@@ -41,7 +42,7 @@ enum CommentText {}
 enum Side {}
 
 schema_of! { CommentText as OwnApplicationComment: text(0, MAX_COMMENT_CHARS) }
-schema_of! { Side as OwnApplicationSide: one_of(["you", "reviewer", "keygate"]) }
+schema_of! { Side as OwnApplicationSide: one_of(["you", "operator", "reviewer", "keygate"]) }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -66,7 +67,7 @@ struct ListQuery {
     cursor: Option<String>,
 }
 
-/// A form of one's own with its history.
+/// A form of one's own, or about oneself, with its history.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OwnApplication)]
 pub(in crate::client_portal) struct OwnDetailView {
@@ -77,11 +78,12 @@ pub(in crate::client_portal) struct OwnDetailView {
     /// What may be done with it now.
     #[schema(value_type = Vec<Action>)]
     actions: Vec<&'static str>,
-    /// KA: the addresses to which the new key's credentials go, as when it was submitted last; else null.
+    /// KA: the addresses to which the new key's credentials go, as when it was submitted last; else
+    /// null, also of a form that an operator filed.
     credentials_go_to: Option<Vec<String>>,
 }
 
-/// Something that happened to a form. Who of the reviewers it was is not told.
+/// Something that happened to a form. Which operator it was is not told.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OwnApplicationStep)]
 pub(in crate::client_portal) struct StepView {
@@ -93,27 +95,30 @@ pub(in crate::client_portal) struct StepView {
     action: String,
     /// Of the reviewer; null: no level's.
     level: Option<u32>,
+    /// Empty: none, or one that operators made among themselves on a form of theirs.
     comment: String,
     /// The state afterwards.
     state: String,
 }
 
-impl From<Step> for StepView {
-    fn from(step: Step) -> Self {
+impl StepView {
+    fn new(step: Step, applicant: &Applicant) -> Self {
+        let of_operator = matches!(applicant, Applicant::Operator(_));
         let by = match step.actor.as_str() {
             Step::BY_ITSELF => "keygate",
             actor if actor.starts_with("client:") || actor.starts_with("visitor:") => "you",
+            actor if of_operator && actor == applicant.id() => "operator",
             _ => "reviewer",
         };
-        // What is said of signers names them.
-        let names_signers = by == "keygate" && step.action.starts_with("escalat");
+        // What is said of signers names them, and what operators say to each other is not for others.
+        let inside = if by == "keygate" { step.action.starts_with("escalat") } else { of_operator };
         Self {
             by,
             version: step.version,
             at: step.at.0,
             action: step.action,
             level: step.level,
-            comment: if names_signers { String::new() } else { step.comment },
+            comment: if inside { String::new() } else { step.comment },
             state: step.state,
         }
     }
@@ -121,10 +126,13 @@ impl From<Step> for StepView {
 
 impl From<Detail> for OwnDetailView {
     fn from(detail: Detail) -> Self {
+        let applicant = detail.application.applicant.clone();
+        let own = !matches!(applicant, Applicant::Operator(_));
         Self {
-            credentials_go_to: detail.application.credentials_go_to.clone(),
-            application: detail.application.into(),
-            history: detail.history.into_iter().map(StepView::from).collect(),
+            // Among them may be the address of the operator.
+            credentials_go_to: detail.application.credentials_go_to.clone().filter(|_| own),
+            application: ApplicationView::to_client(detail.application),
+            history: detail.history.into_iter().map(|step| StepView::new(step, &applicant)).collect(),
             actions: detail.actions.into_iter().map(Action::name).collect(),
         }
     }
@@ -148,7 +156,7 @@ async fn save_application(
     Ok(Created(location, Versioned(application.version, application.into())))
 }
 
-/// List one's forms, newest first.
+/// List one's forms, and those that operators have handed in about oneself, newest first.
 #[utoipa::path(get, path = "/client/v1/applications", params(ListQuery))]
 async fn list_applications(
     AppState(app): AppState<App>,
@@ -164,11 +172,11 @@ async fn list_applications(
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let found =
         applications::list(&app, as_applicant(&id_of(&caller)), View::Mine, &filter, place, limit).await?;
-    let items = found.items.into_iter().map(|item| ApplicationView::from(item.application)).collect();
+    let items = found.items.into_iter().map(|item| ApplicationView::to_client(item.application)).collect();
     Ok(Json(Page::ending(items, found.next.map(|place| place.to_string()))))
 }
 
-/// Show a form of one's own, its history, and what may be done with it now.
+/// Show a form of one's own or about oneself, its history, and what may be done with it now.
 #[utoipa::path(get, path = "/client/v1/applications/{id}")]
 async fn show_application(
     AppState(app): AppState<App>,

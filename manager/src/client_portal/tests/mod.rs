@@ -2,6 +2,7 @@
 
 mod bounds;
 mod fences;
+mod filed_for;
 mod forms;
 mod namelessness;
 mod reading;
