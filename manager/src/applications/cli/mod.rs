@@ -115,6 +115,9 @@ struct Range {
     /// Rows at most, 1 to 200.
     #[arg(long)]
     limit: Option<u32>,
+    /// Where the page before said that it goes on.
+    #[arg(long)]
+    cursor: Option<String>,
 }
 
 #[derive(Args)]
@@ -178,9 +181,10 @@ pub async fn run(command: Command, out: &mut impl Write) -> anyhow::Result<ExitC
 
 impl Range {
     fn query<const N: usize>(self, fields: [(&str, Option<String>); N]) -> String {
-        let Self { keyword, from, until, limit } = self;
+        let Self { keyword, from, until, limit, cursor } = self;
+        let limit = limit.map(|n| n.to_string());
         let own =
-            [("keyword", keyword), ("from", from), ("until", until), ("limit", limit.map(|n| n.to_string()))];
+            [("keyword", keyword), ("from", from), ("until", until), ("limit", limit), ("cursor", cursor)];
         let mut query = Serializer::new(String::new());
         for (name, value) in fields.into_iter().chain(own) {
             if let Some(value) = value {

@@ -11,7 +11,7 @@ use crate::validity::print_instant;
 pub(super) fn list(page: &Value) -> String {
     let items = items(page);
     if items.is_empty() {
-        return "no forms\n".to_owned();
+        return "no forms\n".to_owned() + &more(page);
     }
     let heads = ["NUMBER", "TYPE", "CLIENT", "NAME", "APPLICANT", "STATUS", "WAITING SINCE", "YOU MAY"];
     let rows = items.iter().map(|item| {
@@ -26,14 +26,14 @@ pub(super) fn list(page: &Value) -> String {
             words(&item["actions"]),
         ]
     });
-    table(heads, rows.collect()) + more(page)
+    table(heads, rows.collect()) + &more(page)
 }
 
 /// Keys with their forms, one a line.
 pub(super) fn history(page: &Value) -> String {
     let items = items(page);
     if items.is_empty() {
-        return "no keys\n".to_owned();
+        return "no keys\n".to_owned() + &more(page);
     }
     let heads = ["KEY", "CLIENT", "NAME", "CREATED", "EXPIRES", "REVOKED", "STATUS", "FORMS"];
     let rows = items.iter().map(|key| {
@@ -54,7 +54,7 @@ pub(super) fn history(page: &Value) -> String {
             forms.collect::<Vec<_>>().join("; "),
         ]
     });
-    table(heads, rows.collect()) + more(page)
+    table(heads, rows.collect()) + &more(page)
 }
 
 /// A form with what its reviewers look at.
@@ -79,7 +79,7 @@ pub(super) fn form(form: &Value) -> String {
     }
     let addresses = words(&form["credentials_go_to"]);
     if !addresses.is_empty() {
-        told += &format!("  {:<12}{addresses}\n", "pair goes to");
+        told += &format!("  {:<12}{addresses}\n", "pair to");
     }
     let review = &form["review"];
     if review.is_object() {
@@ -147,8 +147,11 @@ fn items(page: &Value) -> &[Value] {
     page["items"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-fn more(page: &Value) -> &'static str {
-    if page["next"].is_null() { "" } else { "… and more: narrow it, or raise --limit\n" }
+fn more(page: &Value) -> String {
+    match page["next"].as_str() {
+        Some(next) => format!("… and more: --cursor {}\n", clean(next)),
+        None => String::new(),
+    }
 }
 
 fn words(list: &Value) -> String {
