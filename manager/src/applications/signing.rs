@@ -173,7 +173,7 @@ pub(super) async fn signers_of(conn: &mut Conn, app: &App, round: &Round) -> Res
 
 /// Who files it, at the moment. Behind a client may be an operator: one who knows its password, or one
 /// who reads its mails, by which a password is reset.
-async fn author(conn: &mut Conn, applicant: &Applicant) -> Result<Author, DbError> {
+pub(super) async fn author(conn: &mut Conn, applicant: &Applicant) -> Result<Author, DbError> {
     Ok(match applicant {
         Applicant::Operator(id) => Author::operator(id.clone()),
         Applicant::Client(id) => {

@@ -293,6 +293,42 @@ pub async fn lock_all_of(conn: &mut Conn, client: &ClientId) -> Result<(), DbErr
     Ok(())
 }
 
+/// Up to `limit` forms whose round stands elsewhere than they do, or that have none.
+pub async fn astray(conn: &mut Conn, limit: i64) -> Result<Vec<String>, DbError> {
+    let sql = format!(
+        "-- applications.astray
+         SELECT id FROM ({ASTRAY}) AS astray LIMIT $1"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(limit).fetch_all(&mut *conn).await?;
+    rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
+}
+
+/// Whether that form is one of [`astray`].
+pub async fn is_astray(conn: &mut Conn, id: &str) -> Result<bool, DbError> {
+    let sql = format!(
+        "-- applications.is_astray
+         SELECT id FROM ({ASTRAY}) AS astray WHERE id = $1"
+    );
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(id.to_owned()).fetch_optional(&mut *conn).await?;
+    Ok(row.is_some())
+}
+
+/// Rounds are counted with every submission.
+const ASTRAY: &str = "SELECT a.id
+           FROM applications a
+           LEFT JOIN approval_rounds r ON r.form = a.id
+          WHERE a.state = 'pending_order'
+            AND (r.level IS NULL OR r.level <> a.level OR r.levels <> a.levels
+                 OR r.round <> (SELECT COUNT(*)
+                                  FROM application_history h
+                                 WHERE h.application_id = a.id AND h.action IN ('submit', 'resubmit')))
+      UNION ALL
+         SELECT a.id
+           FROM approval_rounds r
+           JOIN applications a ON a.id = r.form
+          WHERE r.level IS NOT NULL
+            AND a.state <> 'pending_order'";
+
 /// What a form keeps beside its row.
 pub async fn lists_of(conn: &mut Conn, id: &str) -> Result<Lists, DbError> {
     let lists = lists_of_each(conn, &[id.to_owned()]).await?.remove(id);

@@ -3,6 +3,7 @@
 //! what is told of a form that nobody can sign.
 
 mod mails;
+mod taken_over;
 
 use gate::time::UnixMillis;
 use serde_json::json;
@@ -164,8 +165,10 @@ pub(super) async fn escalate(app: &App, conn: &mut Conn, task: &Task) -> anyhow:
 
 /// Tells administrators of the forms that nobody can sign, once for each: an operator was disabled or
 /// lost a role. A form that finds its signers again is told of anew the next time. Returns how many.
-/// Plans reminders and escalations that are missing, too.
+/// Plans reminders and escalations that are missing, too, and puts rounds right that a replica of an
+/// older version knew nothing of.
 pub async fn report_stuck(app: &App) -> Result<usize, ApplicationError> {
+    taken_over::take_over(app).await?;
     let mut read = app.db.snapshot().await?;
     let waiting = rounds::waiting(&mut read, None).await?;
     if waiting.is_empty() {

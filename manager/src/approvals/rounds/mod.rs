@@ -7,4 +7,4 @@ mod store;
 
 pub use actions::{begin, end, sign};
 pub use model::{Author, Round, Signature};
-pub use store::{Mark, find, forget_report, mark, of, waiting};
+pub use store::{Mark, find, forget_report, mark, of, restore, waiting};

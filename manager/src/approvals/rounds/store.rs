@@ -60,6 +60,55 @@ pub(super) async fn begin(
     number_in(&row, "round", form)
 }
 
+/// Keeps `round` as it is told, and in place of its signatures those that were given at these times.
+pub async fn restore(
+    conn: &mut Conn,
+    round: &Round,
+    signatures: &[(Signature, UnixMillis)],
+) -> Result<(), DbError> {
+    sqlx::query(
+        "-- approvals.rounds.restore
+         INSERT INTO approval_rounds
+            (form, kind, number, author_operator, author_email, round, levels, level, since)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         ON CONFLICT (form) DO UPDATE
+            SET round           = excluded.round,
+                author_operator = excluded.author_operator,
+                author_email    = excluded.author_email,
+                levels          = excluded.levels,
+                level           = excluded.level,
+                since           = excluded.since,
+                reminded_at     = NULL,
+                escalated_at    = NULL,
+                reported_at     = NULL",
+    )
+    .bind(&round.form)
+    .bind(round.kind.code())
+    .bind(&round.number)
+    .bind(&round.author.operator)
+    .bind(Some(round.author.emails.join("\n")).filter(|emails| !emails.is_empty()))
+    .bind(i64::from(round.round))
+    .bind(i64::from(round.levels))
+    .bind(i64::from(round.level))
+    .bind(round.since.0)
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query(
+        "-- approvals.rounds.restore.forget
+         DELETE FROM approval_signatures
+          WHERE form = $1
+            AND round = $2",
+    )
+    .bind(&round.form)
+    .bind(i64::from(round.round))
+    .execute(&mut *conn)
+    .await?;
+    for (signature, at) in signatures {
+        sign(conn, round, signature, *at).await?;
+    }
+    Ok(())
+}
+
 /// The next level waits.
 pub(super) async fn go_on(conn: &mut Conn, form: &str, level: u32, now: UnixMillis) -> Result<(), DbError> {
     sqlx::query(
