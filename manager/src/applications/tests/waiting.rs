@@ -306,3 +306,60 @@ async fn administrators_are_told_once_of_a_form_that_nobody_can_sign() {
         assert_eq!(trail["items"].as_array().map(Vec::len), Some(3));
     }
 }
+
+impl Stage {
+    /// Tasks about a form that wait, by kind and level.
+    async fn wanted_of(&self, id: &str) -> Vec<(String, u64)> {
+        let path = format!("/api/v1/tasks?about=application:{id}&state=waiting");
+        let page = self.admin.get(&path).await.expect(200);
+        let tasks = page["items"].as_array().expect("tasks").iter();
+        let mut found: Vec<_> = tasks
+            .map(|task| {
+                let level = task["detail"]["level"].as_u64().expect("a level");
+                (task["kind"].as_str().expect("a kind").to_owned(), level)
+            })
+            .collect();
+        found.sort();
+        found
+    }
+}
+
+/// A cancelled reminder stays cancelled for as long as its level waits, unless somebody has it tried again;
+/// the next level and the next submission have reminders of their own.
+#[tokio::test]
+async fn a_cancelled_reminder_is_planned_again_for_the_next_level_and_submission_alone() {
+    for stage in Stage::hourly(24, 0).await {
+        let remind = |level| vec![("applications.remind".to_owned(), level)];
+        let id = stage.submitted(stage.form()).await;
+        assert_eq!(stage.wanted_of(&id).await, remind(1));
+        let cancel = async || {
+            let tasks = stage.admin.get(&format!("/api/v1/tasks?about=application:{id}&state=waiting")).await;
+            let task = tasks.expect(200)["items"][0]["id"].as_str().expect("a task").to_owned();
+            stage.admin.post(&format!("/api/v1/tasks/{task}/cancel"), json!({})).await.expect(200);
+            task
+        };
+        let task = cancel().await;
+        stage.admin.post(&format!("/api/v1/tasks/{task}/retry"), json!({})).await.expect(200);
+        assert_eq!(stage.wanted_of(&id).await, remind(1), "who cancelled it may want it again");
+        cancel().await;
+        report_stuck(&stage.world.app).await.expect("a run");
+        assert_eq!(stage.wanted_of(&id).await, [], "the job that plans what is missing leaves it");
+        stage.world.advance_ms(25 * HOUR_MS);
+        stage.run_due().await;
+        assert_eq!(stage.told_by("review_waiting").await, [""; 0]);
+        assert_eq!(stage.read(&id).await["waiting"]["reminded_at"], Value::Null);
+
+        stage.act(&stage.rita, &id, "approve").await.expect(200);
+        assert_eq!(stage.wanted_of(&id).await, remind(2));
+        cancel().await;
+        stage.act(&stage.ralph, &id, "return").await.expect(200);
+        let later = json!("2026-01-17");
+        let fields = with(without(stage.form(), "type"), "effective_date", later);
+        stage.anna.send(Method::PUT, &path(&id, ""), &[], Some(fields)).await.expect(200);
+        stage.act(&stage.anna, &id, "resubmit").await.expect(200);
+        assert_eq!(stage.wanted_of(&id).await, remind(1), "of the second submission");
+        stage.world.advance_ms(24 * HOUR_MS);
+        stage.run_due().await;
+        assert_eq!(stage.told_by("review_waiting").await, ["rita"]);
+    }
+}
