@@ -117,6 +117,13 @@ impl World {
         Self::on_sqlite(Config::default()).await
     }
 
+    /// [`World::sqlite`] with other settings.
+    pub async fn sqlite_with(adjust: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        adjust(&mut config);
+        Self::on_sqlite(config).await
+    }
+
     /// One world on each database, both made by the migrations up to `version`, with the rows that
     /// `statements` put there, and then brought up to date.
     pub async fn both_since(version: i64, statements: &[&str]) -> [Self; 2] {

@@ -13,6 +13,7 @@ mod registration;
 mod review;
 mod reviewing;
 mod signing;
+mod stories;
 mod trail;
 mod waiting;
 mod worklist;
