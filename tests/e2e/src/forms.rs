@@ -19,7 +19,7 @@ pub struct Team {
 }
 
 impl World {
-    /// Three operators, and flows of two levels for all three form types.
+    /// Three operators, and flows of two levels for all form types.
     pub async fn team(&self) -> Result<Team> {
         let mut operators = Vec::new();
         for (name, role) in [("ann", "applicant"), ("bob", "reviewer_1"), ("eve", "reviewer_2")] {
@@ -29,7 +29,7 @@ impl World {
             let issued = self.admin.post(&format!("/api/v1/operators/{id}/tokens"), token).await?;
             operators.push(Operator::with_token(self.manager.address, name, &api::text(&issued, "token")?));
         }
-        for form in ["KA", "KU", "KR"] {
+        for form in ["KA", "KU", "KR", "CR"] {
             let levels = json!({ "levels": [["reviewer_1"], ["reviewer_2"]] });
             self.admin.write("PUT", &format!("/api/v1/approval-flows/{form}"), "", levels).await?;
         }

@@ -1,14 +1,15 @@
 //! The whole story of a key, with real programs: applied for, returned, handed in again, signed twice,
 //! mailed, used through Envoy, changed, revoked. On both databases; once more with the client itself
-//! as the applicant.
+//! as the applicant, and with a visitor who becomes that client first.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use e2e::api;
+use e2e::api::{self, Operator};
 use e2e::cast::Pair;
-use e2e::client::{Answer, Call};
+use e2e::client::{self, Answer, Call};
 use e2e::forms::{Form, apply};
+use e2e::smtp::Mail;
 use e2e::wait;
 use e2e::world::{Database, Plan, World};
 use serde_json::json;
@@ -153,6 +154,72 @@ fn a_client_applies_for_itself() -> Result<()> {
         }
         let keys = acme.get("/client/v1/keys").await?;
         assert_eq!(keys["items"].as_array().map(Vec::len), Some(1), "{keys:#}");
+        Ok(())
+    })
+}
+
+/// What a mail tells to send to an address of its own, with what it calls its token.
+fn call_told(mail: &Mail) -> Result<Call> {
+    let url = mail.value_of("  curl '")?;
+    let (_, path) = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).context("an address")?;
+    let path = path.split_once('\'').context("a quoted address")?.0;
+    Ok(Call::post(&format!("/{path}"), json!({ "token": mail.value_of("Token: ")? }).to_string()))
+}
+
+#[test]
+fn a_visitor_becomes_a_client_that_applies_for_a_key() -> Result<()> {
+    e2e::run(async {
+        let mut plan = plan(Database::Sqlite);
+        plan.settings.push(("client_registration", "true".into()));
+        let world = World::start("story_visitor", plan).await?;
+        let manager = world.manager.address;
+        let team = world.team().await?;
+        let orders = world.api("orders", "/orders", json!({})).await?;
+
+        // Nothing is known of who asks but an address, which the token in the mail confirms.
+        let asked = json!({
+            "name": "partner", "display_name": "Partner One",
+            "description": "Orders from our shop", "emails": "pat@partner.example, shop@partner.example",
+        });
+        let answer =
+            client::http1(manager, &Call::post("/client/v1/registrations", asked.to_string())).await?;
+        assert_eq!((answer.status, answer.text().as_str()), (202, ""), "nothing but that it was heard");
+        let mail = world.mail.mail_to("pat@partner.example", "Token: ", LIMIT).await?;
+        let confirm = call_told(&mail)?;
+        let filed = client::http1(manager, &confirm).await?;
+        assert_eq!(filed.status, 201, "{}", filed.text());
+        assert_eq!(client::http1(manager, &confirm).await?.status, 422, "a token serves once");
+        let pat = Operator::with_token(manager, "pat", &api::text(&filed.json(), "token")?);
+        let id = api::text(&filed.json()["application"], "id")?;
+        let form = Form { path: format!("/api/v1/applications/{id}"), id };
+        form.approve(&team).await?;
+        assert_eq!(pat.get("/client/v1/registration").await?["state"], "approved");
+
+        // The mailed password signs in.
+        let mail = world.mail.mail_to("pat@partner.example", "Password: ", LIMIT).await?;
+        let (client, password) = (mail.value_of("Client ID: ")?, mail.value_of("Password: ")?);
+        let partner = world.client_signs_in(&client, &password).await?;
+        assert_eq!(partner.get("/client/v1/profile").await?["name"], "partner");
+
+        // And from there as any client.
+        let mut form = apply(&client, 1, &[&orders]);
+        form.as_object_mut().map(|fields| fields.remove("client"));
+        let form = Form::save("/client/v1", &partner, form).await?;
+        form.hand_in(&partner, "submit").await?;
+        form.for_operators().approve(&team).await?;
+        let pair = Pair::in_mail(&world.mail.mail_to("pat@partner.example", RESULT, LIMIT).await?)?;
+        world.until_known(&Call::get("/orders")).await?;
+        for expected in ["200", "429 quota_exhausted"] {
+            let call = pair.sign(Call::post("/orders/visitor", "{}"));
+            assert_eq!(world.call(&call).await?.verdict(), expected);
+        }
+
+        // The client's other address gets its mails, but only the one that was confirmed the password.
+        world.mail.mail_to("shop@partner.example", RESULT, LIMIT).await?;
+        for other in world.mail.mails().iter().filter(|mail| mail.to != ["pat@partner.example"]) {
+            assert!(!other.text.contains(&password), "{other:?}");
+        }
+        assert!(world.manager.run(&["audit", "verify"])?.contains("whole"));
         Ok(())
     })
 }
