@@ -22,6 +22,8 @@ pub struct Manager {
     folder: PathBuf,
     /// Days by which its clock is wrong.
     clock_shift_days: i64,
+    /// How many times as fast its time passes.
+    haste: u32,
     /// Who may kill it at a commit.
     executioner: Option<Executioner>,
     process: Option<Process>,
@@ -38,7 +40,7 @@ impl Manager {
         }
         std::fs::write(folder.join("keygate.toml"), file).context("write keygate.toml")?;
         let folder = folder.to_owned();
-        Ok(Self { address, folder, clock_shift_days: 0, executioner: None, process: None })
+        Ok(Self { address, folder, clock_shift_days: 0, haste: 1, executioner: None, process: None })
     }
 
     /// A command of `keygate` in the manager's folder.
@@ -61,6 +63,11 @@ impl Manager {
     /// From its next start, and for every command, it is another day.
     pub fn set_day(&mut self, days_from_today: i64) {
         self.clock_shift_days = days_from_today;
+    }
+
+    /// From its next start its time passes so many times as fast: time-outs come soon.
+    pub fn set_haste(&mut self, times: u32) {
+        self.haste = times;
     }
 
     /// From its next start it can be killed at a commit; it has to be on SQLite.
@@ -99,13 +106,20 @@ impl Manager {
     /// Starts it and waits until it is ready.
     pub async fn start(&mut self) -> Result<()> {
         let mut command = self.command(&["serve"])?;
+        let mut libraries = Vec::new();
         if let Some(executioner) = &self.executioner {
-            let mut libraries = preload::library("kill_at_commit")?.into_os_string();
-            if self.clock_shift_days != 0 {
-                libraries.push(":");
-                libraries.push(preload::library("clock_shift")?);
-            }
-            command.env("LD_PRELOAD", libraries).env(sqlite::VARIABLE, executioner.order());
+            libraries.push(preload::library("kill_at_commit")?);
+            command.env(sqlite::VARIABLE, executioner.order());
+        }
+        if self.haste != 1 {
+            libraries.push(preload::library("clock_haste")?);
+            command.env("E2E_CLOCK_HASTE", self.haste.to_string());
+        }
+        if self.clock_shift_days != 0 {
+            libraries.push(preload::library("clock_shift")?);
+        }
+        if !libraries.is_empty() {
+            command.env("LD_PRELOAD", std::env::join_paths(libraries)?);
         }
         let mut process = Process::spawn("keygate", &mut command, &self.folder.join("keygate.log"))?;
         let started = wait::now();

@@ -1,5 +1,5 @@
 //! Small libraries in C that are loaded before the C library, so that an unchanged manager lives on
-//! another day (`clock_shift`) or dies at a commit (`kill_at_commit`).
+//! another day (`clock_shift`), in a hurry (`clock_haste`) or dies at a commit (`kill_at_commit`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
