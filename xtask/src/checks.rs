@@ -33,7 +33,7 @@ pub enum Stage {
     Wasm,
     /// The repository's own rules; reads the shipped filter.
     Tidy,
-    /// The real Envoy, the real manager, a real mail conversation.
+    /// The real Envoy, the real manager, a real mail conversation, a real browser.
     EndToEnd,
     /// The demo with `--once`.
     Demo,

@@ -3,7 +3,7 @@
 //!
 //! In reading order:
 //! - [`world`]: everything started and wired, one per test file.
-//! - [`client`], [`load`]: who calls.
+//! - [`client`], [`load`], [`browser`]: who calls.
 //! - [`envoy`], [`manager`], [`upstream`], [`smtp`], [`name_server`], [`postgres`]: what is called.
 //! - [`api`], [`cast`], [`forms`]: the management API as an operator uses it, what tests put on record,
 //!   and how forms get their signatures.
@@ -15,6 +15,7 @@
 //! Everything listens on loopback, on free ports. Nothing here decides what is right: the tests do.
 
 pub mod api;
+pub mod browser;
 pub mod cast;
 pub mod client;
 pub mod commits;

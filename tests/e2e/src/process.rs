@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -59,16 +59,26 @@ pub struct Process {
 impl Process {
     /// Starts `command`, its output going to `log`.
     pub fn spawn(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
-        let file = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .with_context(|| format!("open {}", log.display()))?;
+        let file = log_file(log)?;
+        Self::started(name, command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file), log)
+    }
+
+    /// As [`Process::spawn`], its input and output ours, only what it complains of going to `log`.
+    pub fn spawn_led(
+        name: &str,
+        command: &mut Command,
+        log: &Path,
+    ) -> Result<(Self, ChildStdin, ChildStdout)> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log_file(log)?);
+        let mut process = Self::started(name, command, log)?;
+        let input = process.child.stdin.take().context("a pipe to the process")?;
+        let output = process.child.stdout.take().context("a pipe from the process")?;
+        Ok((process, input, output))
+    }
+
+    fn started(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
         let child = command
             .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
             .spawn()
             .with_context(|| format!("start {name} ({})", command.get_program().display()))?;
         let process = Self { name: name.to_owned(), child, log: log.to_owned() };
@@ -145,6 +155,11 @@ impl Drop for Process {
         drop(self.child.wait());
         drop(tell_guardian('-', group));
     }
+}
+
+fn log_file(log: &Path) -> Result<std::fs::File> {
+    let file = std::fs::File::options().create(true).append(true).open(log);
+    file.with_context(|| format!("open {}", log.display()))
 }
 
 /// The shell's own `kill`: neither unsafe code nor a package is needed for it.

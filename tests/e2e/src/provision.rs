@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 /// Envoy 1.40.
 pub fn envoy() -> Result<PathBuf> {
@@ -23,6 +23,25 @@ pub fn trap_filter() -> Result<PathBuf> {
 /// The manager's program.
 pub fn keygate() -> Result<PathBuf> {
     find("KEYGATE_E2E_MANAGER", "debug/keygate")
+}
+
+/// Chromium, which comes with the system.
+pub fn chromium() -> Result<PathBuf> {
+    const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+    if let Some(own) = std::env::var_os("KEYGATE_E2E_CHROMIUM") {
+        let own = PathBuf::from(own);
+        if !own.is_file() {
+            bail!("{}, which KEYGATE_E2E_CHROMIUM names, is not there", own.display());
+        }
+        return Ok(own);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let places = NAMES.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    places.into_iter().find(|file| file.is_file()).context(
+        "no Chromium is there for the test of the credentials page: apt-get install chromium    (Debian, as \
+         root), or name one with KEYGATE_E2E_CHROMIUM",
+    )
 }
 
 /// The repository's root.
