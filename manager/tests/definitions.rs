@@ -26,6 +26,15 @@ impl Installation {
         Self { folder: tempfile::tempdir().expect("a folder") }
     }
 
+    /// With an operator for each level of the example's flow: without them it is refused.
+    fn with_reviewers() -> Self {
+        let new = Self::new();
+        for role in ["reviewer_1", "reviewer_2"] {
+            new.ok(&["operator", "create", role, "--role", role]);
+        }
+        new
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -79,7 +88,11 @@ fn text(path: &Path) -> &str {
 
 #[test]
 fn the_example_is_applied_exported_and_applied_elsewhere() {
-    let (here, elsewhere) = (Installation::new(), Installation::new());
+    let refused = Installation::new().run(&["apply", "-f", EXAMPLE, "--yes"], "");
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.err.contains("flows.yaml:2: the flow finds no signers: level 1"), "{refused:?}");
+
+    let (here, elsewhere) = (Installation::with_reviewers(), Installation::with_reviewers());
     let planned = here.run(&["apply", "-f", EXAMPLE, "--dry-run", "--detailed-exitcode"], "");
     assert_eq!(planned.code, 2, "{planned:?}");
     assert!(planned.out.contains("+ api shop/orders\n"), "{planned:?}");
