@@ -203,6 +203,11 @@ pub(super) async fn attempt(
             ran.continued += 1;
             return Ok(());
         }
+        Ok(Some(Outcome::Failed(error))) => {
+            ran.given_up += 1;
+            tracing::error!(task.id, task.kind, task.attempts, "A task was given up: {error}");
+            return Ok(());
+        }
         Ok(None) => {
             tracing::warn!(task.id, task.kind, "Another replica has taken a task over");
             return Ok(());
@@ -254,6 +259,7 @@ async fn execute(app: &App, executors: &Executors, claimed: &Claimed) -> anyhow:
         Outcome::Later { at, progress, result } => {
             store::got_on(&mut tx, claimed, progress, result, *at).await?;
         }
+        Outcome::Failed(error) => store::given_up(&mut tx, claimed, error, now).await?,
     }
     tx.commit().await?;
     Ok(Some(outcome))

@@ -147,6 +147,9 @@ pub enum Outcome {
         /// Why it waits, for people.
         result: String,
     },
+    /// It failed, and another attempt by itself would not help: what was written is to be committed, and
+    /// the piece is given up. What is wrong and what to do, for people.
+    Failed(String),
 }
 
 /// When house-keeping is done: every night.

@@ -331,7 +331,8 @@ pub(super) async fn retry(conn: &mut Conn, id: &str, now: UnixMillis) -> Result<
         "-- schedule.retry
          UPDATE tasks
             SET state = 'waiting', next_attempt_at = CASE WHEN due_at > $2 THEN due_at ELSE $2 END, attempts = 0,
-                claim = NULL, finished_at = NULL
+                claim = NULL, finished_at = NULL,
+                result = CASE WHEN state = 'cancelled' THEN NULL ELSE result END
           WHERE id = $1 AND state IN ('waiting', 'running', 'failed', 'cancelled')",
     )
     .bind(id)

@@ -206,8 +206,11 @@ async fn failing_work_waits_longer_each_time_and_is_given_up_visibly() {
         let cancelled = admin.post(&format!("{path}/cancel"), Value::Null).await.expect(200);
         assert_eq!(cancelled["state"], "cancelled");
         assert!(cancelled["result"].as_str().is_some_and(|text| text.contains(&admin.id)));
+        let again = admin.post(&format!("{path}/retry"), Value::Null).await.expect(200);
+        assert_eq!((&again["state"], &again["result"]), (&json!("waiting"), &json!(null)));
+        admin.post(&format!("{path}/cancel"), Value::Null).await.expect(200);
         let audit = admin.get("/api/v1/audit?action=schedule.cancel").await.expect(200);
-        assert_eq!(audit["items"].as_array().map(Vec::len), Some(1));
+        assert_eq!(audit["items"].as_array().map(Vec::len), Some(2));
         world.advance_ms(DAY_MS);
         assert_eq!(run(&world.app).await, Ran::default());
     }
