@@ -95,6 +95,8 @@ settings! {
     allow_plaintext: bool = false;
     /// Where people and mails reach this installation; absent: derived from `listen`.
     public_url: Option<String> = None;
+    /// Where operators find a console with a page per form, below `/applications`; absent: there is none.
+    console_url: Option<String> = None;
     /// Seconds that calls in flight get to end after the order to stop.
     shutdown_grace_s: u64 = 10;
 
@@ -443,6 +445,11 @@ impl Config {
                 format!("{scheme}://{}", self.listen)
             }
         }
+    }
+
+    /// Where the console has that page, if there is a console.
+    pub fn console_page(&self, path: &str) -> Option<String> {
+        self.console_url.as_ref().map(|url| format!("{}/{path}", url.trim_end_matches('/')))
     }
 
     /// Addresses on which plain HTTP leaves the machine, though allowed: worth a warning.

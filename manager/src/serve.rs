@@ -12,6 +12,7 @@ use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 
 use crate::app::App;
+use crate::applications;
 use crate::db::DbError;
 use crate::http::Json;
 use crate::jobs::Jobs;
@@ -53,7 +54,8 @@ pub async fn serve(app: App) -> anyhow::Result<()> {
         eprintln!(
             "\nFirst start: created operator {:?} with password {}\n\
              Sign in with POST /api/v1/session and set your own with PUT /api/v1/session/password: it serves for\n\
-             nothing else, and is not shown again.\n",
+             nothing else, and is not shown again. Then give it an e-mail address with PATCH /api/v1/operators/{{id}}:\n\
+             administrators are told there of forms that nobody can sign.\n",
             operator.name.as_str(),
             password.as_str()
         );
@@ -119,7 +121,8 @@ async fn ready(State(app): State<App>) -> Result<Json<serde_json::Value>, Proble
     app.db.ping().await.map_err(|_| unready())?;
     // A manager that cannot mail does everything else: told, but no reason to take calls from it.
     let mail = mails(&app).await.map_err(|_| unready())?;
-    Ok(Json(serde_json::json!({ "status": "ready", "mail": mail })))
+    let reviews = reviews(&app).await.map_err(|_| unready())?;
+    Ok(Json(serde_json::json!({ "status": "ready", "mail": mail, "reviews": { "warnings": reviews } })))
 }
 
 async fn metrics(State(app): State<App>) -> ([(header::HeaderName, &'static str); 1], String) {
@@ -131,6 +134,10 @@ async fn metrics(State(app): State<App>) -> ([(header::HeaderName, &'static str)
 
 async fn mails(app: &App) -> Result<mail::Health, DbError> {
     mail::health(&mut *app.db.read().await?, app).await
+}
+
+async fn reviews(app: &App) -> Result<Vec<mail::Warning>, DbError> {
+    applications::warnings(&mut *app.db.read().await?, app).await
 }
 
 #[cfg(unix)]

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use super::applicant::Applicant;
 use super::form::Form;
 use super::model::{Application, Effect, State, Step};
-use super::world;
+use super::world::{self, KeyNamed};
 use crate::app::App;
 use crate::approvals::FormKind;
 use crate::approvals::signers::Signer;
@@ -32,18 +32,18 @@ pub(super) async fn announce(
 ) -> Result<(), MailError> {
     let facts = Facts::gather(conn, app, application, step).await?;
     let to_applicant = world::applicant_addresses(conn, &application.applicant).await?;
-    // To others the address of a page for operators is of no use, and reviewers have no names.
-    let (link, by) = match application.applicant {
-        Applicant::Operator(_) => (facts.link.clone(), facts.by.clone()),
-        Applicant::Client(_) | Applicant::Visitor { .. } => (None, nameless(step, &facts.by)),
+    // To others a page and commands for operators are of no use, and reviewers have no names.
+    let (link, url, by) = match application.applicant {
+        Applicant::Operator(_) => (facts.link.clone(), Some(app.config.base_url()), facts.by.clone()),
+        Applicant::Client(_) | Applicant::Visitor { .. } => (None, None, nameless(step, &facts.by)),
     };
     match facts.result(app, application, step) {
         Some(result) => {
-            let result = ApplicationResult { link, by, ..result };
+            let result = ApplicationResult { link, url, by, ..result };
             send(conn, app, application, to_applicant, result).await?;
         }
         None => {
-            let told = ApplicationStep { link, by, ..facts.step(app, application, step) };
+            let told = ApplicationStep { link, url, by, ..facts.step(app, application, step) };
             send(conn, app, application, to_applicant, told).await?;
         }
     }
@@ -77,6 +77,7 @@ struct Facts {
     comment: Option<String>,
     client_id: String,
     client_name: String,
+    key: KeyNamed,
     apis: Vec<String>,
     link: Option<String>,
     /// Uses of a key whose quota a change has put at or below them; none: some are left.
@@ -91,7 +92,7 @@ impl Facts {
         step: &Step,
     ) -> Result<Self, DbError> {
         let (client_id, client_name) = world::client_of(conn, &application.form).await?;
-        let uids = application.form.terms().map(|terms| terms.apis.clone()).unwrap_or_default();
+        let named = world::key_of(conn, &application.form).await?;
         let used_up = match (&application.form, &application.state) {
             (Form::Change { key, terms, .. }, State::Approved { effect: Effect::Done { .. }, .. })
                 if terms.quota.is_some() =>
@@ -121,7 +122,8 @@ impl Facts {
                 .filter(|comment| !comment.is_empty() && happened(step).what != Event::NotCarriedOut),
             client_id,
             client_name,
-            apis: world::api_names(conn, &uids).await?,
+            apis: world::api_names(conn, &named.apis).await?,
+            key: named,
             link: world::link(app, application),
         })
     }
@@ -140,8 +142,13 @@ impl Facts {
             applicant: self.applicant.clone(),
             client_id: self.client_id.clone(),
             client_name: self.client_name.clone(),
+            key_name: self.key.name.clone(),
+            api_key: self.key.api_key.clone(),
+            effective_on: application.form.effective_date().map(|date| date.to_string()),
             apis: self.apis.clone(),
             link: self.link.clone(),
+            version: application.version,
+            url: Some(app.config.base_url()),
             waiting_for_you: false,
             on_behalf_of: None,
         }
@@ -183,12 +190,14 @@ impl Facts {
             comment: self.comment.clone(),
             client_id: self.client_id.clone(),
             client_name: self.client_name.clone(),
-            key_name: terms.map(|terms| terms.name.clone()),
+            key_name: self.key.name.clone(),
+            api_key: self.key.api_key.clone(),
             effective_on: application.form.effective_date().map(|date| date.to_string()),
             expires_on: terms.map(|terms| terms.expiry_date.to_string()),
             apis: self.apis.clone(),
             notes,
             link: self.link.clone(),
+            url: Some(app.config.base_url()),
         })
     }
 }

@@ -25,6 +25,7 @@ mod store;
 mod tests;
 mod trail;
 mod turn;
+mod undelivered;
 mod view;
 mod waiting;
 mod worklist;
@@ -40,12 +41,14 @@ pub use http::routes;
 pub use model::{Action, Application, MAX_COMMENT_CHARS, State, Step};
 pub use store::{count_open_of, lock_all_of, open_of};
 pub use view::{ApplicationView, DetailView, MovedView};
-pub use waiting::{Waiting, report_stuck};
+pub use waiting::{Waiting, report_stuck, warnings};
 pub use worklist::{Detail, Filter, Found, Item, Place, View, detail, list};
 
-/// Reviewers who are reminded, levels that others may sign too.
+/// Reviewers who are reminded, levels that others may sign too, credentials that could not be mailed.
 pub fn executors(executors: &mut crate::schedule::Executors) {
     executors.on(waiting::REMIND, |app, conn, task| Box::pin(waiting::remind(app, conn, task)));
+    executors
+        .on(crate::mail::TELL_UNDELIVERED, |app, conn, task| Box::pin(undelivered::tell(app, conn, task)));
     executors.on(waiting::ESCALATE, |app, conn, task| Box::pin(waiting::escalate(app, conn, task)));
 }
 

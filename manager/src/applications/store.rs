@@ -187,6 +187,25 @@ pub async fn find(conn: &mut Conn, id: &str) -> Result<Option<Application>, DbEr
     }
 }
 
+/// The form that issued that key (`kind` is `key`), or made that client (`client`).
+pub async fn that_made(conn: &mut Conn, kind: &str, id: &str) -> Result<Option<Application>, DbError> {
+    let row = sqlx::query(
+        "-- applications.that_made
+         SELECT id
+           FROM applications
+          WHERE (kind = 'KA' AND $1 = 'key' AND effect_key = $2)
+             OR (kind = 'CR' AND $1 = 'client' AND effect_client = $2)",
+    )
+    .bind(kind)
+    .bind(id)
+    .fetch_optional(&mut *conn)
+    .await?;
+    match row {
+        Some(row) => find(conn, row.try_get("id")?).await,
+        None => Ok(None),
+    }
+}
+
 /// The form that holds `key` now, other than `except`: its number, or its id while it has none.
 pub async fn holder_of_key(
     conn: &mut Conn,

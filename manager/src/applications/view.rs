@@ -44,7 +44,7 @@ pub struct ApplicationView {
     client: Option<String>,
     /// The key to change or revoke, or that was issued; else null.
     key: Option<String>,
-    /// The key's, CR: the client's.
+    /// The key's, CR: the client's. KR: told of a form that is listed or shown, else null.
     name: Option<String>,
     /// CR alone; else null.
     display_name: Option<String>,
@@ -258,6 +258,11 @@ impl From<Application> for ApplicationView {
 }
 
 impl ApplicationView {
+    /// With that name, where the form brings none.
+    pub fn or_named(self, name: Option<String>) -> Self {
+        Self { name: self.name.or(name), ..self }
+    }
+
     /// As a client sees it, to whom operators have no names.
     pub fn to_client(application: Application) -> Self {
         let by_operator = matches!(application.applicant, Applicant::Operator(_));
@@ -290,10 +295,10 @@ impl From<Step> for StepView {
 impl DetailView {
     /// `with_emails`: the reader may see the addresses of clients.
     pub fn new(detail: Detail, with_emails: bool) -> Self {
-        let Detail { application, history, actions, review, waiting } = detail;
+        let Detail { application, history, actions, review, waiting, revokes } = detail;
         Self {
             credentials_go_to: application.credentials_go_to.clone().filter(|_| with_emails),
-            application: application.into(),
+            application: ApplicationView::from(application).or_named(revokes),
             history: history.into_iter().map(StepView::from).collect(),
             actions: actions.into_iter().map(Action::name).collect(),
             review: review.map(|review| ReviewView::new(review, with_emails)),

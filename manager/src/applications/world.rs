@@ -220,6 +220,35 @@ pub(super) async fn actor_name(conn: &mut Conn, actor: &str) -> Result<String, D
     }
 }
 
+/// The key that a form is about, as mails name it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KeyNamed {
+    /// As it is now; of a key that is asked for, as asked.
+    pub name: Option<String>,
+    /// What calls name it by; none: there is none yet.
+    pub api_key: Option<String>,
+    /// What it is to open; of one that is to be revoked, what it opens.
+    pub apis: BTreeSet<ApiUid>,
+}
+
+/// Which key `form` is about; nothing where it asks for a client.
+pub(super) async fn key_of(conn: &mut Conn, form: &Form) -> Result<KeyNamed, DbError> {
+    let asked = form.terms();
+    let found = match form.key() {
+        Some(key) => keys::by_id(conn, key).await?,
+        None => None,
+    };
+    let apis = asked.map(|terms| &terms.apis).or(found.as_ref().map(|key| &key.apis));
+    Ok(KeyNamed {
+        apis: apis.cloned().unwrap_or_default(),
+        name: match &found {
+            Some(key) => Some(key.name.as_str().to_owned()),
+            None => asked.map(|terms| terms.name.clone()),
+        },
+        api_key: found.map(|key| key.api_key.as_str().to_owned()),
+    })
+}
+
 /// What the applicant is called; one that is gone by its id.
 pub(super) async fn applicant_name(conn: &mut Conn, applicant: &Applicant) -> Result<String, DbError> {
     match applicant {
@@ -232,10 +261,9 @@ pub(super) async fn applicant_name(conn: &mut Conn, applicant: &Applicant) -> Re
     }
 }
 
-/// Where operators see a form.
+/// Where operators see a form; none: there is no console, and commands show it.
 pub(super) fn link(app: &App, application: &Application) -> Option<String> {
-    let url = app.config.public_url.as_ref()?;
-    Some(format!("{}/applications/{}", url.trim_end_matches('/'), application.id))
+    app.config.console_page(&format!("applications/{}", application.id))
 }
 
 /// Id and name of the client that a form is about, or those that it asks for.

@@ -47,6 +47,7 @@ pub(super) async fn created(
         product_name: app.config.product_name.clone(),
         client_id: client.id.as_str().into(),
         client_name: client.display_name.clone(),
+        url: format!("{}/client/v1/session", app.config.base_url()),
         password: Some(password.clear().reveal().into()),
         validity: client.dates.map(|dates| Span {
             from: dates.start.to_string(),

@@ -23,7 +23,7 @@ use crate::http::{
     Actor, Added, Created, IfMatch, Json, Page, Path, Permission, Query, Routes, Versioned, page_cursor,
     page_limit,
 };
-use crate::mail::{MailState, Template};
+use crate::mail::{self, MailState, Template, Warning};
 use crate::openapi::schema::Day;
 use crate::problem::Problem;
 use crate::quotas;
@@ -132,6 +132,16 @@ struct SecretJson {
     /// When it ends by itself; null: when it is retired.
     #[schema(value_type = Option<i64>)]
     ends_at: Option<UnixMillis>,
+}
+
+/// A key after something that a mail tells about.
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeyMailed)]
+struct MailedJson {
+    #[serde(flatten)]
+    key: KeyJson,
+    /// What keeps this mail from going out; empty while mails do.
+    warnings: Vec<Warning>,
 }
 
 /// How the old secret ends.
@@ -280,10 +290,10 @@ async fn rotate(
     Path(id): Path<String>,
     IfMatch(version): IfMatch,
     Json(body): Json<RotateJson>,
-) -> Result<Added<Versioned<KeyJson>>, Problem> {
+) -> Result<Added<Versioned<MailedJson>>, Problem> {
     let (id, by) = (CredentialId(id), actor.audit_name());
     let key = secrets::rotate(&app, &id, body.overlap_h, version, &by).await?;
-    Ok(Added(answer(&app, key).await?))
+    Ok(Added(mailed(&app, key).await?))
 }
 
 /// Send the pair to its client once more.
@@ -294,9 +304,9 @@ async fn resend(
     State(app): State<App>,
     actor: Actor,
     Path(id): Path<String>,
-) -> Result<Versioned<KeyJson>, Problem> {
+) -> Result<Versioned<MailedJson>, Problem> {
     let key = secrets::resend(&app, &CredentialId(id), &actor.audit_name()).await?;
-    answer(&app, key).await
+    mailed(&app, key).await
 }
 
 /// Switch a key on again.
@@ -383,6 +393,13 @@ fn date(field: &str, text: &str) -> Result<jiff::civil::Date, Problem> {
 
 async fn answer(app: &App, key: Key) -> Result<Versioned<KeyJson>, Problem> {
     full(&mut *app.db.read().await?, app, key).await
+}
+
+/// With what its caller should know of the mail.
+async fn mailed(app: &App, key: Key) -> Result<Versioned<MailedJson>, Problem> {
+    let mut conn = app.db.read().await?;
+    let Versioned(version, key) = full(&mut conn, app, key).await?;
+    Ok(Versioned(version, MailedJson { key, warnings: mail::warnings(&mut conn, app).await? }))
 }
 
 /// With what only the vault and the ledger know.

@@ -134,7 +134,7 @@ pub(super) async fn mail_expiry(
         expires_on: days_of(app, key).expires_on().to_string(),
         time_zone: app.config.zone().iana_name().unwrap_or("UTC").into(),
         apis: catalog::known_apis(conn, &uids).await?.into_iter().map(|api| api.name).collect(),
-        link: app.config.public_url.as_ref().map(|url| format!("{}/applications", url.trim_end_matches('/'))),
+        url: format!("{}/client/v1/applications", app.config.base_url()),
     };
     let about = About::new("key", key.id.as_str());
     mail::enqueue(conn, app, NewMail { recipients, context, not_before: now, about }, now).await?;

@@ -20,6 +20,7 @@ pub mod templates;
 mod tests;
 mod transport;
 mod trial;
+mod undelivered;
 
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub use settings::{MailSettings, SmtpSettings};
 pub use store::{about, written_about};
 pub use templates::{Language, Rendered, Template, render};
 pub use transport::Transport;
+pub use undelivered::{TELL_UNDELIVERED, Undelivered, undelivered};
 
 use crate::app::App;
 use crate::jobs::Jobs;

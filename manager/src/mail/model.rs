@@ -77,6 +77,20 @@ pub struct Mail {
     pub due_at: UnixMillis,
 }
 
+/// What [`Mail::last_error`] of a mail that was taken back begins with.
+pub(super) const WITHDRAWN: &str = "withdrawn: ";
+
+/// What that of a mail begins with that an operator cancelled.
+pub(super) const CANCELLED: &str = "cancelled by ";
+
+impl Mail {
+    /// What it would have handed over ended before it went.
+    pub fn was_withdrawn(&self) -> bool {
+        let told = self.last_error.as_deref().unwrap_or_default();
+        matches!(self.state, MailState::Failed { .. }) && told.starts_with(WITHDRAWN)
+    }
+}
+
 /// Where a mail stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailState {

@@ -4,7 +4,7 @@ use gate::time::UnixMillis;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::model::{About, Mail, MailState, Via, shortened};
+use super::model::{About, Mail, MailState, Via, WITHDRAWN, shortened};
 use super::templates::{Language, Template};
 use crate::db::{Conn, DbError};
 
@@ -141,37 +141,38 @@ pub(super) async fn take_back_lapsed(
         .collect()
 }
 
-/// Gives up what was handed over that often without an answer. Returns how many.
+/// Gives up what was handed over that often without an answer. Returns which.
 pub(super) async fn give_up_unanswered(
     conn: &mut Conn,
     unanswered: u32,
     now: UnixMillis,
-) -> Result<u64, DbError> {
-    let done = sqlx::query(
+) -> Result<Vec<(String, Template)>, DbError> {
+    let rows = sqlx::query(
         "-- mail.give_up_unanswered
          UPDATE mails
             SET state = 'failed', last_error = $2, ended_at = $3, context_sealed = NULL
           WHERE state = 'waiting'
-            AND unanswered >= $1",
+            AND unanswered >= $1
+      RETURNING id, template",
     )
     .bind(i64::from(unanswered))
     .bind(format!("{unanswered} attempts ended without an answer: it may have arrived"))
     .bind(now.0)
-    .execute(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(done.rows_affected())
+    rows.iter().map(id_and_template).collect()
 }
 
 /// Gives up mails that have been due since `cutoff` or longer, oldest first, `limit` at most. Returns
-/// how many.
+/// which.
 pub(super) async fn give_up_overdue(
     conn: &mut Conn,
     cutoff: UnixMillis,
     why: &str,
     limit: i64,
     now: UnixMillis,
-) -> Result<u64, DbError> {
-    let done = sqlx::query(
+) -> Result<Vec<(String, Template)>, DbError> {
+    let rows = sqlx::query(
         "-- mail.give_up_overdue
          UPDATE mails
             SET state = 'failed', last_error = $2, ended_at = $3, context_sealed = NULL
@@ -181,15 +182,16 @@ pub(super) async fn give_up_overdue(
                         WHERE state = 'waiting'
                           AND COALESCE(not_before, created_at) <= $1
                         ORDER BY next_attempt_at
-                        LIMIT $4)",
+                        LIMIT $4)
+      RETURNING id, template",
     )
     .bind(cutoff.0)
     .bind(shortened(why))
     .bind(now.0)
     .bind(limit)
-    .execute(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(done.rows_affected())
+    rows.iter().map(id_and_template).collect()
 }
 
 /// As it was before the attempt, which no server could be found for. Whether the mail was still this
@@ -307,8 +309,8 @@ pub(super) async fn withdraw(
     .bind(&about.kind)
     .bind(&about.id)
     .bind(template.name())
-    .bind(shortened(&format!("withdrawn: {why}; it was being sent and may have arrived")))
-    .bind(shortened(&format!("withdrawn: {why}")))
+    .bind(shortened(&format!("{WITHDRAWN}{why}; it was being sent and may have arrived")))
+    .bind(shortened(&format!("{WITHDRAWN}{why}")))
     .bind(now.0)
     .execute(conn)
     .await?;
@@ -432,6 +434,12 @@ pub(super) fn read(row: &AnyRow) -> Result<Mail, DbError> {
         due_at: UnixMillis(row.try_get("due_at")?),
         id,
     })
+}
+
+fn id_and_template(row: &AnyRow) -> Result<(String, Template), DbError> {
+    let (id, template): (String, String) = (row.try_get("id")?, row.try_get("template")?);
+    let template = Template::parse(&template).ok_or_else(|| inconsistent("template", &id))?;
+    Ok((id, template))
 }
 
 pub(super) fn inconsistent(column: &'static str, row: &str) -> DbError {

@@ -28,7 +28,8 @@ pub enum Command {
         /// Roles, e.g. --role admin; repeat for several.
         #[arg(long = "role", required = true)]
         roles: Vec<String>,
-        /// Where mails go.
+        /// Where mails go: without it nobody is told that a form waits for this operator, nor, of an
+        /// administrator, that a form cannot be signed.
         #[arg(long)]
         email: Option<String>,
         /// Name for people.

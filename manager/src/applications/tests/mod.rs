@@ -4,6 +4,7 @@ mod applicants;
 mod credentials;
 mod effects;
 mod filing;
+mod mailed;
 mod meanwhile;
 mod migration;
 mod picking;

@@ -62,9 +62,12 @@ pub(super) async fn stuck(
         applicant: told.applicant,
         client_id: told.client_id,
         client_name: told.client_name,
+        key_name: told.key_name,
+        api_key: told.api_key,
         escalation,
         lack,
         link: told.link,
+        url: told.url,
     };
     let to = circle.administrators().filter_map(|person| person.email.clone()).collect();
     send(conn, app, application, to, context, now).await
@@ -100,6 +103,7 @@ async fn facts(
     round: &Round,
 ) -> Result<ReviewWaiting, MailError> {
     let (client_id, client_name) = world::client_of(conn, &application.form).await?;
+    let key = world::key_of(conn, &application.form).await?;
     Ok(ReviewWaiting {
         product_name: app.config.product_name.clone(),
         number: round.number.clone(),
@@ -110,9 +114,13 @@ async fn facts(
         applicant: world::applicant_name(conn, &application.applicant).await?,
         client_id,
         client_name,
+        key_name: key.name,
+        api_key: key.api_key,
         escalated: false,
         on_behalf_of: None,
         link: world::link(app, application),
+        version: application.version,
+        url: app.config.base_url(),
     })
 }
 

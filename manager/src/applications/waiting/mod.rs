@@ -15,10 +15,11 @@ use super::store;
 use super::turn::flow_of;
 use crate::app::App;
 use crate::approvals::rounds::{self, Mark, Round};
-use crate::approvals::signers::{self, NoEscalation, Shortage, Signer};
+use crate::approvals::signers::{self, Grounds, NoEscalation, Person, Shortage, Signer};
 use crate::approvals::{Flow, FormKind};
 use crate::audit;
 use crate::db::{Conn, DbError};
+use crate::mail;
 use crate::schedule::{self, About, NewTask, Outcome, Task};
 
 /// Reminds the reviewers of a level.
@@ -28,6 +29,12 @@ pub(super) const ESCALATE: &str = "applications.escalate";
 
 /// The progress of an escalation that was refused and reported.
 const REFUSED: &str = "refused";
+/// The progress of one that was refused while no administrator had an address.
+const REFUSED_UNTOLD: &str = "refused, nobody told";
+
+/// What helps where nobody has an address.
+const GIVE_ADDRESSES: &str =
+    "give them e-mail addresses with PATCH /api/v1/operators/{id}, then `keygate tasks retry`";
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -112,12 +119,20 @@ pub(super) async fn remind(app: &App, conn: &mut Conn, task: &Task) -> anyhow::R
     let Some((application, round, flow)) = waits_still(conn, task, now).await? else {
         return Ok(not_wanted("the level waits no longer"));
     };
+    let signers = signers::circle(conn, &app.config, now).await?.signers(&flow, &round);
+    let reach = Reach::of_signers(&signers);
+    if reach.is_nobody() {
+        // Not marked: whoever has it tried again has them reminded.
+        let (number, unreached) = (&round.number, reach.unreached.join(", "));
+        return Ok(Outcome::Failed(format!(
+            "{number}: nobody was reminded, since {unreached} may sign and have no e-mail address: {GIVE_ADDRESSES}"
+        )));
+    }
     if !rounds::mark(conn, &round, Mark::Reminded, now).await? {
         return Ok(not_wanted("its reviewers were reminded"));
     }
-    let signers = signers::circle(conn, &app.config, now).await?.signers(&flow, &round);
     mails::remind(conn, app, &application, &round, &signers, now).await?;
-    let told = names(&signers);
+    let told = reach.to_string();
     tell(conn, &application, &round, "applications.remind", &told, now).await?;
     Ok(Outcome::Done(format!("{}: reminded {told}", round.number)))
 }
@@ -133,34 +148,84 @@ pub(super) async fn escalate(app: &App, conn: &mut Conn, task: &Task) -> anyhow:
         return Ok(not_wanted("the level waits no longer"));
     };
     let circle = signers::circle(conn, &app.config, now).await?;
+    if round.escalated_at.is_some() {
+        // Nobody had an address when it was escalated, and somebody has it tried again.
+        let signers = circle.signers(&flow, &round);
+        let by_escalation = |signer: &Signer| signer.right.grounds == Grounds::Escalation;
+        let signers: Vec<_> = signers.into_iter().filter(by_escalation).collect();
+        return tell_escalated(conn, app, &application, &round, &signers, now).await;
+    }
     match circle.escalate(&flow, &round) {
         Ok(signers) => {
             if !rounds::mark(conn, &round, Mark::Escalated, now).await? {
                 return Ok(not_wanted("it was escalated"));
             }
-            let told = names(&signers);
-            let done = add_step(conn, &application, &round, "escalate", format!("to {told}"), now).await?;
-            mails::escalated(conn, app, &application, &round, &signers, now).await?;
-            record(conn, &application, &done).await?;
-            Ok(Outcome::Done(format!("{}: {told} may sign level {} too", round.number, round.level)))
+            let comment = format!("to {}", names(&signers));
+            let done = add_step(conn, &application, &round, "escalate", comment, now).await?;
+            let moved = Application { version: done.version, ..application };
+            let outcome = tell_escalated(conn, app, &moved, &round, &signers, now).await?;
+            record(conn, &moved, &done).await?;
+            Ok(outcome)
         }
         Err(why) => {
             let reason = why.to_string();
-            let result = format!("{}: not escalated, administrators were told: {reason}", round.number);
-            if task.progress.as_deref() == Some(REFUSED) {
+            let reach = Reach::of(circle.administrators());
+            let told = if reach.is_nobody() {
+                format!(
+                    "and no administrator could be told, since none has an e-mail address: {GIVE_ADDRESSES}"
+                )
+            } else {
+                format!("administrators were told ({reach})")
+            };
+            let result = format!("{}: not escalated, {told}: {reason}", round.number);
+            let progress = task.progress.as_deref();
+            if progress == Some(REFUSED) || (progress == Some(REFUSED_UNTOLD) && reach.is_nobody()) {
                 return Ok(later(now, task, result));
             }
-            let done =
-                add_step(conn, &application, &round, "escalation_refused", reason.clone(), now).await?;
             let missing = match why {
                 NoEscalation::NobodyNew { .. } => None,
                 NoEscalation::Leaves { shortage, .. } => Some(shortage),
             };
+            let refused = match progress {
+                None => Some(
+                    add_step(conn, &application, &round, "escalation_refused", reason.clone(), now).await?,
+                ),
+                Some(_) => None,
+            };
             mails::stuck(conn, app, &application, &round, &circle, (missing.as_ref(), true), now).await?;
-            record(conn, &application, &done).await?;
-            Ok(Outcome::Later { at: in_an_hour(now), progress: REFUSED.to_owned(), result })
+            if let Some(refused) = refused {
+                record(conn, &application, &refused).await?;
+            }
+            if reach.is_nobody() {
+                tracing::warn!(form = round.number, "A form cannot be escalated, and {told}");
+            }
+            let progress = if reach.is_nobody() { REFUSED_UNTOLD } else { REFUSED }.to_owned();
+            Ok(Outcome::Later { at: in_an_hour(now), progress, result })
         }
     }
+}
+
+/// Tells those who may sign too from now on. Where nobody can be told, they may sign all the same, and
+/// the task fails.
+async fn tell_escalated(
+    conn: &mut Conn,
+    app: &App,
+    application: &Application,
+    round: &Round,
+    signers: &[Signer],
+    now: UnixMillis,
+) -> anyhow::Result<Outcome> {
+    mails::escalated(conn, app, application, round, signers, now).await?;
+    let (number, level, reach) = (&round.number, round.level, Reach::of_signers(signers));
+    Ok(if reach.is_nobody() {
+        let unreached = reach.unreached.join(", ");
+        Outcome::Failed(format!(
+            "{number}: {unreached} may sign level {level} too, but nobody was told, since they have no e-mail \
+             address: {GIVE_ADDRESSES}"
+        ))
+    } else {
+        Outcome::Done(format!("{number}: may sign level {level} too, and was told: {reach}"))
+    })
 }
 
 /// Tells administrators of the forms that nobody can sign, once for each: an operator was disabled or
@@ -210,6 +275,15 @@ async fn report(app: &App, form: &str) -> Result<bool, ApplicationError> {
         None => {
             rounds::forget_report(&mut tx, form).await?;
             false
+        }
+        Some(_) if Reach::of(circle.administrators()).is_nobody() => {
+            // Not marked: it is told as soon as one of them has an address.
+            tracing::warn!(
+                form,
+                "Nobody can sign a form, and no administrator has an e-mail address to be told at: \
+                 PATCH /api/v1/operators/{{id}} gives one"
+            );
+            return Ok(false);
         }
         Some(shortage) => {
             if !rounds::mark(&mut tx, &round, Mark::Reported, now).await? {
@@ -292,6 +366,63 @@ async fn tell(
         detail: json!({ "number": round.number, "round": round.round, "level": round.level, "told": told }),
     };
     audit::record(conn, entry, now).await
+}
+
+/// Which of some people mails reach.
+#[derive(Debug)]
+struct Reach {
+    reached: Vec<String>,
+    unreached: Vec<String>,
+}
+
+impl Reach {
+    fn of<'a>(people: impl Iterator<Item = &'a Person>) -> Self {
+        let (reached, unreached): (Vec<_>, Vec<_>) = people.partition(|person| person.email.is_some());
+        let names = |people: Vec<&Person>| {
+            let mut names: Vec<_> = people.into_iter().map(|person| person.name.clone()).collect();
+            names.sort();
+            names.dedup();
+            names
+        };
+        Self { reached: names(reached), unreached: names(unreached) }
+    }
+
+    fn of_signers(signers: &[Signer]) -> Self {
+        Self::of(signers.iter().map(|signer| &signer.person))
+    }
+
+    /// There is somebody, and no mail reaches anybody.
+    fn is_nobody(&self) -> bool {
+        self.reached.is_empty() && !self.unreached.is_empty()
+    }
+}
+
+impl std::fmt::Display for Reach {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.reached.as_slice() {
+            [] => f.write_str("nobody")?,
+            reached => f.write_str(&reached.join(", "))?,
+        }
+        match self.unreached.as_slice() {
+            [] => Ok(()),
+            unreached => write!(f, "; no mail to {}: no e-mail address", unreached.join(", ")),
+        }
+    }
+}
+
+/// Whether mails about forms that nobody signs reach somebody: a warning where they would not.
+pub async fn warnings(conn: &mut Conn, app: &App) -> Result<Vec<mail::Warning>, DbError> {
+    let circle = signers::circle(conn, &app.config, app.now()).await?;
+    let reach = Reach::of(circle.administrators());
+    Ok(reach.is_nobody().then(|| mail::Warning {
+        code: "administrators_without_address",
+        message: "No active operator with operators.manage has an e-mail address: nobody is told of forms that \
+                  nobody can sign, and of credentials that could not be mailed. Give one with PATCH \
+                  /api/v1/operators/{id}."
+            .into(),
+    })
+    .into_iter()
+    .collect())
 }
 
 fn names(signers: &[Signer]) -> String {

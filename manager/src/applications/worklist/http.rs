@@ -43,7 +43,7 @@ struct ItemView {
 impl From<Item> for ItemView {
     fn from(item: Item) -> Self {
         let waiting_since = item.waiting_since().map(|at| at.0);
-        let Item { application, applicant_name, client_name, actions } = item;
+        let Item { application, applicant_name, client_name, revokes, actions } = item;
         let waiting_level = match application.state {
             State::PendingOrder { level, .. } => Some(level),
             State::Draft
@@ -53,7 +53,7 @@ impl From<Item> for ItemView {
             | State::Cancelled { .. } => None,
         };
         Self {
-            application: application.into(),
+            application: ApplicationView::from(application).or_named(revokes),
             applicant_name,
             client_name,
             waiting_level,

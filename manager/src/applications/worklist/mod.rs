@@ -13,6 +13,7 @@ use gate::time::{Interval, UnixMillis};
 
 use super::applicant::{Applicant, Caller};
 use super::error::ApplicationError;
+use super::form::Form;
 use super::history;
 use super::model::{Action, Application, State, Step};
 use super::review::{self, Review};
@@ -22,6 +23,7 @@ use super::waiting::{self, Waiting};
 use crate::app::App;
 use crate::approvals::FormKind;
 use crate::db::{Conn, DbError, MAX_IN};
+use crate::keys;
 use crate::operators::Permission;
 use crate::search::Words;
 
@@ -47,6 +49,8 @@ pub struct Detail {
     pub waiting: Option<Waiting>,
     /// What a reviewer looks at while the form can still go on.
     pub review: Option<Review>,
+    /// What people call the key that the form revokes.
+    pub revokes: Option<String>,
 }
 
 /// A form with what a list shows of it.
@@ -58,6 +62,8 @@ pub struct Item {
     pub applicant_name: String,
     /// What people call the client; a client that is unknown, by its id.
     pub client_name: String,
+    /// What people call the key that the form revokes.
+    pub revokes: Option<String>,
     /// What the caller may do with it now.
     pub actions: Vec<Action>,
 }
@@ -164,7 +170,11 @@ pub(super) async fn detail_in(
         Some(_) => review::of(conn, app, &application).await?,
         None => None,
     };
-    Ok(Detail { application, history, actions, review, waiting })
+    let revokes = match &application.form {
+        Form::Revoke { key, .. } => keys::by_id(conn, key).await?.map(|key| key.name.as_str().to_owned()),
+        Form::Apply { .. } | Form::Change { .. } | Form::Client { .. } => None,
+    };
+    Ok(Detail { application, history, actions, review, waiting, revokes })
 }
 
 /// Up to `limit` forms that the caller may see and wants to, the newest first.
@@ -182,6 +192,7 @@ pub async fn list(
     let items = found.into_iter().map(|(application, actions)| Item {
         applicant_name: names.of_applicant(&application.applicant),
         client_name: names.of_client(&application.form),
+        revokes: names.of_revoked_key(&application.form),
         application,
         actions,
     });

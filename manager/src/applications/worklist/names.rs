@@ -15,11 +15,12 @@ use crate::db::{Conn, DbError};
 pub(super) struct Names {
     operators: BTreeMap<String, String>,
     clients: BTreeMap<String, String>,
+    keys: BTreeMap<String, String>,
 }
 
 /// The names on a page.
 pub(super) async fn of(conn: &mut Conn, page: &[(Application, Vec<Action>)]) -> Result<Names, DbError> {
-    let (mut operators, mut clients) = (BTreeSet::new(), BTreeSet::new());
+    let (mut operators, mut clients, mut keys) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (application, _) in page {
         match &application.applicant {
             Applicant::Operator(id) => drop(operators.insert(id.as_str())),
@@ -27,10 +28,14 @@ pub(super) async fn of(conn: &mut Conn, page: &[(Application, Vec<Action>)]) -> 
             Applicant::Visitor { .. } => {}
         }
         clients.extend(application.form.client().map(ClientId::as_str));
+        if let Form::Revoke { key, .. } = &application.form {
+            keys.insert(key.as_str());
+        }
     }
     Ok(Names {
         operators: store::operator_names(conn, &operators).await?,
         clients: store::client_names(conn, &clients).await?,
+        keys: store::key_names(conn, &keys).await?,
     })
 }
 
@@ -51,5 +56,11 @@ impl Names {
             self.clients.get(client.as_str()).cloned().unwrap_or_else(|| client.0.clone())
         };
         form.client().map(named).or(asked).unwrap_or_default()
+    }
+
+    /// The key's that a form revokes: such a form brings no name of its own.
+    pub fn of_revoked_key(&self, form: &Form) -> Option<String> {
+        let Form::Revoke { key, .. } = form else { return None };
+        self.keys.get(key.as_str()).cloned()
     }
 }

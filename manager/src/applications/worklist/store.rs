@@ -219,6 +219,18 @@ pub(super) async fn client_names(
     Ok(names)
 }
 
+/// What people call keys, by id.
+pub(super) async fn key_names(
+    conn: &mut Conn,
+    ids: &BTreeSet<&str>,
+) -> Result<BTreeMap<String, String>, DbError> {
+    let sql = "-- applications.key_names
+         SELECT id, alias AS name
+           FROM keys
+          WHERE id IN";
+    named(conn, sql, ids).await
+}
+
 async fn named(
     conn: &mut Conn,
     sql: &'static str,

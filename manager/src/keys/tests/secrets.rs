@@ -20,6 +20,7 @@ async fn two_secrets_live_during_a_rotation_and_one_always_stays() {
         world.advance_ms(1);
         let rotated = admin.post(&secrets, json!({})).await.expect(201);
         assert_eq!(rotated["secrets"].as_array().map(Vec::len), Some(2));
+        assert_eq!(rotated["warnings"][0]["code"], "mail_not_configured", "its mail does not go");
         admin.post(&secrets, json!({})).await.problem(409, "too_many_secrets");
         let opened = || async {
             let mut conn = world.app.db.read().await.expect("a connection");
@@ -154,5 +155,17 @@ async fn a_pair_is_sent_again_by_those_who_may_and_on_record() {
         admin.post(&format!("/api/v1/keys/{}/revoke", key.id), Value::Null).await.expect(200);
         admin.post(&path, Value::Null).await.problem(409, "key_revoked");
         admin.post("/api/v1/keys/key_none/resend", Value::Null).await.problem(404, "not_found");
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_a_pair_sent_again_is_told_that_mails_do_not_go() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let apis = furnish(&admin).await;
+        let key = issued(&world, 10, &apis).await.key;
+        let resend = format!("/api/v1/keys/{}/resend", key.id);
+        let resent = admin.post(&resend, json!({})).await.expect(200);
+        assert_eq!(resent["warnings"][0]["code"], "mail_not_configured");
     }
 }

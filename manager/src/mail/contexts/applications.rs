@@ -190,10 +190,20 @@ pub struct ApplicationStep {
     pub client_id: String,
     /// Client name.
     pub client_name: String,
-    /// Names of the APIs applied for.
+    /// Name of the key, as it is now; none: a form that asks for a client.
+    pub key_name: Option<String>,
+    /// The key that is to be changed or revoked, as calls name it; none: there is none yet.
+    pub api_key: Option<String>,
+    /// First day; of a change or a revocation: its day.
+    pub effective_on: Option<String>,
+    /// Names of the APIs applied for, or of those that a key to be revoked opens.
     pub apis: Vec<String>,
-    /// Where to see the form.
+    /// Where a console shows the form; none: there is no console, or the receiver is no operator.
     pub link: Option<String>,
+    /// The version of the form that it tells of, as `keygate applications approve` wants it.
+    pub version: i64,
+    /// Where commands reach the installation; none: the receiver is no operator.
+    pub url: Option<String>,
     /// This copy goes to somebody whose review is waited for.
     pub waiting_for_you: bool,
     /// On whose behalf the receiver would sign; none: the receiver's own signature.
@@ -216,8 +226,13 @@ impl MailContext for ApplicationStep {
             applicant: "Anna".into(),
             client_id: "partner-1".into(),
             client_name: "Partner_One".into(),
+            key_name: Some("orders key".into()),
+            api_key: None,
+            effective_on: Some("2026-07-15".into()),
             apis: vec!["orders".into(), "invoices".into()],
-            link: Some("https://keygate.example/applications/app_01k0".into()),
+            link: Some("https://console.example/applications/ap_01k0".into()),
+            version: 3,
+            url: Some("https://keygate.example".into()),
             waiting_for_you: true,
             on_behalf_of: Some("Ralph".into()),
         }
@@ -236,8 +251,21 @@ impl MailContext for ApplicationStep {
             waiting_for_you: false,
             ..Self::sample()
         };
+        let revocation = Self {
+            kind: FormType::Kr,
+            step: Happened { what: Event::Submitted, level: None },
+            by: Doer::person("Anna"),
+            comment: None,
+            status: Status::Pending { level: 1, levels: 2 },
+            api_key: Some("YjQyMWE3MjQtOWZlMi00".into()),
+            effective_on: Some("2026-08-01".into()),
+            on_behalf_of: None,
+            ..Self::sample()
+        };
         let cancelled = Self {
             number: None,
+            key_name: None,
+            effective_on: None,
             step: Happened { what: Event::Cancelled, level: None },
             by: Doer::Itself,
             ..withdrawn.clone()
@@ -247,9 +275,15 @@ impl MailContext for ApplicationStep {
             on_behalf_of: None,
             waiting_for_you: false,
             link: None,
+            url: None,
             ..Self::sample()
         };
-        vec![("withdrawn", withdrawn), ("cancelled", cancelled), ("to_client", to_client)]
+        vec![
+            ("withdrawn", withdrawn),
+            ("revocation", revocation),
+            ("cancelled", cancelled),
+            ("to_client", to_client),
+        ]
     }
 
     fn masked(&self) -> Self {
@@ -404,6 +438,8 @@ pub struct ApplicationResult {
     pub client_name: String,
     /// Name of the key.
     pub key_name: Option<String>,
+    /// The key that was to be changed or revoked, as calls name it.
+    pub api_key: Option<String>,
     /// First day; of a change or a revocation: its day.
     pub effective_on: Option<String>,
     /// Last day.
@@ -412,8 +448,10 @@ pub struct ApplicationResult {
     pub apis: Vec<String>,
     /// What follows from it.
     pub notes: Vec<Note>,
-    /// Where to see the form.
+    /// Where a console shows the form; none: there is no console, or the receiver is no operator.
     pub link: Option<String>,
+    /// Where commands reach the installation; none: the receiver is no operator.
+    pub url: Option<String>,
 }
 
 impl MailContext for ApplicationResult {
@@ -430,6 +468,7 @@ impl MailContext for ApplicationResult {
             client_id: "partner-1".into(),
             client_name: "Partner_One".into(),
             key_name: Some("orders key".into()),
+            api_key: None,
             effective_on: Some("2026-07-15".into()),
             expires_on: Some("2026-12-31".into()),
             apis: vec!["orders".into(), "invoices".into()],
@@ -437,7 +476,8 @@ impl MailContext for ApplicationResult {
                 Note::PairIsMailed { to: PairTo::Client, in_minutes: 10, by_link: false },
                 Note::AcceptedFrom { effective_on: "2026-07-15".into() },
             ],
-            link: Some("https://keygate.example/applications/app_01k0".into()),
+            link: Some("https://console.example/applications/ap_01k0".into()),
+            url: Some("https://keygate.example".into()),
         }
     }
 
@@ -456,7 +496,7 @@ impl MailContext for ApplicationResult {
             ..Self::sample()
         };
         let due = "2026-08-01 00:00:00 Asia/Taipei".to_owned();
-        let reviewed = |least| Self { by: Doer::Reviewer, ..least };
+        let reviewed = |least| Self { by: Doer::Reviewer, url: None, ..least };
         let by_link = Note::PairIsMailed { to: PairTo::Client, in_minutes: 10, by_link: true };
         vec![
             (
@@ -469,7 +509,14 @@ impl MailContext for ApplicationResult {
                 },
             ),
             ("rejected", reviewed(least(FormType::Ka, Outcome::Rejected, Note::Final))),
-            ("scheduled", reviewed(least(FormType::Ku, Outcome::Approved, Note::Scheduled { due }))),
+            (
+                "scheduled",
+                Self {
+                    key_name: Some("orders key".into()),
+                    api_key: Some("YjQyMWE3MjQtOWZlMi00".into()),
+                    ..reviewed(least(FormType::Ku, Outcome::Approved, Note::Scheduled { due }))
+                },
+            ),
             ("by_link", Self { notes: vec![by_link], ..Self::sample() }),
             (
                 "not_carried_out",

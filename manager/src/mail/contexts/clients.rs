@@ -14,6 +14,8 @@ pub struct ClientCreated {
     pub client_id: String,
     /// Client name.
     pub client_name: String,
+    /// Where it signs in.
+    pub url: String,
     /// The password in clear, if it is to be sent. The only secret of this context.
     pub password: Option<String>,
     /// First and last day.
@@ -79,6 +81,7 @@ impl MailContext for ClientCreated {
             product_name: "Keygate".into(),
             client_id: "partner-1".into(),
             client_name: "Partner_One".into(),
+            url: "https://keygate.example/client/v1/session".into(),
             password: Some("correct horse".into()),
             validity: Some(Span {
                 from: "2026-07-15".into(),

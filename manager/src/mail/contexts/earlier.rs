@@ -11,12 +11,16 @@ pub fn brought_up(template: Template, context: Value) -> Value {
     match template {
         Template::ApplicationStep => {
             form(&mut fields);
-            fields.entry("on_behalf_of").or_insert(Value::Null);
+            no_page(&mut fields);
+            commands(&mut fields);
+            absent(&mut fields, &["on_behalf_of", "key_name", "api_key", "effective_on"]);
             replace(&mut fields, "step", |text| Some(step(text)));
             replace(&mut fields, "status", |text| Some(status(text)));
         }
         Template::ApplicationResult => {
             form(&mut fields);
+            no_page(&mut fields);
+            absent(&mut fields, &["api_key", "url"]);
             replace(&mut fields, "result", |text| match text {
                 "approved, but could not be carried out" => Some(json!("not_carried_out")),
                 _ => None,
@@ -27,6 +31,14 @@ pub fn brought_up(template: Template, context: Value) -> Value {
                     None => Some(kept),
                 };
                 *notes = std::mem::take(notes).into_iter().filter_map(known).collect();
+            }
+        }
+        Template::ReviewWaiting | Template::ReviewStuck => {
+            absent(&mut fields, &["key_name", "api_key"]);
+            no_page(&mut fields);
+            commands(&mut fields);
+            if template == Template::ReviewStuck {
+                fields.remove("version");
             }
         }
         Template::KeyCredentials => {
@@ -63,8 +75,10 @@ pub fn brought_up(template: Template, context: Value) -> Value {
             replace(&mut fields, "service_time", span);
             replace(&mut fields, "api_quota", |text| Some(calls(text)));
             replace(&mut fields, "tps", |text| Some(json!(first_number(text))));
+            absent(&mut fields, &["url"]);
             no_link(&mut fields);
         }
+        Template::KeyExpiring => absent(&mut fields, &["url"]),
         Template::ClientPasswordReset => no_link(&mut fields),
         Template::TestMail => {
             replace(&mut fields, "asked_by", |text| (text == "the command line").then_some(Value::Null));
@@ -77,8 +91,27 @@ pub fn brought_up(template: Template, context: Value) -> Value {
 
 /// The secret stood in the mail.
 fn no_link(fields: &mut Map<String, Value>) {
-    for name in ["link", "link_expires_at"] {
-        fields.entry(name).or_insert(Value::Null);
+    absent(fields, &["link", "link_expires_at"]);
+}
+
+/// What that version did not tell.
+fn absent(fields: &mut Map<String, Value>, names: &[&str]) {
+    for name in names {
+        fields.entry(*name).or_insert(Value::Null);
+    }
+}
+
+/// It linked to a page that does not exist.
+fn no_page(fields: &mut Map<String, Value>) {
+    if !fields.contains_key("url") {
+        fields.insert("link".into(), Value::Null);
+    }
+}
+
+/// What its commands lacked, for the reader to fill in.
+fn commands(fields: &mut Map<String, Value>) {
+    for (name, stands_in) in [("version", "<VERSION>"), ("url", "<KEYGATE_URL>")] {
+        fields.entry(name).or_insert_with(|| json!(stands_in));
     }
 }
 

@@ -266,8 +266,8 @@ pub struct KeyExpiring {
     pub time_zone: String,
     /// Names of the APIs that it calls.
     pub apis: Vec<String>,
-    /// Where a later expiry date can be applied for.
-    pub link: Option<String>,
+    /// Where its client can apply for a later expiry date.
+    pub url: String,
 }
 
 impl MailContext for KeyExpiring {
@@ -284,12 +284,12 @@ impl MailContext for KeyExpiring {
             expires_on: "2026-12-31".into(),
             time_zone: "Asia/Taipei".into(),
             apis: vec!["orders".into(), "invoices".into()],
-            link: Some("https://keygate.example/applications".into()),
+            url: "https://keygate.example/client/v1/applications".into(),
         }
     }
 
     fn variants() -> Vec<(&'static str, Self)> {
-        let least = |days_left| Self { days_left, apis: Vec::new(), link: None, ..Self::sample() };
+        let least = |days_left| Self { days_left, apis: Vec::new(), ..Self::sample() };
         vec![("tomorrow", least(1)), ("today", least(0))]
     }
 

@@ -11,6 +11,7 @@ mod clients;
 mod earlier;
 mod keys;
 mod reviews;
+mod undelivered;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ pub use keys::{
     CallableApi, KeyChanged, KeyCredentials, KeyEvent, KeyExpiring, Occasion, XApiKeyExpiring, XApiKeyIssued,
 };
 pub use reviews::{Lack, ReviewStuck, ReviewWaiting};
+pub use undelivered::{CredentialsUndelivered, Remedy, SecretKind};
 
 use super::templates::Template;
 

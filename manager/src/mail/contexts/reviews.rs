@@ -26,12 +26,20 @@ pub struct ReviewWaiting {
     pub client_id: String,
     /// Client name.
     pub client_name: String,
+    /// Name of the key, as it is now; none: a form that asks for a client.
+    pub key_name: Option<String>,
+    /// The key that is to be changed or revoked, as calls name it; none: there is none yet.
+    pub api_key: Option<String>,
     /// The receiver may sign only since the level was escalated; else it is a reminder.
     pub escalated: bool,
     /// On whose behalf the receiver would sign; none: the receiver's own signature.
     pub on_behalf_of: Option<String>,
-    /// Where to see the form.
+    /// Where a console shows the form; none: there is no console.
     pub link: Option<String>,
+    /// The version of the form that it tells of, as `keygate applications approve` wants it.
+    pub version: i64,
+    /// Where commands reach the installation.
+    pub url: String,
 }
 
 impl MailContext for ReviewWaiting {
@@ -48,14 +56,25 @@ impl MailContext for ReviewWaiting {
             applicant: "Anna".into(),
             client_id: "partner-1".into(),
             client_name: "Partner_One".into(),
+            key_name: Some("orders key".into()),
+            api_key: None,
             escalated: false,
             on_behalf_of: Some("Rita".into()),
-            link: Some("https://keygate.example/applications/app_01k0".into()),
+            link: Some("https://console.example/applications/ap_01k0".into()),
+            version: 3,
+            url: "https://keygate.example".into(),
         }
     }
 
     fn variants() -> Vec<(&'static str, Self)> {
-        let escalated = Self { escalated: true, on_behalf_of: None, link: None, ..Self::sample() };
+        let escalated = Self {
+            kind: FormType::Ku,
+            api_key: Some("YjQyMWE3MjQtOWZlMi00".into()),
+            escalated: true,
+            on_behalf_of: None,
+            link: None,
+            ..Self::sample()
+        };
         vec![("escalated", escalated)]
     }
 
@@ -107,12 +126,18 @@ pub struct ReviewStuck {
     pub client_id: String,
     /// Client name.
     pub client_name: String,
+    /// Name of the key, as it is now; none: a form that asks for a client.
+    pub key_name: Option<String>,
+    /// The key that is to be changed or revoked, as calls name it; none: there is none yet.
+    pub api_key: Option<String>,
     /// It would have been escalated now; else its signers are gone.
     pub escalation: bool,
     /// What is missing.
     pub lack: Lack,
-    /// Where to see the form.
+    /// Where a console shows the form; none: there is no console.
     pub link: Option<String>,
+    /// Where commands reach the installation.
+    pub url: String,
 }
 
 impl MailContext for ReviewStuck {
@@ -130,9 +155,12 @@ impl MailContext for ReviewStuck {
             applicant: waiting.applicant,
             client_id: waiting.client_id,
             client_name: waiting.client_name,
+            key_name: waiting.key_name,
+            api_key: waiting.api_key,
             escalation: false,
             lack: Lack::Level { level: 2, roles: vec!["chief".into(), "reviewer_2".into()] },
             link: waiting.link,
+            url: waiting.url,
         }
     }
 
@@ -140,8 +168,9 @@ impl MailContext for ReviewStuck {
         let people = Lack::People { levels: vec![1, 2], people: vec!["rita".into()] };
         let escalation = Self { escalation: true, link: None, ..Self::sample() };
         vec![
-            ("people", Self { lack: people, ..Self::sample() }),
+            ("people", Self { lack: people.clone(), ..Self::sample() }),
             ("escalation", escalation.clone()),
+            ("escalation_people", Self { lack: people, ..escalation.clone() }),
             ("escalation_to_nobody", Self { lack: Lack::Nobody, ..escalation }),
         ]
     }

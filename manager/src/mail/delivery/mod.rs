@@ -24,6 +24,7 @@ use super::store as mails;
 use super::store::Claimed;
 use super::templates::{Rendered, render};
 use super::transport::{LONGEST_ATTEMPT_MS, Letter, Transport};
+use super::undelivered;
 use crate::app::App;
 use crate::db::DbError;
 
@@ -107,11 +108,12 @@ async fn take_back_lapsed(app: &App) -> Result<usize, DbError> {
         store::no_word(&mut tx, id, *attempt, now).await?;
     }
     let given_up = match lapsed.as_slice() {
-        [] => 0,
+        [] => Vec::new(),
         _ => mails::give_up_unanswered(&mut tx, MAX_UNANSWERED, now).await?,
     };
+    undelivered::plan(&mut tx, app, &given_up, now).await?;
     tx.commit().await?;
-    Ok(usize::try_from(given_up).unwrap_or(usize::MAX))
+    Ok(given_up.len())
 }
 
 async fn lane(app: App, transport: Transport) -> Result<Delivered, DbError> {
@@ -244,7 +246,11 @@ pub(super) async fn record(
                         mail.attempts,
                         "A mail was given up: the mail log has the reason"
                     );
-                    mails::given_up(&mut tx, &mail.id, claim, &told, lost, now).await?
+                    let ours = mails::given_up(&mut tx, &mail.id, claim, &told, lost, now).await?;
+                    if ours {
+                        undelivered::plan(&mut tx, app, &[(mail.id.clone(), mail.template)], now).await?;
+                    }
+                    ours
                 }
             }
         }
@@ -273,8 +279,9 @@ async fn give_up_overdue(app: &App, told: &str) -> Result<usize, DbError> {
     let why = format!("no server took it within {hours} h: {told}");
     let mut tx = app.db.write("mail.give_up_overdue").await?;
     let given_up = mails::give_up_overdue(&mut tx, cutoff, &why, GIVEN_UP_AT_ONCE, now).await?;
+    undelivered::plan(&mut tx, app, &given_up, now).await?;
     tx.commit().await?;
-    Ok(usize::try_from(given_up).unwrap_or(usize::MAX))
+    Ok(given_up.len())
 }
 
 fn letter_of(app: &App, claimed: &Claimed) -> Result<Rendered, SendError> {

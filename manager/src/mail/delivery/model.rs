@@ -260,6 +260,7 @@ mod tests {
             result: result.map(|()| "250 ok".into()).map_err(|error| Refusal {
                 error,
                 of_the_server: false,
+                of_the_sender: false,
                 advice: "",
             }),
         };

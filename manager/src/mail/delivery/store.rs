@@ -5,6 +5,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::super::model::shortened;
+use super::super::transport::Refusal;
 use super::model::{Attempt, Outcome, Server, Tried, outcome_name};
 use super::without_addresses;
 use crate::db::{Conn, DbError, placeholders};
@@ -101,24 +102,28 @@ pub(super) async fn leave_probe(
 pub(in crate::mail) async fn fared(conn: &mut Conn, tried: &Tried, now: UnixMillis) -> Result<(), DbError> {
     let Tried { server, result, .. } = tried;
     match result {
-        Ok(_) => well(conn, &server.address, None, now).await,
+        Ok(_) => well(conn, &server.address, Some(now), None).await,
         Err(refusal) => {
             let told = shortened(&without_addresses(refusal.error.text()));
-            if refusal.of_the_server {
-                unwell(conn, server, &told, now).await
-            } else {
-                well(conn, &server.address, Some(&told), now).await
+            match refusal {
+                Refusal { of_the_server: true, .. } => unwell(conn, server, &told, now).await,
+                Refusal { of_the_sender: true, .. } => {
+                    well(conn, &server.address, None, Some((&told, now))).await
+                }
+                // That it does not take one mail, or not yet, is told of that mail alone.
+                Refusal { .. } => well(conn, &server.address, None, None).await,
             }
         }
     }
 }
 
-/// It answers: it took the mail, or refused this one with `error`.
-async fn well(conn: &mut Conn, address: &str, error: Option<&str>, now: UnixMillis) -> Result<(), DbError> {
-    let (success_at, failure_at) = match error {
-        None => (Some(now.0), None),
-        Some(_) => (None, Some(now.0)),
-    };
+/// It answers: it took a mail at `success_at`, or refused the installation with `refused`.
+async fn well(
+    conn: &mut Conn,
+    address: &str,
+    success_at: Option<UnixMillis>,
+    refused: Option<(&str, UnixMillis)>,
+) -> Result<(), DbError> {
     sqlx::query(
         "-- mail.server_well
          INSERT INTO mail_servers (address, last_success_at, last_failure_at, last_error)
@@ -131,9 +136,9 @@ async fn well(conn: &mut Conn, address: &str, error: Option<&str>, now: UnixMill
                 last_error = COALESCE(excluded.last_error, mail_servers.last_error)",
     )
     .bind(address)
-    .bind(success_at)
-    .bind(failure_at)
-    .bind(error)
+    .bind(success_at.map(|at| at.0))
+    .bind(refused.map(|(_, at)| at.0))
+    .bind(refused.map(|(told, _)| told))
     .execute(conn)
     .await?;
     Ok(())

@@ -19,12 +19,13 @@ pub async fn health(conn: &mut Conn, app: &App) -> Result<Health, DbError> {
     let queue = store::queue(conn, now).await?;
     let mut fared = Vec::with_capacity(servers.len());
     for (_, address) in &servers {
-        fared.extend(store::server(conn, address).await?);
+        fared.push(store::server(conn, address).await?);
     }
-    Ok(Health::of(app.config.mail_transport, queue, fared, now))
+    Ok(Health::of(app.config.mail_transport, queue, &fared, now))
 }
 
 /// What whoever causes a mail should know at once: empty while mails go out.
 pub async fn warnings(conn: &mut Conn, app: &App) -> Result<Vec<Warning>, DbError> {
-    Ok(health(conn, app).await?.warnings)
+    let warnings = health(conn, app).await?.warnings;
+    Ok(warnings.into_iter().filter(Warning::stops_mails).collect())
 }

@@ -18,11 +18,13 @@ pub struct Health {
     pub due: i64,
     /// For how many seconds the oldest of these has been due; null where none is.
     pub oldest_unsent_s: Option<i64>,
+    /// Mails that were given up within the last 24 hours; those not counted that somebody took back.
+    pub failed_last_day: i64,
     /// When a server last accepted a mail (UTC ms).
     pub last_success_at: Option<i64>,
-    /// When an attempt last failed (UTC ms).
+    /// When a server last failed, or refused all that comes from here (UTC ms).
     pub last_failure_at: Option<i64>,
-    /// What that attempt ended with, without addresses of people.
+    /// What it failed with, without addresses of people.
     pub last_error: Option<String>,
     /// What to do about it.
     pub warnings: Vec<Warning>,
@@ -34,14 +36,15 @@ pub struct Health {
 pub enum Status {
     /// Mails go out.
     Ok,
-    /// They do not, or the last one did not.
+    /// They do not, or one of two servers fails.
     Degraded,
 }
 
 /// Something that does not keep a call from being done, but that its caller should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Warning {
-    /// `mail_not_configured`, `mail_failing`.
+    /// `mail_not_configured`, `mail_failing`; in probes also `mail_server_failing`,
+    /// `administrators_without_address`.
     pub code: &'static str,
     /// A sentence: what is wrong and what to do.
     pub message: String,
@@ -64,54 +67,84 @@ pub(super) struct Queue {
     pub due: i64,
     /// Since when the oldest of these has been due.
     pub oldest_due_at: Option<UnixMillis>,
+    pub failed_last_day: i64,
 }
 
 /// A server's record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fared {
+    pub address: String,
     pub last_success_at: Option<i64>,
     pub last_failure_at: Option<i64>,
     pub last_error: Option<String>,
 }
 
+impl Fared {
+    fn told(&self) -> &str {
+        self.last_error.as_deref().unwrap_or("no reason on record")
+    }
+}
+
+impl Warning {
+    /// It keeps mails from going out, which whoever causes one should know.
+    pub(super) fn stops_mails(&self) -> bool {
+        matches!(self.code, NOT_CONFIGURED | FAILING)
+    }
+}
+
+const NOT_CONFIGURED: &str = "mail_not_configured";
+const FAILING: &str = "mail_failing";
+
 impl Health {
-    pub(super) fn of(transport: MailTransport, queue: Queue, servers: Vec<Fared>, now: UnixMillis) -> Self {
-        let last_success_at = servers.iter().filter_map(|server| server.last_success_at).max();
-        let last_failed = servers.into_iter().max_by_key(|server| server.last_failure_at);
-        let (last_failure_at, last_error) =
-            last_failed.map_or((None, None), |server| (server.last_failure_at, server.last_error));
+    pub(super) fn of(transport: MailTransport, queue: Queue, servers: &[Fared], now: UnixMillis) -> Self {
         let wait = match queue.waiting {
             0 => "no mail waits".to_string(),
             1 => "1 mail waits".into(),
             n => format!("{n} mails wait"),
         };
-        let warning = match transport {
-            MailTransport::None => Some(Warning {
-                code: "mail_not_configured",
+        // What a server says to one mail, or of one recipient, is no state of the server's.
+        let failing: Vec<_> =
+            servers.iter().filter(|server| server.last_failure_at > server.last_success_at).collect();
+        let last_failed = servers.iter().max_by_key(|server| server.last_failure_at);
+        let warning = match (transport, failing.as_slice()) {
+            (MailTransport::None, _) => Some(Warning {
+                code: NOT_CONFIGURED,
                 message: format!(
                     "No mail is sent, because mail_transport is `none`: {wait}. Set mail_transport and \
                      smtp_host, try them with `keygate mail test --to ADDRESS` and restart: what waits is sent then."
                 ),
             }),
-            // A server that failed at the same instant stood in for by another has done no harm.
-            MailTransport::Smtp | MailTransport::File if last_failure_at > last_success_at => Some(Warning {
-                code: "mail_failing",
+            (MailTransport::Smtp | MailTransport::File, []) => None,
+            (MailTransport::Smtp | MailTransport::File, failing) if failing.len() == servers.len() => {
+                let told: Vec<_> = failing.iter().map(|server| server.told()).collect();
+                Some(Warning {
+                    code: FAILING,
+                    message: format!(
+                        "Mails are not going out ({}): {wait}, to be tried again without anybody's doing. See what \
+                         is wrong with `keygate mail test --to ADDRESS`.",
+                        told.join("; ")
+                    ),
+                })
+            }
+            (MailTransport::Smtp | MailTransport::File, failing) => failing.first().map(|server| Warning {
+                code: "mail_server_failing",
                 message: format!(
-                    "The last mail could not be sent ({}): {wait}, to be tried again without anybody's doing. \
-                     See what is wrong with `keygate mail test --to ADDRESS`.",
-                    last_error.as_deref().unwrap_or("no reason on record")
+                    "The mail server {} fails ({}), and the other one stands in alone. See what is wrong with \
+                     `keygate mail test --to ADDRESS --server primary` or `secondary`.",
+                    server.address,
+                    server.told()
                 ),
             }),
-            MailTransport::Smtp | MailTransport::File => None,
         };
         Self {
             status: if warning.is_some() { Status::Degraded } else { Status::Ok },
             waiting: queue.waiting,
             due: queue.due,
             oldest_unsent_s: queue.oldest_due_at.map(|at| now.0.saturating_sub(at.0).max(0) / 1_000),
-            last_success_at,
-            last_failure_at,
-            last_error,
+            failed_last_day: queue.failed_last_day,
+            last_success_at: servers.iter().filter_map(|server| server.last_success_at).max(),
+            last_failure_at: last_failed.and_then(|server| server.last_failure_at),
+            last_error: last_failed.and_then(|server| server.last_error.clone()),
             warnings: warning.into_iter().collect(),
         }
     }
@@ -123,6 +156,7 @@ impl Health {
             ("keygate_mails_waiting", self.waiting),
             ("keygate_mails_due", self.due),
             ("keygate_mails_oldest_due_seconds", self.oldest_unsent_s.unwrap_or_default()),
+            ("keygate_mails_failed_last_day", self.failed_last_day),
             ("keygate_mails_failing", i64::from(self.status == Status::Degraded)),
         ] {
             // Writing to a String cannot fail.

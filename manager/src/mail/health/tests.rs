@@ -4,14 +4,15 @@ use serde_json::json;
 
 use super::super::contexts::{MailContext as _, TestMail};
 use super::super::smtp::server::{At, Fault, Manner, Server};
-use super::super::tests::{run, smtp, transport, write};
+use super::super::tests::{run, smtp, transport, with_secondary, write};
 use super::{Warning, warnings};
 use crate::app::App;
 use crate::config::Config;
 use crate::testing::World;
 
-fn busy() -> Manner {
-    Manner::fails(At::Recipient, Fault::Says("451 <anna@example.com>: come back later"))
+/// Does not take mails from here, whoever they are for.
+fn closed() -> Manner {
+    Manner::fails(At::Recipient, Fault::Says("554 5.7.1 <anna@example.com>: Relay access denied"))
 }
 
 async fn warned(app: &App) -> Vec<Warning> {
@@ -52,11 +53,11 @@ async fn without_a_transport_everybody_is_told_that_mails_wait() {
 
 #[tokio::test]
 async fn a_failed_attempt_is_told_until_a_mail_goes_out_again() {
-    let server = Server::start(busy()).await;
+    let server = Server::start(closed()).await;
     let config = smtp(&server);
     let with_server = |settings: &mut Config| *settings = config.clone();
     for world in World::both_with(with_server).await {
-        server.turns(busy());
+        server.turns(closed());
         let transport = transport(&config);
         assert_eq!(warned(&world.app).await, [], "nothing has been tried yet");
 
@@ -64,8 +65,8 @@ async fn a_failed_attempt_is_told_until_a_mail_goes_out_again() {
         run(&world.app, &transport).await;
         let [warning] = &warned(&world.app).await[..] else { panic!("one warning") };
         assert_eq!(warning.code, "mail_failing");
-        assert!(warning.message.contains("451"), "{}", warning.message);
-        assert!(!warning.clone().without_details().message.contains("451"));
+        assert!(warning.message.contains("554"), "{}", warning.message);
+        assert!(!warning.clone().without_details().message.contains("554"));
         let ready = world.anon().get("/readyz").await.expect(200);
         assert_eq!((&ready["status"], &ready["mail"]["status"]), (&json!("ready"), &json!("degraded")));
         assert_eq!(ready["mail"]["last_failure_at"], World::START.0);
@@ -78,6 +79,49 @@ async fn a_failed_attempt_is_told_until_a_mail_goes_out_again() {
         let ready = world.anon().get("/readyz").await.expect(200);
         assert_eq!((&ready["mail"]["status"], &ready["mail"]["waiting"]), (&json!("ok"), &json!(0)));
         assert_eq!(ready["mail"]["last_success_at"], World::START.0 + 3_600_000);
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_says_of_one_recipient_is_no_state_of_the_server() {
+    for answer in ["451 4.7.1 <anna@example.com>: Greylisted", "550 5.1.1 <anna@example.com>: no such user"] {
+        let server = Server::start(Manner::fails(At::Recipient, Fault::Says(answer))).await;
+        let config = smtp(&server);
+        for world in World::both_with(|settings| *settings = config.clone()).await {
+            write(&world.app, TestMail::sample(), 0).await;
+            run(&world.app, &transport(&config)).await;
+            assert_eq!(warned(&world.app).await, [], "{answer}");
+            let ready = world.anon().get("/readyz").await.expect(200);
+            assert_eq!(
+                (&ready["mail"]["status"], &ready["mail"]["last_error"]),
+                (&json!("ok"), &json!(null))
+            );
+            let given_up = i64::from(answer.starts_with("550"));
+            assert_eq!(ready["mail"]["failed_last_day"], json!(given_up), "{answer}");
+            world.advance_ms(86_400_000);
+            let ready = world.anon().get("/readyz").await.expect(200);
+            assert_eq!(ready["mail"]["failed_last_day"], 0, "that was yesterday");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_for_which_the_other_stands_in_is_told_to_probes_alone() {
+    let first = Server::start(Manner::fails(At::Greeting, Fault::HangsUp)).await;
+    let second = Server::start(Manner::accepts()).await;
+    let config = with_secondary(smtp(&first), &second);
+    for world in World::both_with(|settings| *settings = config.clone()).await {
+        write(&world.app, TestMail::sample(), 0).await;
+        assert_eq!(run(&world.app, &transport(&config)).await.sent, 1);
+        assert_eq!(warned(&world.app).await, [], "mails go out");
+        let ready = world.anon().get("/readyz").await.expect(200);
+        let [warning] = &ready["mail"]["warnings"].as_array().expect("a list")[..] else { panic!("{ready}") };
+        assert_eq!(
+            (&ready["mail"]["status"], &warning["code"]),
+            (&json!("degraded"), &json!("mail_server_failing"))
+        );
+        let message = warning["message"].as_str().expect("a sentence");
+        assert!(message.contains(&format!("127.0.0.1:{} fails", first.port)), "{message}");
     }
 }
 

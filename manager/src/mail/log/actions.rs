@@ -4,7 +4,7 @@ use gate::time::UnixMillis;
 use serde_json::json;
 
 use super::super::actions::purpose;
-use super::super::model::{Mail, MailState};
+use super::super::model::{CANCELLED, Mail, MailState};
 use super::super::store::{self, NewRow};
 use super::model::reissue;
 use crate::app::App;
@@ -27,6 +27,14 @@ pub enum LogError {
         id: String,
         /// What to do.
         instead: String,
+    },
+    /// It held a secret that ended before it went.
+    #[error(
+        "mail {id} held a secret that is no longer in force: its `error` says why, and nothing is to be sent"
+    )]
+    SecretWithdrawn {
+        /// Which one.
+        id: String,
     },
     /// It has not ended yet.
     #[error("mail {id} is still on its way: it is tried again without anybody's doing")]
@@ -52,12 +60,15 @@ pub async fn resend(app: &App, id: &str, by: &str, now: UnixMillis) -> Result<Ma
     let mut tx = app.db.write("mail.resend").await?;
     let not_found = || LogError::NotFound { id: id.into() };
     let old = store::by_id(&mut tx, id).await?.ok_or_else(not_found)?;
-    if old.template.carries_secret() {
-        let instead = reissue(old.template, &old.about).unwrap_or_else(|| "issue it anew".into());
-        return Err(LogError::SecretErased { id: id.into(), instead });
-    }
+    // One that waits still has its secret.
     if old.state.is_pending() {
         return Err(LogError::StillPending { id: id.into() });
+    }
+    if old.template.carries_secret() {
+        return Err(match reissue(&old) {
+            Some(instead) => LogError::SecretErased { id: id.into(), instead },
+            None => LogError::SecretWithdrawn { id: id.into() },
+        });
     }
     let context = store::masked_context(&mut tx, id).await?.ok_or_else(not_found)?;
     let new = app.random.id("ml");
@@ -94,7 +105,7 @@ pub async fn resend(app: &App, id: &str, by: &str, now: UnixMillis) -> Result<Ma
 pub async fn cancel(app: &App, id: &str, by: &str, now: UnixMillis) -> Result<Mail, LogError> {
     let mut tx = app.db.write("mail.cancel").await?;
     let not_found = || LogError::NotFound { id: id.into() };
-    if !store::cancel(&mut tx, id, &format!("cancelled by {by}"), now).await? {
+    if !store::cancel(&mut tx, id, &format!("{CANCELLED}{by}"), now).await? {
         let mail = store::by_id(&mut tx, id).await?.ok_or_else(not_found)?;
         return Err(LogError::NotWaiting { id: id.into(), state: mail.state.name() });
     }

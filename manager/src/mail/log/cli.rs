@@ -155,8 +155,11 @@ pub async fn show(app: &App, command: One) -> anyhow::Result<()> {
         println!("Error:    {error}");
     }
     if !mail.state.is_pending() {
-        match reissue(mail.template, &mail.about) {
+        match reissue(&mail) {
             Some(instead) => println!("Again:    it held a secret: {instead}"),
+            None if mail.template.carries_secret() => {
+                println!("Again:    not at all: what it held is no longer in force");
+            }
             None => println!("Again:    keygate mail resend {id}, or POST /api/v1/mails/{id}/resend"),
         }
     }

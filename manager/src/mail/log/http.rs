@@ -37,6 +37,7 @@ struct ListQuery {
     state: Option<String>,
     #[param(inline, value_type = Option<Template>)]
     template: Option<String>,
+    /// The whole address; a to z in whatever case.
     recipient: Option<String>,
     /// `<kind>:<id>`, such as `key:key_…`.
     #[param(pattern = ":")]
@@ -79,7 +80,7 @@ struct MailJson {
     failed_at: Option<UnixMillis>,
     /// It held a secret: it cannot be sent again from here.
     secret: bool,
-    /// What to do instead, where it held a secret.
+    /// What to do instead, where it held a secret that may still be in force; else null.
     reissue: Option<String>,
     /// The plain text, secrets masked, where one mail is shown; else null.
     body: Option<String>,
@@ -116,7 +117,7 @@ impl From<PastAttempt> for PastAttemptJson {
 
 impl From<Mail> for MailJson {
     fn from(mail: Mail) -> Self {
-        let reissue = reissue(mail.template, &mail.about);
+        let reissue = reissue(&mail);
         let (mut next_attempt_at, mut sent_at, mut via, mut failed_at) = (None, None, None, None);
         match mail.state {
             MailState::Waiting { next_attempt_at: at } => next_attempt_at = Some(at),
@@ -244,7 +245,9 @@ impl From<LogError> for Problem {
         let detail = error.to_string();
         match error {
             LogError::NotFound { .. } => Self::not_found(detail),
-            LogError::SecretErased { .. } => Self::conflict("secret_erased", detail),
+            LogError::SecretErased { .. } | LogError::SecretWithdrawn { .. } => {
+                Self::conflict("secret_erased", detail)
+            }
             LogError::StillPending { .. } => Self::conflict("mail_pending", detail),
             LogError::NotWaiting { .. } => Self::conflict("mail_not_waiting", detail),
             LogError::Db(error) => error.into(),

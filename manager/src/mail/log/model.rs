@@ -2,7 +2,7 @@
 
 use gate::time::UnixMillis;
 
-use super::super::model::About;
+use super::super::model::{About, Mail};
 use super::super::templates::Template;
 
 /// Which mails a list shows; absent: all.
@@ -12,7 +12,7 @@ pub struct Search {
     pub state: Option<String>,
     /// Name of a template.
     pub template: Option<String>,
-    /// The whole address.
+    /// The whole address; a to z in whatever case.
     pub recipient: Option<String>,
     /// What it is about.
     pub about: Option<About>,
@@ -44,11 +44,17 @@ pub struct PastAttempt {
 }
 
 /// The call that brings about again what a mail with a secret handed over; none where nothing is
-/// secret: such a mail is sent again.
-pub fn reissue(template: Template, about: &About) -> Option<String> {
-    let id = &about.id;
-    match template {
-        Template::KeyCredentials => Some(format!("rotate the key with POST /api/v1/keys/{id}/secrets")),
+/// secret (such a mail is sent again), or where the secret ended before the mail went.
+pub fn reissue(mail: &Mail) -> Option<String> {
+    if mail.was_withdrawn() {
+        return None;
+    }
+    let id = &mail.about.id;
+    match mail.template {
+        Template::KeyCredentials => Some(format!(
+            "have the same pair mailed again with POST /api/v1/keys/{id}/resend, or another secret with POST \
+             /api/v1/keys/{id}/secrets,"
+        )),
         Template::XApiKeyIssued => Some(format!(
             "issue another one with POST /api/v1/x-api-keys and end {id} with DELETE /api/v1/x-api-keys/{id}"
         )),
@@ -64,6 +70,7 @@ pub fn reissue(template: Template, about: &About) -> Option<String> {
         | Template::ReviewStuck
         | Template::KeyChanged
         | Template::KeyExpiring
+        | Template::CredentialsUndelivered
         | Template::XApiKeyExpiring
         | Template::TestMail => None,
     }

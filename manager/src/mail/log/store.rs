@@ -25,7 +25,7 @@ pub(super) async fn list(conn: &mut Conn, search: &Search, limit: i64) -> Result
             AND ($6 = '' OR template = $6)
             AND ($7 = '' OR about_kind = $7)
             AND ($8 = '' OR about_id = $8)
-            AND ($9 = '' OR recipient = $9)
+            AND ($9 = '' OR recipient = $9 OR LOWER(recipient) = $12)
             AND ($10 = '' OR search LIKE $10 ESCAPE '\\')
           ORDER BY created_at DESC, id DESC
           LIMIT $11"
@@ -41,6 +41,8 @@ pub(super) async fn list(conn: &mut Conn, search: &Search, limit: i64) -> Result
     .bind(text(&search.recipient))
     .bind(keyword.map_or_else(String::new, |keyword| like_pattern(Some(keyword))))
     .bind(limit)
+    // Lower-casing beyond ASCII differs between databases: there, as written.
+    .bind(text(&search.recipient).to_ascii_lowercase())
     .fetch_all(conn)
     .await?;
     rows.iter().map(read).collect()

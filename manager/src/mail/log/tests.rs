@@ -8,6 +8,7 @@ use super::super::contexts::{
 };
 use super::super::smtp::server::{At, Fault, Manner, Server};
 use super::super::tests::{run, smtp, transport, write, write_to};
+use super::super::{About, Template, withdraw};
 use super::cli;
 use super::purge_before;
 use crate::testing::World;
@@ -55,6 +56,7 @@ async fn the_log_pages_searches_and_is_not_for_everybody() {
             ("about=key:key_1".into(), 3),
             ("about=key:key_2".into(), 0),
             ("recipient=anna@example.com".into(), 3),
+            ("recipient=Anna@Example.COM".into(), 3),
             ("recipient=anna".into(), 0),
             ("keyword=TEST%20mail".into(), 3),
             ("keyword=%25".into(), 0),
@@ -89,6 +91,7 @@ async fn a_secret_is_not_sent_again_and_the_answer_says_what_to_call_instead() {
         let transport = transport(&smtp(&server));
         for (id, call) in [
             (write(&world.app, KeyCredentials::sample(), 0).await, "POST /api/v1/keys/key_1/secrets"),
+            (write(&world.app, KeyCredentials::sample(), 0).await, "POST /api/v1/keys/key_1/resend"),
             (write(&world.app, XApiKeyIssued::sample(), 0).await, "POST /api/v1/x-api-keys "),
             (
                 write(&world.app, ClientPasswordReset::sample(), 0).await,
@@ -108,6 +111,25 @@ async fn a_secret_is_not_sent_again_and_the_answer_says_what_to_call_instead() {
         let open = write(&world.app, TestMail::sample(), 0).await;
         admin.post(&format!("/api/v1/mails/{open}/resend"), json!({})).await.problem(409, "mail_pending");
         assert!(admin.get(&format!("/api/v1/mails/{open}")).await.expect(200)["reissue"].is_null());
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_waits_still_has_its_secret_and_one_that_was_withdrawn_is_not_to_be_sent() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let id = write(&world.app, KeyCredentials::sample(), 0).await;
+        let resend = async || admin.post(&format!("/api/v1/mails/{id}/resend"), json!({})).await;
+        resend().await.problem(409, "mail_pending");
+        let mut tx = world.app.db.write("test.withdraw").await.expect("a transaction");
+        let about = About::new("key", "key_1");
+        withdraw(&mut tx, &about, Template::KeyCredentials, "the key was revoked", world.app.now())
+            .await
+            .expect("withdrawn");
+        tx.commit().await.expect("committed");
+        let refused = resend().await.problem(409, "secret_erased");
+        assert!(refused["detail"].as_str().expect("a sentence").contains("no longer in force"), "{refused}");
+        assert_eq!(admin.get(&format!("/api/v1/mails/{id}")).await.expect(200)["reissue"], Value::Null);
     }
 }
 

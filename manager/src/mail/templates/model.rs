@@ -144,6 +144,7 @@ templates! {
     KeyCredentials "key_credentials" secret;
     KeyChanged "key_changed" open;
     KeyExpiring "key_expiring" open;
+    CredentialsUndelivered "credentials_undelivered" open;
     XApiKeyIssued "x_api_key_issued" secret;
     XApiKeyExpiring "x_api_key_expiring" open;
     ClientCreated "client_created" secret;

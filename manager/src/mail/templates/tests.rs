@@ -127,7 +127,7 @@ fn every_word_that_a_context_can_name_is_said_in_every_language() {
 const NOT_TRANSLATED: &str = "API Key Secret JSON GET POST HMAC-SHA256 Base64 DGRK TLS X-Api-Key x-api-key \
     X_API_KEY API_KEY SECRET_KEY BODY SIGNATURE Authorization Content-Type content-type application json curl printf \
     openssl dgst sha256 hmac binary base64 data-binary token client password new_password password_confirmation keygate \
-    applications show approve https";
+    applications show approve return reject export version comment KEYGATE_URL KEYGATE_TOKEN https";
 
 #[test]
 fn a_mail_in_chinese_is_in_chinese() {

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use super::super::contexts::TestMail;
 use super::super::model::{About, Via};
 use super::super::{NewMail, enqueue};
-use super::try_out;
+use super::{Trial, try_out};
 use crate::app::App;
 use crate::validity::print_instant;
 
@@ -42,13 +42,27 @@ pub async fn run(app: &App, command: Test) -> anyhow::Result<()> {
     });
     let mut told = |event: &super::Event| println!("{:<10}  {}", event.step.name(), event.told);
     let trial = try_out(app, &command.to, via, "cli", &mut told).await?;
-    match trial.outcome {
+    match &trial.outcome {
         Ok(answer) => {
-            println!("{} took it: {answer}", trial.server);
-            println!("Message-ID {}: look whether it arrived at {}, among spam too", trial.mail, command.to);
+            print!("{}", taken(&trial, answer, &command.to));
             Ok(())
         }
         Err(fault) => bail!("{}\n  {}", fault.told, fault.advice),
+    }
+}
+
+/// What to do after a server, or the folder, has taken the mail.
+pub(super) fn taken(trial: &Trial, answer: &str, to: &str) -> String {
+    match trial.via {
+        Via::File => format!(
+            "{answer}\nThe mail for {to} is a file in {}, and so are all others: mail_transport is `file`, nothing \
+             is sent to anybody\n",
+            trial.server
+        ),
+        Via::Primary | Via::Secondary => format!(
+            "{} took it: {answer}\nMessage-ID {}: look whether it arrived at {to}, among spam too\n",
+            trial.server, trial.mail
+        ),
     }
 }
 

@@ -25,6 +25,8 @@ use crate::validity::print_instant;
 pub struct Trial {
     /// Id of the mail, in its Message-ID; it is not in the log.
     pub mail: String,
+    /// What was asked.
+    pub via: Via,
     /// `host:port`, or a folder.
     pub server: String,
     /// What went well.
@@ -128,7 +130,7 @@ pub async fn try_out(
             Err(Fault { told: error.to_string(), advice: "check the recipient's address and mail_from" })
         }
     };
-    Ok(Trial { mail, server, steps, outcome })
+    Ok(Trial { mail, via, server, steps, outcome })
 }
 
 async fn record(app: &App, tried: &Tried, mail: &str, by: &str) -> Result<(), DbError> {

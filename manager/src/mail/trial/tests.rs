@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::super::contexts::{MailContext as _, TestMail};
+use super::super::model::Via;
 use super::super::smtp::server::{At, Fault, Manner, Server};
 use super::super::tests::{run, smtp, transport, with_secondary, write};
 use crate::config::{Config, MailTransport};
@@ -109,4 +110,21 @@ async fn a_folder_says_where_the_mail_lies() {
         assert!(std::path::Path::new(file).starts_with(folder.path()), "{answer}");
         assert!(std::fs::read_to_string(file).expect("there").contains("To: bob@example.com"));
     }
+}
+
+#[test]
+fn the_command_line_says_where_the_mail_is() {
+    let trial = |via, server: &str| super::Trial {
+        mail: "ml_1".into(),
+        via,
+        server: server.into(),
+        steps: Vec::new(),
+        outcome: Ok(String::new()),
+    };
+    let folder =
+        super::cli::taken(&trial(Via::File, "/var/mails"), "written to /var/mails/ml_1.eml", "a@b.example");
+    assert!(folder.contains("ml_1.eml") && folder.contains("nothing is sent"), "{folder}");
+    assert!(!folder.contains("spam"), "{folder}");
+    let server = super::cli::taken(&trial(Via::Primary, "mx:25"), "250 ok", "a@b.example");
+    assert!(server.contains("mx:25 took it: 250 ok") && server.contains("spam"), "{server}");
 }
