@@ -12,6 +12,7 @@ use super::bounds::RETRY_AFTER_S;
 use super::error::ApplicationError;
 use super::model::{Action, Application, MAX_COMMENT_CHARS, Refusal};
 use super::picking;
+use super::review::remarks;
 use super::trail::{self, TrailView};
 use super::view::{ApplicationView, DetailView, MovedView};
 use super::worklist;
@@ -60,11 +61,14 @@ async fn save(
     AppState(app): AppState<App>,
     actor: Actor,
     Json(body): Json<NewForm>,
-) -> Result<Created<Versioned<ApplicationView>>, Problem> {
+) -> Result<Created<Versioned<MovedView>>, Problem> {
     let kind = body.kind()?;
     let application = actions::save(&app, (&actor).into(), kind, body.fields()).await?;
     let location = format!("/api/v1/applications/{}", application.id);
-    Ok(Created(location, Versioned(application.version, application.into())))
+    let remarks = remarks(&app, (&actor).into(), &application).await?;
+    let version = application.version;
+    let view = MovedView::new(application, remarks, Vec::new());
+    Ok(Created(location, Versioned(version, view)))
 }
 
 /// Replace the fields of a draft or a returned form.
@@ -77,8 +81,10 @@ async fn edit(
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
     Json(body): Json<EditedForm>,
-) -> Result<Versioned<ApplicationView>, Problem> {
-    answer(actions::edit(&app, (&actor).into(), &id, seen, body.fields()).await)
+) -> Result<Versioned<MovedView>, Problem> {
+    let application = actions::edit(&app, (&actor).into(), &id, seen, body.fields()).await?;
+    let remarks = remarks(&app, (&actor).into(), &application).await?;
+    Ok(Versioned(application.version, MovedView::new(application, remarks, Vec::new())))
 }
 
 /// Throw a draft away.
@@ -106,7 +112,7 @@ async fn submit(
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
 ) -> Result<Versioned<MovedView>, Problem> {
-    moved(&app, actions::submit(&app, (&actor).into(), &id, seen, Action::Submit).await).await
+    handed_in(&app, &actor, &id, seen, Action::Submit).await
 }
 
 /// Hand a returned form in again.
@@ -120,7 +126,7 @@ async fn resubmit(
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
 ) -> Result<Versioned<MovedView>, Problem> {
-    moved(&app, actions::submit(&app, (&actor).into(), &id, seen, Action::Resubmit).await).await
+    handed_in(&app, &actor, &id, seen, Action::Resubmit).await
 }
 
 /// Sign the level that waits.
@@ -233,7 +239,20 @@ async fn moved(
 ) -> Result<Versioned<MovedView>, Problem> {
     let application = result?;
     let warnings = mail::warnings(&mut *app.db.read().await?, app).await?;
-    Ok(Versioned(application.version, MovedView::new(application, warnings)))
+    Ok(Versioned(application.version, MovedView::new(application, Vec::new(), warnings)))
+}
+
+async fn handed_in(
+    app: &App,
+    actor: &Actor,
+    id: &str,
+    seen: Option<i64>,
+    action: Action,
+) -> Result<Versioned<MovedView>, Problem> {
+    let application = actions::submit(app, actor.into(), id, seen, action).await?;
+    let remarks = remarks(app, actor.into(), &application).await?;
+    let mails = mail::warnings(&mut *app.db.read().await?, app).await?;
+    Ok(Versioned(application.version, MovedView::new(application, remarks, mails)))
 }
 
 impl From<ApplicationError> for Problem {

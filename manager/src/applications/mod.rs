@@ -39,6 +39,7 @@ pub use error::ApplicationError;
 pub use form::{FieldFault, Fields, Form, MAX_DESCRIPTION_CHARS};
 pub use http::routes;
 pub use model::{Action, Application, MAX_COMMENT_CHARS, State, Step};
+pub use review::remarks;
 pub use store::{count_open_of, lock_all_of, open_of};
 pub use view::{ApplicationView, DetailView, MovedView};
 pub use waiting::{Waiting, report_stuck, warnings};

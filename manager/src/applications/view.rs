@@ -7,13 +7,13 @@ use utoipa::ToSchema;
 use super::applicant::{Applicant, ApplicantKind};
 use super::form::Form;
 use super::model::{Action, Application, Effect, State, Step};
-use super::review::ReviewView;
+use super::review::{ReviewView, Warning, WarningView};
 use super::waiting::Waiting;
 use super::worklist::Detail;
 use crate::approvals::FormKind;
 use crate::approvals::signers::{Grounds, Signer};
 use crate::clients::{Binding, Registration};
-use crate::mail::Warning;
+use crate::mail;
 use crate::openapi::schema::{Day, schema_of};
 
 /// A form. Instants are UTC ms.
@@ -82,19 +82,22 @@ pub struct EffectView {
     reason: Option<String>,
 }
 
-/// A form after a step that mails tell about.
+/// A form after a step, and what to know about it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApplicationMoved)]
 pub struct MovedView {
     #[serde(flatten)]
     application: ApplicationView,
-    /// What keeps these mails from going out; empty while they do.
-    warnings: Vec<Warning>,
+    /// Once saved or handed in, what speaks against the form; after a step that mails tell about, what keeps
+    /// them from going out. Empty: nothing.
+    warnings: Vec<WarningView>,
 }
 
 impl MovedView {
-    /// The form, and what to know about its mails.
-    pub fn new(application: Application, warnings: Vec<Warning>) -> Self {
+    /// The form, and what to know about it and its mails.
+    pub fn new(application: Application, remarks: Vec<Warning>, mails: Vec<mail::Warning>) -> Self {
+        let remarks = remarks.into_iter().map(WarningView::from);
+        let warnings = remarks.chain(mails.into_iter().map(WarningView::from)).collect();
         Self { application: application.into(), warnings }
     }
 }

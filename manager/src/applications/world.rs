@@ -70,10 +70,7 @@ pub(super) async fn around(
         }
         None => BTreeSet::new(),
     };
-    let taken = match form.registration() {
-        Some(asked) => clients::taken_names(conn, asked.name.as_str(), &asked.display_name).await?,
-        None => TakenNames::default(),
-    };
+    let taken = taken_names(conn, form).await?;
     Ok(World {
         today,
         client,
@@ -84,6 +81,14 @@ pub(super) async fn around(
         applicant_out_of_reach: applicant_gets_credentials(config)
             && applicant_addresses(conn, applicant).await?.is_empty(),
     })
+}
+
+/// Which names of the client that the form asks for others have.
+pub(super) async fn taken_names(conn: &mut Conn, form: &Form) -> Result<TakenNames, DbError> {
+    match form.registration() {
+        Some(asked) => clients::taken_names(conn, asked.name.as_str(), &asked.display_name).await,
+        None => Ok(TakenNames::default()),
+    }
 }
 
 /// Where the credentials of a new key go.

@@ -132,7 +132,7 @@ pub(super) fn moved(form: &Value) -> String {
     for warning in form["warnings"].as_array().into_iter().flatten() {
         told += &format!(
             "warning: {}\n",
-            warning["detail"].as_str().map_or_else(|| clean(&warning.to_string()), clean)
+            warning["message"].as_str().map_or_else(|| clean(&warning.to_string()), clean)
         );
     }
     told

@@ -39,7 +39,7 @@ enum ClientMark {}
 enum ApiMark {}
 
 schema_of! { ClientMark as ClientChoiceMark: one_of(["disabled", "locked", "no_address"]) }
-schema_of! { ApiMark as ApiChoiceMark: one_of(["disabled", "not_registered", "audience", "level"]) }
+schema_of! { ApiMark as ApiChoiceMark: one_of(["disabled", "not_registered", "audience", "level", "without_dgrk"]) }
 
 impl From<PickedClient> for ClientView {
     fn from(client: PickedClient) -> Self {
@@ -87,8 +87,8 @@ struct ApiView {
     id: String,
     name: String,
     description: String,
-    /// What speaks against it: `disabled`, `not_registered`; of the client named also `audience` and
-    /// `level` (all its groups are above the client's level). Empty: nothing.
+    /// What speaks against it: `disabled`, `not_registered`, `without_dgrk` (no DGRK key opens it); of the
+    /// client named also `audience` and `level` (all its groups are above the client's level). Empty: nothing.
     #[schema(value_type = Vec<ApiMark>)]
     marks: Vec<&'static str>,
 }
@@ -150,6 +150,7 @@ fn marks(api: &PickedApi, lowest: Option<SecurityLevel>, client: Option<&Client>
     let marks = [
         ("disabled", !api.enabled),
         ("not_registered", api.source != "registered"),
+        ("without_dgrk", !api.no_auth && !api.accepts.split(' ').any(|kind| kind == "dgrk")),
         ("audience", client.is_some_and(|client| !meet(client.audience, audience))),
         ("level", client.is_some_and(above)),
     ];

@@ -29,6 +29,9 @@ pub(super) struct PickedApi {
     pub enabled: bool,
     pub source: String,
     pub audience: String,
+    /// Names of credentials, with blanks between them.
+    pub accepts: String,
+    pub no_auth: bool,
 }
 
 /// Up to `limit` clients after the id `after`. `groups`: names of their groups are searched too.
@@ -99,7 +102,8 @@ pub(super) async fn apis(
     }
     let sql = format!(
         "-- applications.pick_apis
-         SELECT uid, sort_key, module, api_id, name, description, enabled, source, audience
+         SELECT uid, sort_key, module, api_id, name, description, enabled, source, audience, accepts,
+                no_auth
            FROM apis
           WHERE {}
           ORDER BY sort_key
@@ -120,6 +124,8 @@ pub(super) async fn apis(
                 enabled: row.try_get::<i64, _>("enabled")? != 0,
                 source: row.try_get("source")?,
                 audience: row.try_get("audience")?,
+                accepts: row.try_get("accepts")?,
+                no_auth: row.try_get::<i64, _>("no_auth")? != 0,
             })
         })
         .collect()

@@ -7,9 +7,11 @@ mod view;
 use std::collections::BTreeSet;
 
 use gate::id::{ApiUid, GroupId};
+use gate::request::CredentialKind;
 use gate::wire::exchange::MeterKind;
 
 use super::actions::today;
+use super::applicant::Caller;
 use super::form::Form;
 use super::model::{Application, State};
 use super::{signing, world};
@@ -19,9 +21,9 @@ use crate::db::{Conn, DbError};
 use crate::validity::Validity;
 use crate::{catalog, clients, keys, quotas};
 
-use model::{ApiFacts, Facts, KeyTerms};
-pub use model::{Review, meet};
-pub use view::ReviewView;
+use model::{API_WITHOUT_DGRK, ApiFacts, Facts, KeyTerms};
+pub use model::{Review, Warning, meet};
+pub use view::{ReviewView, WarningView};
 
 /// The review of a form that can still go on; one that has ended has none: the key and the client
 /// that its reviewers saw are no longer those of now.
@@ -47,7 +49,7 @@ pub(super) async fn of(
         expiry_date: Validity::of_instants(key.validity, &zone).expires_on(),
         quota: key.uses.as_number(),
         apis: key.apis,
-        revoked: matches!(key.state, keys::KeyState::Revoked { .. }),
+        state: key.state,
     });
     let client = match form.client() {
         Some(id) => clients::by_id(conn, id.as_str()).await?,
@@ -65,6 +67,7 @@ pub(super) async fn of(
         let facts = ApiFacts {
             name: if api.name.is_empty() { api.title() } else { api.name.clone() },
             enabled: api.enabled,
+            without_dgrk: api.refuses(CredentialKind::Dgrk),
             source: api.source,
             audience: api.audience,
             lowest_level: levels.map(|group| group.security_level).min(),
@@ -91,6 +94,24 @@ pub(super) async fn of(
             _ => None,
         },
         client,
+        taken: world::taken_names(conn, form).await?,
     };
     Ok(Some(Review::of(form, facts)))
+}
+
+/// What `caller`, who has saved or handed in the form, should know of it. A client is told of what it can
+/// see itself, and not how it stands with reviewers.
+pub async fn remarks(
+    app: &App,
+    caller: Caller<'_>,
+    application: &Application,
+) -> Result<Vec<Warning>, DbError> {
+    let review = of(&mut *app.db.snapshot().await?, app, application).await?;
+    let mut warnings = review.map(|review| review.warnings).unwrap_or_default();
+    match caller {
+        Caller::Operator(_) => {}
+        Caller::Client(_) => warnings.retain(|warning| warning.code == API_WITHOUT_DGRK),
+        Caller::Visitor(_) => warnings.clear(),
+    }
+    Ok(warnings)
 }

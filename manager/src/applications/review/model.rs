@@ -10,15 +10,19 @@ use serde_json::{Value, json};
 
 use super::super::form::Form;
 use crate::catalog::{ApiSource, SecurityLevel};
-use crate::clients::Client;
+use crate::clients::{Client, TakenNames};
+use crate::keys::KeyState;
 
 /// A key that ends within so many days is worth a word.
 pub const SOON_DAYS: i32 = 30;
 
+/// An API that was chosen accepts no DGRK key.
+pub const API_WITHOUT_DGRK: &str = "api_without_dgrk";
+
 /// What a reviewer looks at.
 #[derive(Clone, Debug)]
 pub struct Review {
-    /// Every term of the key: now, and as asked for.
+    /// Every term of the key or the client: now, and as asked for.
     pub terms: Vec<Term>,
     /// APIs that the form brings, takes away and keeps.
     pub apis: Apis,
@@ -30,14 +34,14 @@ pub struct Review {
     pub warnings: Vec<Warning>,
 }
 
-/// A term of a key.
+/// A term of a key, or of the client that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Term {
     /// As the form calls it.
     pub field: &'static str,
-    /// On the key now; null: there is none yet.
+    /// Now; null: there is no key or client yet.
     pub before: Value,
-    /// As asked for; null: the key ends.
+    /// Once the form has its effect.
     pub after: Value,
 }
 
@@ -82,7 +86,7 @@ pub(super) struct KeyTerms {
     /// -1 = unlimited.
     pub quota: i64,
     pub apis: BTreeSet<ApiUid>,
-    pub revoked: bool,
+    pub state: KeyState,
 }
 
 /// An API as far as a review asks.
@@ -90,6 +94,8 @@ pub(super) struct KeyTerms {
 pub(super) struct ApiFacts {
     pub name: String,
     pub enabled: bool,
+    /// It asks for credentials, and a DGRK key is none of those that it accepts.
+    pub without_dgrk: bool,
     pub source: ApiSource,
     pub audience: Audience,
     /// The lowest of the levels of its groups; none: it is in no group.
@@ -107,6 +113,8 @@ pub(super) struct Facts {
     pub redirected: bool,
     pub shortage: Option<String>,
     pub client: Option<Client>,
+    /// Which names of the client that is asked for others have.
+    pub taken: TakenNames,
 }
 
 /// Whether there is a side from which both may meet.
@@ -119,20 +127,6 @@ impl Review {
         let after = form.terms();
         let key = facts.key.as_ref();
         let quota_after = after.map(|terms| terms.quota.map_or(-1, i64::from));
-        let terms = [
-            ("name", key.map(|key| json!(key.name)), after.map(|terms| json!(terms.name))),
-            (
-                "expiry_date",
-                key.map(|key| json!(key.expiry_date.to_string())),
-                after.map(|terms| json!(terms.expiry_date.to_string())),
-            ),
-            ("quota", key.map(|key| json!(key.quota)), quota_after.map(|quota| json!(quota))),
-        ];
-        let terms = terms.map(|(field, before, after)| Term {
-            field,
-            before: before.unwrap_or_default(),
-            after: after.unwrap_or_default(),
-        });
         let none = BTreeSet::new();
         let (old, new) = (key.map_or(&none, |key| &key.apis), after.map_or(&none, |terms| &terms.apis));
         let named = |uid: &ApiUid| {
@@ -150,11 +144,42 @@ impl Review {
         let usage = Usage {
             used,
             remaining: key.and_then(|key| left(key.quota, used.unwrap_or_default())),
-            remaining_after: quota_after
-                .and_then(|quota| left(quota, if resets { 0 } else { used.unwrap_or_default() })),
+            remaining_after: match form {
+                Form::Revoke { .. } => key.map(|_| 0),
+                Form::Apply { .. } | Form::Change { .. } | Form::Client { .. } => quota_after
+                    .and_then(|quota| left(quota, if resets { 0 } else { used.unwrap_or_default() })),
+            },
         };
         let warnings = warnings(form, &facts, new, resets.then_some(0).or(used).unwrap_or_default());
-        Self { terms: terms.into(), apis, usage, client: facts.client, warnings }
+        Self { terms: terms(form, key), apis, usage, client: facts.client, warnings }
+    }
+}
+
+/// What the form changes, and what stays as it is: a revocation ends the key on the terms that it has.
+fn terms(form: &Form, key: Option<&KeyTerms>) -> Vec<Term> {
+    let of_key = key.map(|key| [json!(key.name), json!(key.expiry_date.to_string()), json!(key.quota)]);
+    let of_key = of_key.unwrap_or_default();
+    let row = |(field, (before, after))| Term { field, before, after };
+    let key_fields = ["name", "expiry_date", "quota"];
+    match form {
+        Form::Apply { terms, .. } | Form::Change { terms, .. } => {
+            let quota = terms.quota.map_or(-1, i64::from);
+            let after = [json!(terms.name), json!(terms.expiry_date.to_string()), json!(quota)];
+            key_fields.into_iter().zip(of_key.into_iter().zip(after)).map(row).collect()
+        }
+        Form::Revoke { .. } => {
+            let ends = ("state", (json!(key.map(|key| key.state.name())), json!("revoked")));
+            let stays = key_fields.into_iter().zip(of_key.clone().into_iter().zip(of_key));
+            std::iter::once(ends).chain(stays).map(row).collect()
+        }
+        Form::Client { registration, .. } => [
+            ("name", json!(registration.name.as_str())),
+            ("display_name", json!(registration.display_name)),
+            ("emails", json!(registration.emails_text())),
+            ("bindings", json!(registration.bindings)),
+        ]
+        .map(|(field, after)| row((field, (Value::Null, after))))
+        .into(),
     }
 }
 
@@ -184,8 +209,41 @@ fn warnings(form: &Form, facts: &Facts, apis: &BTreeSet<ApiUid>, used_after: u64
         }
     }
     // Keys are never deleted, and open forms end with their client: neither is ever missing.
-    if let Some(key) = form.key().filter(|_| facts.key.as_ref().is_some_and(|terms| terms.revoked)) {
-        warn("key_revoked", format!("the key {key} has been revoked"));
+    if let (Some(key), Some(terms)) = (form.key(), &facts.key) {
+        let changes = form.terms();
+        match terms.state {
+            KeyState::Revoked { .. } => warn("key_revoked", format!("the key {key} has been revoked")),
+            KeyState::Inactive if changes.is_some() => {
+                let message = format!(
+                    "the key {key} is switched off, and the change does not switch it on: calls are refused until \
+                     it is activated"
+                );
+                warn("key_inactive", message);
+            }
+            KeyState::Active | KeyState::Inactive => {}
+        }
+        let ended = terms.expiry_date;
+        if let Some(after) = changes.filter(|after| ended < today && after.expiry_date >= today) {
+            let message = format!(
+                "the key's last day was {ended}: the change makes it valid again, until {}",
+                after.expiry_date
+            );
+            warn("key_expired", message);
+        }
+    }
+    if let Some(asked) = form.registration() {
+        for (taken, what, name) in [
+            (facts.taken.name, "name", asked.name.as_str()),
+            (facts.taken.display_name, "display name", asked.display_name.as_str()),
+        ] {
+            let message = format!(
+                "another client has the {what} {name}: it cannot be approved; return the form, so that the \
+                 applicant chooses another"
+            );
+            if taken {
+                warn("name_taken", message);
+            }
+        }
     }
     if let Some(client) = &facts.client {
         match client.status {
@@ -218,6 +276,12 @@ fn warnings(form: &Form, facts: &Facts, apis: &BTreeSet<ApiUid>, used_after: u64
         let name = &api.name;
         if !api.enabled {
             warn("api_disabled", format!("the API {name} is disabled: calls are answered 503"));
+        }
+        if api.without_dgrk {
+            let message = format!(
+                "the API {name} accepts no DGRK key: calls of it with the key are refused until it does (`accepts`)"
+            );
+            warn(API_WITHOUT_DGRK, message);
         }
         if api.source != ApiSource::Registered {
             let message = format!("the API {name} is {}, not registered", api.source.as_str());

@@ -7,12 +7,13 @@ use utoipa::ToSchema;
 
 use super::model::{Review, Term, Usage, Warning};
 use crate::clients::{Client, ClientView};
+use crate::mail;
 
 /// What a reviewer looks at before signing.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApplicationReview)]
 pub struct ReviewView {
-    /// Name, expiry date and quota of the key: now, and as asked for.
+    /// Name, expiry date and quota of the key, and on KR its state; CR: what the client is to be.
     terms: Vec<TermView>,
     apis: ApisView,
     usage: UsageView,
@@ -26,9 +27,8 @@ pub struct ReviewView {
 #[schema(as = ApplicationReviewTerm)]
 struct TermView {
     field: &'static str,
-    /// Null: there is no key yet.
+    /// Null: there is no key or client yet.
     before: Value,
-    /// Null: the key ends.
     after: Value,
     changed: bool,
 }
@@ -57,7 +57,7 @@ struct UsageView {
     used: Option<u64>,
     /// Uses that are left now; null: the same.
     remaining: Option<u64>,
-    /// Uses left once the form has its effect; null: unlimited, or none asked for.
+    /// Uses left once the form has its effect, KR: 0; null: unlimited, or CR.
     remaining_after: Option<u64>,
 }
 
@@ -85,7 +85,7 @@ struct ClientStateView {
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApplicationReviewWarning)]
-struct WarningView {
+pub struct WarningView {
     code: &'static str,
     message: String,
     /// The API that it is about; null: none.
@@ -101,7 +101,6 @@ impl ReviewView {
         let Usage { used, remaining, remaining_after } = review.usage;
         let term =
             |Term { field, before, after }| TermView { changed: before != after, field, before, after };
-        let warning = |Warning { code, message, api }| WarningView { code, message, api };
         Self {
             terms: review.terms.into_iter().map(term).collect(),
             apis: ApisView {
@@ -111,8 +110,20 @@ impl ReviewView {
             },
             usage: UsageView { used, remaining, remaining_after },
             client: review.client.map(|client| client_state(&client, with_emails)),
-            warnings: review.warnings.into_iter().map(warning).collect(),
+            warnings: review.warnings.into_iter().map(WarningView::from).collect(),
         }
+    }
+}
+
+impl From<Warning> for WarningView {
+    fn from(Warning { code, message, api }: Warning) -> Self {
+        Self { code, message, api }
+    }
+}
+
+impl From<mail::Warning> for WarningView {
+    fn from(mail::Warning { code, message }: mail::Warning) -> Self {
+        Self { code, message, api: None }
     }
 }
 

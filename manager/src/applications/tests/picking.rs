@@ -77,6 +77,14 @@ async fn apis_are_enabled_and_registered_unless_asked_for_and_then_marked() {
         ] {
             assert_eq!(found(&stage.anna, &format!("/api/v1/pickers/apis?{query}")).await, apis, "{query}");
         }
+        for (accepts, marks) in [
+            (json!({ "accepts": ["bearer", "basic"] }), &["without_dgrk"][..]),
+            (json!({ "accepts": [], "no_auth": true }), &[]),
+        ] {
+            stage.admin.patch(&format!("/api/v1/apis/{orders}"), accepts).await.expect(200);
+            let found = found(&stage.anna, "/api/v1/pickers/apis?keyword=orders").await;
+            assert_eq!(found, vec![marked("orders", marks)]);
+        }
         for (query, field) in [("include=all", "include"), ("client=nobody", "client"), ("limit=0", "limit")]
         {
             stage.anna.get(&format!("/api/v1/pickers/apis?{query}")).await.refuses(field);

@@ -66,12 +66,97 @@ async fn a_revocation_ends_what_there_is() {
         let form = json!({ "type": "KR", "key": key, "effective_date": "2026-01-15", "description": "over" });
         let id = stage.submitted(form).await;
         let review = stage.rita.get(&path(&id, "")).await.expect(200)["review"].clone();
-        assert_eq!(
-            review["terms"][0],
-            json!({ "field": "name", "before": "orders key", "after": null, "changed": true })
-        );
+        let row = |field: &str, before: Value, after: Value| json!({ "field": field, "changed": before != after, "before": before, "after": after });
+        let stays = |field: &str, value: Value| row(field, value.clone(), value);
+        let terms = json!([
+            row("state", "active".into(), "revoked".into()),
+            stays("name", "orders key".into()),
+            stays("expiry_date", "2026-12-31".into()),
+            stays("quota", 1000.into()),
+        ]);
+        assert_eq!(review["terms"], terms);
         assert_eq!(review["apis"]["removed"][0]["name"], "orders");
-        assert_eq!(review["usage"], json!({ "used": 0, "remaining": 1000, "remaining_after": null }));
+        assert_eq!(review["usage"], json!({ "used": 0, "remaining": 1000, "remaining_after": 0 }));
+    }
+}
+
+#[tokio::test]
+async fn a_new_client_is_seen_with_all_that_it_is_to_be() {
+    for stage in Stage::both().await {
+        let form = json!({
+            "type": "CR", "name": "newco", "display_name": "New Company", "emails": "a@newco.example,b@newco.example",
+            "bindings": [{ "name": "office", "address": "203.0.113.0/24" }], "description": "to order",
+        });
+        let id = stage.submitted(form).await;
+        let review = stage.rita.get(&path(&id, "")).await.expect(200)["review"].clone();
+        let row = |field: &str, after: Value| json!({ "field": field, "before": null, "after": after, "changed": true });
+        let terms = json!([
+            row("name", "newco".into()),
+            row("display_name", "New Company".into()),
+            row("emails", stage.read(&id).await["emails"].clone()),
+            row("bindings", stage.read(&id).await["bindings"].clone()),
+        ]);
+        assert_eq!(review["terms"], terms);
+        assert_eq!(review["usage"], json!({ "used": null, "remaining": null, "remaining_after": null }));
+
+        // Reviewers learn before they sign that the name was taken meanwhile, not by a refusal.
+        assert_eq!(review["warnings"], json!([]));
+        client(&stage.admin, "newco").await;
+        assert_eq!(codes(&stage.read(&id).await), ["name_taken"]);
+        let told = stage.read(&id).await["review"]["warnings"][0]["message"].clone();
+        let told = told.as_str().expect("a text");
+        assert!(told.contains("the name newco") && told.contains("return the form"), "{told}");
+    }
+}
+
+/// An API may accept DGRK keys later, so nothing is refused; but whoever picks it, saves or hands in the
+/// form, and signs it, is told.
+#[tokio::test]
+async fn an_api_that_accepts_no_dgrk_key_is_warned_of_at_every_step() {
+    for stage in Stage::both().await {
+        let [orders, invoices] = &stage.apis;
+        let bearer = json!({ "accepts": ["bearer"] });
+        stage.admin.patch(&format!("/api/v1/apis/{orders}"), bearer).await.expect(200);
+        let open = json!({ "accepts": [], "no_auth": true });
+        stage.admin.patch(&format!("/api/v1/apis/{invoices}"), open).await.expect(200);
+        let form = with(stage.form(), "apis", json!(stage.apis));
+        let warned = |answer: &Value| {
+            let warnings = answer["warnings"].as_array().expect("warnings").clone();
+            let of = |warning: &Value| (warning["code"].clone(), warning["api"].clone());
+            warnings.iter().map(of).filter(|(_, api)| !api.is_null()).collect::<Vec<_>>()
+        };
+        let expected = vec![(json!("api_without_dgrk"), json!(orders))];
+        let saved = stage.anna.post(FORMS, form.clone()).await.expect(201);
+        assert_eq!(warned(&saved), expected);
+        let id = saved["id"].as_str().expect("an id").to_owned();
+        let edited = stage.anna.put(&path(&id, ""), without(form, "type")).await.expect(200);
+        assert_eq!(warned(&edited), expected);
+        assert_eq!(warned(&stage.act(&stage.anna, &id, "submit").await.expect(200)), expected);
+        assert_eq!(codes(&stage.rita.get(&path(&id, "")).await.expect(200)), ["api_without_dgrk"]);
+        let both = json!({ "accepts": ["bearer", "dgrk"] });
+        stage.admin.patch(&format!("/api/v1/apis/{orders}"), both).await.expect(200);
+        assert_eq!(codes(&stage.read(&id).await), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_a_key_that_is_off_or_has_ended_is_warned_of() {
+    for stage in Stage::both().await {
+        let key = stage.key().await;
+        let to_change =
+            stage.submitted(with(stage.other_terms(&key), "expiry_date", "2027-06-30".into())).await;
+        let off = format!("/api/v1/keys/{key}/deactivate");
+        stage.admin.post(&off, json!({})).await.expect(200);
+        assert_eq!(codes(&stage.read(&to_change).await), ["key_inactive"]);
+        stage.admin.post(&off.replace("deactivate", "activate"), json!({})).await.expect(200);
+        assert_eq!(codes(&stage.read(&to_change).await), [""; 0]);
+        stage.world.advance_ms(351 * DAY_MS);
+        let told = stage.read(&to_change).await["review"]["warnings"][1]["message"].clone();
+        assert_eq!(
+            told,
+            "the key's last day was 2026-12-31: the change makes it valid again, until 2027-06-30"
+        );
+        assert_eq!(codes(&stage.read(&to_change).await), ["effective_date_passed", "key_expired"]);
     }
 }
 

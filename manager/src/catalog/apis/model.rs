@@ -169,6 +169,11 @@ impl std::fmt::Display for ApiName {
 }
 
 impl Api {
+    /// Whether it asks for credentials, and this is none that it accepts.
+    pub fn refuses(&self, kind: CredentialKind) -> bool {
+        !self.no_auth && !self.accepts.contains(&kind)
+    }
+
     /// As gates hold it. A scope is a group to them: which credential has which is told by its grant.
     pub fn entry(&self) -> ApiEntry {
         ApiEntry {

@@ -146,14 +146,14 @@ async fn save_application(
     AppState(app): AppState<App>,
     caller: SignedIn,
     Json(body): Json<NewForm>,
-) -> Result<Created<Versioned<ApplicationView>>, Problem> {
+) -> Result<Created<Versioned<MovedView>>, Problem> {
     let kind = body.kind()?;
     let fields = body.fields();
     require_open(&app, &caller, fields.apis.as_deref()).await?;
     let saved = applications::save(&app, as_applicant(&id_of(&caller)), kind, fields).await;
     let application = saved.map_err(ApplicationError::without_names)?;
     let location = format!("/client/v1/applications/{}", application.id);
-    Ok(Created(location, Versioned(application.version, application.into())))
+    Ok(Created(location, told(&app, &caller, application, Vec::new()).await?))
 }
 
 /// List one's forms, and those that operators have handed in about oneself, newest first.
@@ -198,12 +198,13 @@ async fn edit_application(
     Path(id): Path<String>,
     IfMatch(seen): IfMatch,
     Json(body): Json<EditedForm>,
-) -> Result<Versioned<ApplicationView>, Problem> {
+) -> Result<Versioned<MovedView>, Problem> {
     let fields = body.fields();
     // Of another's form not even its fields are looked at.
     applications::detail(&app, as_applicant(&id_of(&caller)), &id).await?;
     require_open(&app, &caller, fields.apis.as_deref()).await?;
-    answer(applications::edit(&app, as_applicant(&id_of(&caller)), &id, seen, fields).await)
+    let edited = applications::edit(&app, as_applicant(&id_of(&caller)), &id, seen, fields).await;
+    told(&app, &caller, edited.map_err(ApplicationError::without_names)?, Vec::new()).await
 }
 
 /// Throw a draft away.
@@ -303,7 +304,18 @@ async fn hand_in(
         .map_err(ApplicationError::without_names)?;
     let warnings = mail::warnings(&mut *app.db.read().await?, app).await?;
     let warnings = warnings.into_iter().map(mail::Warning::without_details).collect();
-    Ok(Versioned(application.version, MovedView::new(application, warnings)))
+    told(app, caller, application, warnings).await
+}
+
+/// A form that the client has saved or handed in, with what it should know of it and of its mails.
+async fn told(
+    app: &App,
+    caller: &SignedIn,
+    application: Application,
+    mails: Vec<mail::Warning>,
+) -> Result<Versioned<MovedView>, Problem> {
+    let remarks = applications::remarks(app, as_applicant(&id_of(caller)), &application).await?;
+    Ok(Versioned(application.version, MovedView::new(application, remarks, mails)))
 }
 
 fn id_of(caller: &SignedIn) -> ClientId {
