@@ -22,7 +22,9 @@ use crate::problem::Problem;
 pub use crate::idempotency::Confidential;
 pub use crate::openapi::{Accepted, Added, Created, NoContent, Routes};
 // For the capabilities below operators, which show who did something.
-pub use crate::operators::{Actor, Permission, id_of as operator_id, names as operator_names};
+pub use crate::operators::{
+    Actor, Permission, display_names as operator_display_names, id_of as operator_id, names as operator_names,
+};
 
 /// Bytes of a body of the management API at most (413 beyond).
 pub const MAX_BODY_BYTES: usize = 1 << 20;
@@ -377,19 +379,22 @@ fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 }
 
 fn parse_typed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // What serde would take for the fields of an object in their order is none.
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') && is_json(body) {
+        return Err(unexpected(
+            "the body is a list, and must be an object: {\"<field>\": <value>, \u{2026}}",
+        ));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let error = error.into_inner();
         // What is JSON and yet cannot be read is a variant that is not named by exactly one member.
-        let variant = !error.is_data() && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+        let variant = !error.is_data() && is_json(body);
         match error.classify() {
-            _ if variant => Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid_body",
-                "The body does not have the expected form",
-                format!("{path} must be an object with exactly one of the members that may stand there"),
-            )
+            _ if variant => unexpected(format!(
+                "{path} must be an object with exactly one of the members that may stand there"
+            ))
             .field(path),
             serde_json::error::Category::Data => {
                 let detail = error.to_string();
@@ -398,12 +403,7 @@ fn parse_typed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
                     (path, Some(field)) if !path.ends_with(&field) => Some(format!("{path}.{field}")),
                     (path, _) => Some(path.to_string()),
                 };
-                let problem = Problem::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "invalid_body",
-                    "The body does not have the expected form",
-                    detail,
-                );
+                let problem = unexpected(in_json_words(&detail));
                 match field {
                     Some(field) => problem.field(field),
                     None => problem,
@@ -414,6 +414,53 @@ fn parse_typed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     })?;
     deserializer.end().map_err(|error| not_json(&error))?;
     Ok(value)
+}
+
+/// Whether every text in it is one, too: serde reads over `"\ud83d"`, half a character, where it ignores it.
+fn is_json(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Value>(body).is_ok()
+}
+
+fn unexpected(detail: impl Into<String>) -> Problem {
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "invalid_body",
+        "The body does not have the expected form",
+        detail,
+    )
+}
+
+/// What serde says of a type that it did not find, in the words of those who write JSON and not Rust.
+fn in_json_words(detail: &str) -> String {
+    const INTRO: &str = ", expected ";
+    let whole = |name: &str| {
+        let (kind, bits) = name.split_at_checked(1)?;
+        let known = bits == "size" || bits.parse::<u32>().is_ok();
+        match kind {
+            "i" if known => Some("a whole number"),
+            "u" if known => Some("a whole number that is not negative"),
+            "f" if known => Some("a number"),
+            _ => None,
+        }
+    };
+    let given = detail.replacen("invalid type: map,", "invalid type: an object,", 1);
+    let given = given.replacen("invalid type: sequence,", "invalid type: a list,", 1);
+    let Some((given, rest)) = given.rsplit_once(INTRO) else { return given };
+    let (expected, place) = match rest.rfind(" at line ") {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let expected = match expected {
+        "a sequence" => "a list",
+        "a map" => "an object",
+        "a string" | "a borrowed string" | "str" => "a text",
+        "a boolean" => "true or false",
+        other if ["struct ", "internally tagged enum "].iter().any(|kind| other.starts_with(kind)) => {
+            "an object"
+        }
+        other => whole(other).unwrap_or(other),
+    };
+    format!("{given}{INTRO}{expected}{place}")
 }
 
 /// Where a JSON text has U+0000, `levels[1]` or `note`. It is written `\u0000` there and nothing else.
@@ -491,6 +538,9 @@ mod tests {
             ("{\"count\":1,\"line\":{\"text\":7}}", 422, Some("line.text")),
             ("{\"count\":1,\"line\":{}}", 422, Some("line.text")),
             ("[]", 422, None),
+            (" [1,null]", 422, None),
+            ("[1", 400, None),
+            ("{\"count\":1,\"line\":{\"text\":\"\\ud83d\"}}", 400, None),
             ("{\"count\":1", 400, None),
             ("{\"count\":1} x", 400, None),
             ("", 400, None),
@@ -504,6 +554,40 @@ mod tests {
             );
         }
         assert!(parse_json::<Order>(b"{\"count\":1,\"line\":null}").is_ok());
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_as_json_has_it() {
+        #[derive(Debug, Deserialize)]
+        #[allow(dead_code, reason = "read by serde alone")]
+        struct Sheet {
+            rows: Vec<i64>,
+            open: Option<bool>,
+            lines: Option<BTreeMap<String, Line>>,
+            share: Option<f64>,
+        }
+        use std::collections::BTreeMap;
+        for (body, told) in [
+            (r#"{"rows":[1.5]}"#, "expected a whole number at line 1"),
+            (r#"{"rows":{}}"#, "invalid type: an object, expected a list at line 1"),
+            (r#"{"rows":[],"open":[]}"#, "invalid type: a list, expected true or false at line 1"),
+            (r#"{"rows":[],"lines":{"a":"b"}}"#, "invalid type: string \"b\", expected an object at line 1"),
+            (r#"{"rows":[],"lines":{"a":{"text":4}}}"#, "expected a text at line 1"),
+            (r#"{"rows":[],"lines":7}"#, "invalid type: integer `7`, expected an object at line 1"),
+            (r#"{"rows":[],"share":"x"}"#, "invalid type: string \"x\", expected a number at line 1"),
+            ("7", "invalid type: integer `7`, expected an object at line 1"),
+        ] {
+            let problem = parse_json::<Sheet>(body.as_bytes()).map(drop).expect_err(body);
+            assert!(problem.detail.contains(told), "{body}: {problem:?}");
+        }
+        for (count, told) in
+            [("-1", "expected a whole number that is not negative"), ("\"x\"", "expected a whole number")]
+        {
+            let problem = parse_json::<Order>(format!("{{\"count\":{count}}}").as_bytes()).expect_err(count);
+            assert!(problem.detail.contains(told), "{count}: {problem:?}");
+        }
+        let list = parse_json::<Order>(b"[]").expect_err("no object");
+        assert!(list.detail.contains("the body is a list, and must be an object"), "{list:?}");
     }
 
     #[test]
