@@ -6,6 +6,10 @@
 //! `http.rs` (JSON), `tests.rs` (through the router, as actors, on both databases).
 //! Imports between capabilities go downwards only; see `ARCHITECTURE.md`.
 
+// First of all: its `print!` and `println!` are everybody's.
+#[macro_use]
+pub mod stdout;
+
 // What all capabilities stand on.
 pub mod app;
 pub mod bearer;

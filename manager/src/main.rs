@@ -89,12 +89,16 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if let Command::Openapi = arguments.command {
-        println!("{:#}", openapi::document());
+        manager::println!("{:#}", openapi::document());
         return Ok(ExitCode::SUCCESS);
     }
     // Calls a manager that runs, perhaps on another machine.
     if let Command::Applications(command) = arguments.command {
-        return applications::cli::run(command, &mut std::io::stdout().lock()).await;
+        // Written at once: whether the reader is still there changes nothing of how the command ended.
+        let mut told = Vec::new();
+        let ended = applications::cli::run(command, &mut told).await;
+        manager::print!("{}", String::from_utf8_lossy(&told));
+        return ended;
     }
     let config = load_config(arguments.config)?;
     match arguments.command {
@@ -103,7 +107,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Audit(command) => audit::cli::run(&start(config).await?, command).await?,
         Command::Config(ConfigCommand::Check) => {
             mail::templates::check(&config).map_err(told)?;
-            println!("{config:#?}\nthe settings are valid");
+            manager::println!("{config:#?}\nthe settings are valid");
         }
         Command::Export(command) => return definitions::cli::export(&start(config).await?, command).await,
         Command::Keys(command) => keys::cli::run(&start(config).await?, command).await?,
@@ -115,7 +119,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Gateway(command) => gateways::cli::run(&start(config).await?, command).await?,
         Command::Migrate => {
             start(config).await?;
-            println!("the schema is up to date");
+            manager::println!("the schema is up to date");
         }
         Command::Operator(command) => operators::cli::run(&start(config).await?, command).await?,
         Command::Applications(_) | Command::Openapi | Command::Sign(_) => unreachable!("answered above"),
