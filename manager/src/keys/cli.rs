@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::http::MAX_PAGE;
 use crate::mail::{self, MailState, Template};
 use crate::validity::{Validity, print_instant};
-use crate::{catalog, quotas};
+use crate::{catalog, clients, quotas};
 
 /// Mails about a key that are looked through for those that wait, the newest.
 const MAX_MAILS: i64 = 100;
@@ -147,6 +147,11 @@ pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
 }
 
 async fn list(app: &App, client: Option<ClientId>) -> anyhow::Result<()> {
+    if let Some(client) = &client
+        && clients::by_id(&mut *app.db.read().await?, client.as_str()).await?.is_none()
+    {
+        bail!("there is no client `{client}`: ids are those of the console and of GET /api/v1/clients");
+    }
     let mut after = String::new();
     loop {
         let mut conn = app.db.read().await?;

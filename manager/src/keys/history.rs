@@ -8,7 +8,7 @@ use super::actions::KeyError;
 use super::store;
 use crate::app::App;
 use crate::audit::{self, Recorded, Search};
-use crate::http::operator_names;
+use crate::http::operator_display_names;
 use crate::mail::{self, About, Mail};
 
 /// Events of a history at most; of a key with more, the newest.
@@ -19,7 +19,7 @@ pub(super) enum Event {
     /// Somebody did something with the key.
     Done {
         entry: Recorded,
-        /// What the operator signs in with, where it was one.
+        /// What people call the operator, where it was one.
         actor_name: Option<String>,
     },
     /// A mail about it was written.
@@ -46,7 +46,7 @@ pub(super) async fn of(app: &App, id: &CredentialId) -> Result<Vec<Event>, KeyEr
     let about = Search { subject: Some(format!("key:{id}")), ..Search::default() };
     let entries = audit::search(&mut conn, &about, MAX_EVENTS).await?;
     let ids: BTreeSet<&str> = entries.iter().filter_map(|entry| entry.actor.strip_prefix(OPERATOR)).collect();
-    let names: BTreeMap<String, String> = operator_names(&mut conn, &ids).await?;
+    let names: BTreeMap<String, String> = operator_display_names(&mut conn, &ids).await?;
     let mails = mail::written_about(&mut conn, &About::new("key", id.as_str()), MAX_EVENTS).await?;
     let done = entries.into_iter().map(|entry| {
         let actor_name = entry.actor.strip_prefix(OPERATOR).and_then(|id| names.get(id)).cloned();

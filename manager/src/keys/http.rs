@@ -18,6 +18,7 @@ use super::model::{
 use super::{secrets, store};
 use crate::app::App;
 use crate::catalog;
+use crate::clients;
 use crate::db::Conn;
 use crate::http::{
     Actor, Added, Created, IfMatch, Json, Page, Path, Permission, Query, Routes, Versioned, page_cursor,
@@ -172,7 +173,7 @@ struct EventJson {
     event: String,
     /// Who did it; null of a mail.
     actor: Option<String>,
-    /// What the operator signs in with; null where it was no operator.
+    /// What people call the operator; null where it was no operator.
     actor_name: Option<String>,
     /// Number of the form that asked for it.
     application: Option<String>,
@@ -236,6 +237,13 @@ async fn list(
     let after = page_cursor(query.cursor.as_deref())?;
     let client = query.client.map(ClientId);
     let mut conn = app.db.snapshot().await?;
+    if let Some(client) = &client
+        && clients::by_id(&mut conn, client.as_str()).await?.is_none()
+    {
+        let detail =
+            format!("client is `{client}`, which does not exist: find it with GET /api/v1/clients?keyword=");
+        return Err(Problem::invalid_query("client", detail));
+    }
     let keys = store::list(&mut conn, client.as_ref(), &after, limit + 1).await?;
     let page = Page::new(keys, limit, |key| key.id.0.clone());
     Ok(Json(page.map(|key| brief(&app, &key))))

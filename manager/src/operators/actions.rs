@@ -142,6 +142,14 @@ pub async fn names(conn: &mut Conn, ids: &BTreeSet<&str>) -> Result<BTreeMap<Str
     store::names(conn, ids).await
 }
 
+/// What people call the operators of these ids, by id.
+pub async fn display_names(
+    conn: &mut Conn,
+    ids: &BTreeSet<&str>,
+) -> Result<BTreeMap<String, String>, DbError> {
+    store::display_names(conn, ids).await
+}
+
 /// The id of the operator who signs in with `name`, if there is one.
 pub async fn id_of(conn: &mut Conn, name: &str) -> Result<Option<String>, DbError> {
     match OperatorName::parse(name) {

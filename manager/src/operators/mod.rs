@@ -20,7 +20,7 @@ mod store;
 mod tests;
 mod tokens;
 
-pub use actions::{NewOperator, active, create, ensure_first, find, id_of, names, with_role};
+pub use actions::{NewOperator, active, create, display_names, ensure_first, find, id_of, names, with_role};
 pub use actor::{Actor, By, Presented};
 pub use error::OperatorError;
 pub use http::routes;

@@ -138,6 +138,25 @@ pub(super) async fn names(
     query.fetch_all(conn).await?.iter().map(|row| Ok((row.try_get("id")?, row.try_get("name")?))).collect()
 }
 
+/// Id of each of these operators, and what people call it.
+pub(super) async fn display_names(
+    conn: &mut Conn,
+    ids: &BTreeSet<&str>,
+) -> Result<BTreeMap<String, String>, DbError> {
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let sql = format!(
+        "-- operators.display_names
+         SELECT id, CASE WHEN display_name = '' THEN name ELSE display_name END AS name
+           FROM operators
+          WHERE id IN ({})",
+        placeholders(1, ids.len())
+    );
+    let query = ids.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, id| query.bind(*id));
+    query.fetch_all(conn).await?.iter().map(|row| Ok((row.try_get("id")?, row.try_get("name")?))).collect()
+}
+
 pub(super) async fn id_of(conn: &mut Conn, name: &OperatorName) -> Result<Option<String>, DbError> {
     let row = sqlx::query(
         "-- operators.id_of

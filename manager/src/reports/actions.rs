@@ -68,7 +68,7 @@ async fn page(
     let ids: Vec<&str> = forms.values().flatten().map(|form| form.id.as_str()).collect();
     let mut signatures = store::signatures_of(conn, &ids).await?;
     let signers: BTreeSet<&str> = signatures.values().flatten().flat_map(Signature::persons).collect();
-    let names = operators::names(conn, &signers).await?;
+    let names = operators::display_names(conn, &signers).await?;
     for form in forms.values_mut().flatten() {
         form.signatures = signatures.remove(&form.id).unwrap_or_default();
         for signature in &mut form.signatures {

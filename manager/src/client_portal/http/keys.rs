@@ -119,6 +119,8 @@ struct SecretView {
     created_at: i64,
     /// Last call signed with it that a gateway let in, UTC ms; null: none yet.
     last_used_at: Option<i64>,
+    /// When it ends by itself, UTC ms; null: not before the key does.
+    ends_at: Option<i64>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -165,6 +167,7 @@ async fn show_key(
         mask,
         created_at: secret.created_at.0,
         last_used_at: secret.last_used_at.map(|at| at.0),
+        ends_at: secret.ends_at.map(|at| at.0),
     };
     Ok(Json(OwnKeyDetailsView {
         apis: catalog::known_apis(&mut read, &uids).await?.into_iter().map(api).collect(),
@@ -184,6 +187,8 @@ struct EventView {
     event: String,
     /// Who: `client` (oneself), `operator`, or `keygate` on its own.
     by: &'static str,
+    /// The number of the form that brought it about; null: none did.
+    application: Option<String>,
     /// What a change altered, by field; else none.
     changed: BTreeMap<String, ChangeView>,
 }
@@ -239,6 +244,7 @@ impl From<audit::Recorded> for EventView {
                 Some(("operator", _)) => "operator",
                 Some(_) | None => "keygate",
             },
+            application: entry.detail["application"].as_str().map(str::to_owned),
             changed,
         }
     }

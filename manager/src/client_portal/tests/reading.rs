@@ -95,12 +95,19 @@ async fn a_client_sees_its_key_with_apis_masks_and_what_happened() {
         assert_eq!((&shown["uses"]["limit"], &shown["uses"]["remaining"]), (&json!(1000), &json!(1000)));
 
         stage.world.advance_ms(1_000);
-        stage.admin.post(&format!("/api/v1/keys/{id}/secrets"), json!({})).await.expect(201);
+        assert_eq!(shown["secrets"][0]["ends_at"], Value::Null);
+        stage.admin.post(&format!("/api/v1/keys/{id}/secrets"), json!({ "overlap_h": 24 })).await.expect(201);
+        let secrets = stage.acme.get(&path).await.expect(200)["secrets"].clone();
+        let ends = stage.world.app.now().0 + 24 * 3_600_000;
+        assert_eq!((&secrets[0]["ends_at"], &secrets[1]["ends_at"]), (&Value::Null, &json!(ends)));
         stage.world.advance_ms(1_000);
         stage.admin.post(&format!("/api/v1/keys/{id}/revoke"), json!({})).await.expect(200);
         let history = stage.acme.get(&format!("{path}/history")).await.expect(200);
         assert_eq!(each(&history, "event"), ["revoke", "rotate", "issue"]);
         assert_eq!(each(&history, "by"), ["operator"; 3]);
+        let forms: Vec<_> =
+            history["items"].as_array().expect("events").iter().map(|event| &event["application"]).collect();
+        assert_eq!(forms, [&Value::Null, &Value::Null, &json!("KA-20260115-0001")]);
         assert_eq!(history["items"][0]["at"], World::START.0 + 2_000);
         assert!(!history.to_string().contains(&stage.admin.id), "no operator is named");
         let first = stage.acme.get(&format!("{path}/history?limit=2")).await.expect(200);

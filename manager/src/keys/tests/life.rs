@@ -54,6 +54,12 @@ async fn an_issued_key_is_found_with_its_secret_and_shown_without() {
         assert!(!shown.to_string().contains(secret.reveal()));
         let listed = admin.get("/api/v1/keys?client=acme").await.expect(200);
         assert_eq!(listed["items"][0]["id"], key.id.as_str());
+        admin.get("/api/v1/keys?client=nobody").await.refuses("client");
+        let other = json!({
+            "id": "other", "name": "other", "display_name": "Other", "note": "Ann",
+            "password": "secret-1", "password_confirmation": "secret-1",
+        });
+        admin.post("/api/v1/clients", other).await.expect(201);
         assert_eq!(admin.get("/api/v1/keys?client=other").await.expect(200)["items"], json!([]));
         world.operator("nora", &[]).await.get("/api/v1/keys").await.problem(403, "forbidden");
     }
