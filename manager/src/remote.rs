@@ -26,13 +26,20 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 #[derive(clap::Args)]
 pub struct Target {
     /// Where the manager is, e.g. https://keygate.example.com.
-    #[arg(long, env = "KEYGATE_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, global = true, env = "KEYGATE_URL", default_value = "http://127.0.0.1:8080")]
     url: Url,
     /// An API token of one's own; from the environment, since command lines are seen by others.
-    #[arg(long, env = "KEYGATE_TOKEN", hide_env_values = true, hide = true, default_value = "")]
+    #[arg(
+        long,
+        global = true,
+        env = "KEYGATE_TOKEN",
+        hide_env_values = true,
+        hide = true,
+        default_value = ""
+    )]
     token: String,
     /// Send the token without TLS to another machine.
-    #[arg(long)]
+    #[arg(long, global = true)]
     allow_plaintext: bool,
 }
 
@@ -47,7 +54,7 @@ pub struct Remote {
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
-    /// The JSON body; null: there was none.
+    /// The JSON body; null: there was none; a table (CSV) as a text.
     pub body: Value,
 }
 
@@ -146,12 +153,15 @@ async fn send(
     let driven = tokio::spawn(connection);
     let answer = sender.send_request(request).await?;
     let status = answer.status().as_u16();
+    let kind = answer.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_vec());
     let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
     let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
     drop(sender);
     driven.abort();
     let body = if body.is_empty() {
         Value::Null
+    } else if kind.is_some_and(|kind| kind.starts_with(b"text/csv")) {
+        Value::String(String::from_utf8(body.to_vec()).context("the table is no UTF-8")?)
     } else {
         serde_json::from_slice(&body).context("the answer is no JSON: is this the manager's address?")?
     };

@@ -59,7 +59,7 @@ async fn save_in(
     let form = parsed(conn, caller, kind, fields).await?;
     world::hold_client(conn, &form).await?;
     bounds::another(conn, &applicant).await?;
-    checked(conn, app, &form, &applicant, None, Moment::Filing).await?;
+    checked(conn, app, &form, &applicant, None, Moment::Saving).await?;
     let number = match filed {
         true => Some(number::draw(conn, kind, today(app, now)).await?),
         false => None,
@@ -96,7 +96,7 @@ pub async fn edit(
     bounds::another_version(&turn.before)?;
     let form = parsed(&mut tx, caller, turn.before.form.kind(), fields).await?;
     world::hold_client(&mut tx, &form).await?;
-    match (checked(&mut tx, app, &form, &turn.before.applicant, Some(id), Moment::Filing).await, caller) {
+    match (checked(&mut tx, app, &form, &turn.before.applicant, Some(id), Moment::Saving).await, caller) {
         // A visitor is told when it hands the form in again, which each version does once at most:
         // who edits learns no names of clients.
         (Err(ApplicationError::Field(FieldFault::NameTaken { .. })), Caller::Visitor(_)) => {}
@@ -187,11 +187,14 @@ pub async fn review(
         return Err(ApplicationError::VersionMissing);
     }
     if action == Action::Approve {
-        checked(&mut tx, app, &turn.before.form, &turn.before.applicant, Some(id), Moment::Signing).await?;
+        checked(&mut tx, app, &turn.before.form, &turn.before.applicant, Some(id), Moment::Signing)
+            .await
+            .map_err(ApplicationError::for_reviewers)?;
         world::credentials_go_where_signed(&mut tx, &app.config, &turn.before).await?;
     }
     let application = turn.before.clone();
-    let application = turn.finish(&mut tx, app, application, comment).await?;
+    let finished = turn.finish(&mut tx, app, application, comment).await;
+    let application = finished.map_err(ApplicationError::for_reviewers)?;
     tx.commit().await?;
     Ok(application)
 }

@@ -126,7 +126,7 @@ async fn apply_one(app: &App, id: &str) -> Result<bool, ApplicationError> {
                 (Effect::Done { at: now, key }, "apply", said)
             }
             Err(ApplicationError::Field(fault)) => {
-                let reason = fault.to_string();
+                let reason = fault.to_applicant();
                 (Effect::Failed { at: now, reason: reason.clone() }, "fail", reason)
             }
             Err(error) => return Err(error),

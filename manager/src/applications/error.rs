@@ -21,6 +21,14 @@ pub enum ApplicationError {
     /// A field is at fault.
     #[error(transparent)]
     Field(#[from] FieldFault),
+    /// The same in the words of those who cannot change it.
+    #[error("{detail}")]
+    Reworded {
+        /// Which.
+        fault: FieldFault,
+        /// In words.
+        detail: String,
+    },
     /// The action may not be.
     #[error("{refusal}{}", told(happened))]
     Refused {
@@ -144,6 +152,20 @@ impl ApplicationError {
             Self::Refused { refusal, .. } => Self::Refused { refusal, happened },
             Self::Changed { seen, present, .. } => Self::Changed { seen, present, happened },
             Self::NoSigner { .. } => Self::NoSignerAtPresent,
+            Self::Field(fault) => match fault.to_client() {
+                Some(detail) => Self::Reworded { fault, detail },
+                None => Self::Field(fault),
+            },
+            other => other,
+        }
+    }
+}
+
+impl ApplicationError {
+    /// As a reviewer is told it, who cannot change the form.
+    pub(super) fn for_reviewers(self) -> Self {
+        match self {
+            Self::Field(fault) => Self::Reworded { detail: fault.to_reviewer(), fault },
             other => other,
         }
     }

@@ -212,9 +212,9 @@ async fn show(
     actor: Actor,
     Path(id): Path<String>,
 ) -> Result<Versioned<DetailView>, Problem> {
-    let detail = worklist::detail(&app, (&actor).into(), &id).await?;
+    let detail = worklist::detail_with_names(&app, (&actor).into(), &id).await?;
     let with_emails = actor.may(Permission::ClientsRead);
-    Ok(Versioned(detail.application.version, DetailView::new(detail, with_emails)))
+    Ok(Versioned(detail.0.application.version, DetailView::new(detail, with_emails)))
 }
 
 /// Show all that happened to a form: round by round who signed what, its mails, its audit entries.
@@ -260,7 +260,9 @@ impl From<ApplicationError> for Problem {
         let detail = error.to_string();
         match error {
             ApplicationError::NotFound(_) => Self::not_found(detail),
-            ApplicationError::Field(fault) => Self::invalid(fault.field(), detail),
+            ApplicationError::Field(fault) | ApplicationError::Reworded { fault, .. } => {
+                Self::invalid(fault.field(), detail)
+            }
             ApplicationError::Refused { refusal, .. } => match refusal {
                 Refusal::WrongState { .. } => Self::conflict("wrong_state", detail),
                 Refusal::ReviewerActed { .. } => Self::conflict("already_reviewed", detail),
@@ -271,9 +273,10 @@ impl From<ApplicationError> for Problem {
                 Refusal::OwnForm => {
                     Self::new(StatusCode::FORBIDDEN, "self_approval", "Not permitted", detail)
                 }
-                Refusal::NotApplicant { .. } | Refusal::NotReviewer { .. } | Refusal::NotOverseer => {
-                    Self::forbidden(detail)
-                }
+                Refusal::NotApplicant { .. }
+                | Refusal::NotReviewer { .. }
+                | Refusal::NotOverseer
+                | Refusal::TokenOutOfReach => Self::forbidden(detail),
             },
             ApplicationError::Changed { .. } => {
                 Self::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", "Changed meanwhile", detail)

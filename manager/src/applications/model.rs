@@ -200,6 +200,8 @@ pub struct Step {
 impl Step {
     /// The actor of what the manager did when it was due.
     pub const BY_ITSELF: &str = "keygate";
+    /// The action of an escalation that found nobody: it changes nothing.
+    pub const ESCALATION_REFUSED: &str = "escalation_refused";
 }
 
 /// Where an action leads.
@@ -457,6 +459,12 @@ pub enum Refusal {
         /// The level that waits.
         level: u32,
     },
+    /// The token was issued for less than reviewing.
+    #[error(
+        "your token does not reach `applications.review`, which it takes to approve, return or reject: use one that \
+         does, or sign in"
+    )]
+    TokenOutOfReach,
     /// The applicant has the role, but signs only forms of others.
     #[error(
         "applicants cannot review their own forms, nor can their delegates do it for them, or they for others \

@@ -8,7 +8,7 @@ use super::applicant::{Applicant, Caller};
 use super::error::ApplicationError;
 use super::form::FieldFault;
 use super::history::{self, audit_actor, record, step_of};
-use super::model::{Action, Application, Next, Standing, State};
+use super::model::{Action, Application, Next, Refusal, Standing, State};
 use super::signing::{self, Position};
 use super::{effects, mails, store, world};
 use crate::app::App;
@@ -44,6 +44,14 @@ impl Turn {
         seen: Option<i64>,
         action: Action,
     ) -> Result<Self, ApplicationError> {
+        // Asked before whether the form is there: to whoever may not look, that tells nothing.
+        if action.is_review()
+            && caller.operator().is_some()
+            && !caller.reaches(Permission::ApplicationsReview)
+        {
+            let (refusal, happened) = (Refusal::TokenOutOfReach, String::new());
+            return Err(ApplicationError::Refused { refusal, happened });
+        }
         let missing = || ApplicationError::NotFound(id.to_owned());
         if !store::lock(conn, id).await? {
             return Err(missing());
@@ -54,7 +62,9 @@ impl Turn {
         let position = signing::positions(conn, app, caller, from_ref(&before)).await?.remove(0);
         must_see(conn, caller, &before, position.standing).await?;
         // What has ended is told as such; only what goes on is worth reading again.
-        if let Some(seen) = seen.filter(|seen| *seen != before.version && !before.state.is_final()) {
+        if let Some(seen) = seen.filter(|seen| *seen != before.version && !before.state.is_final())
+            && !history::stands_as_in(conn, &before, seen).await?
+        {
             let happened = happened(conn, app, &before).await?;
             return Err(ApplicationError::Changed { seen, present: before.version, happened });
         }
@@ -166,7 +176,8 @@ async fn happened(conn: &mut Conn, app: &App, application: &Application) -> Resu
     let level = step.level.map(|level| format!(" at level {level}")).unwrap_or_default();
     let when = print_instant(step.at, &app.config.zone());
     let now = application.state.label();
-    Ok(format!("{actor}: {}{level} at {when}; the form is now: {now}", step.action))
+    let what = step.action.replace('_', " ");
+    Ok(format!("{actor}: {what}{level} at {when}; the form is now: {now}"))
 }
 
 /// Another form came first: the constraint says so where two were submitted at the same moment.

@@ -1,5 +1,7 @@
 //! A form as the API shows it.
 
+use std::collections::BTreeMap;
+
 use gate::id::ApiUid;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -7,9 +9,9 @@ use utoipa::ToSchema;
 use super::applicant::{Applicant, ApplicantKind};
 use super::form::Form;
 use super::model::{Action, Application, Effect, State, Step};
-use super::review::{ReviewView, Warning, WarningView};
+use super::review::{ApiName, ReviewView, Warning, WarningView};
 use super::waiting::Waiting;
-use super::worklist::Detail;
+use super::worklist::{Called, Detail};
 use crate::approvals::FormKind;
 use crate::approvals::signers::{Grounds, Signer};
 use crate::clients::{Binding, Registration};
@@ -108,6 +110,12 @@ impl MovedView {
 pub struct DetailView {
     #[serde(flatten)]
     application: ApplicationView,
+    /// Of who filed it.
+    applicant_name: String,
+    /// Of the client that it is about or asks for.
+    client_name: String,
+    /// Of `apis`, in their order.
+    api_names: Vec<ApiName>,
     /// What happened, oldest first.
     history: Vec<StepView>,
     /// What the caller may do now.
@@ -182,10 +190,14 @@ pub struct StepView {
     at: i64,
     /// Operator, `client:` or `visitor:` with who it is, or `keygate`.
     actor: String,
+    /// As people call them.
+    actor_name: String,
     action: String,
     level: Option<u32>,
     /// The operator on whose behalf it was signed, returned or rejected; null: the actor's own.
     on_behalf_of: Option<String>,
+    /// As people call that operator; null: the actor's own.
+    on_behalf_of_name: Option<String>,
     /// It took an escalation.
     escalated: bool,
     comment: String,
@@ -288,21 +300,39 @@ fn effect_view(state: &State) -> Option<EffectView> {
     })
 }
 
-impl From<Step> for StepView {
-    fn from(step: Step) -> Self {
+impl StepView {
+    fn new(step: Step, names: &BTreeMap<String, String>) -> Self {
+        let name = |who: &String| names.get(who).unwrap_or(who).clone();
         let Step { version, at, actor, action, level, on_behalf_of, escalated, comment, state } = step;
-        Self { version, at: at.0, actor, action, level, on_behalf_of, escalated, comment, state }
+        let (actor_name, on_behalf_of_name) = (name(&actor), on_behalf_of.as_ref().map(name));
+        Self {
+            version,
+            at: at.0,
+            actor,
+            actor_name,
+            action,
+            level,
+            on_behalf_of,
+            on_behalf_of_name,
+            escalated,
+            comment,
+            state,
+        }
     }
 }
 
 impl DetailView {
     /// `with_emails`: the reader may see the addresses of clients.
-    pub fn new(detail: Detail, with_emails: bool) -> Self {
+    pub fn new((detail, called): (Detail, Called), with_emails: bool) -> Self {
+        let Called { applicant, client, apis, actors } = called;
         let Detail { application, history, actions, review, waiting, revokes } = detail;
         Self {
             credentials_go_to: application.credentials_go_to.clone().filter(|_| with_emails),
             application: ApplicationView::from(application).or_named(revokes),
-            history: history.into_iter().map(StepView::from).collect(),
+            applicant_name: applicant,
+            client_name: client,
+            api_names: apis.into_iter().map(|(uid, name)| ApiName { uid, name }).collect(),
+            history: history.into_iter().map(|step| StepView::new(step, &actors)).collect(),
             actions: actions.into_iter().map(Action::name).collect(),
             review: review.map(|review| ReviewView::new(review, with_emails)),
             waiting: waiting.map(WaitingView::from),

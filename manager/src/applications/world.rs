@@ -254,6 +254,17 @@ pub(super) async fn key_of(conn: &mut Conn, form: &Form) -> Result<KeyNamed, DbE
     })
 }
 
+/// What those are called who did these steps, and on whose behalf, by what steps call them.
+pub(super) async fn names_of(conn: &mut Conn, history: &[Step]) -> Result<BTreeMap<String, String>, DbError> {
+    let acted: BTreeSet<&String> =
+        history.iter().flat_map(|step| std::iter::once(&step.actor).chain(&step.on_behalf_of)).collect();
+    let mut names = BTreeMap::new();
+    for who in acted {
+        names.insert(who.clone(), actor_name(conn, who).await?);
+    }
+    Ok(names)
+}
+
 /// What the applicant is called; one that is gone by its id.
 pub(super) async fn applicant_name(conn: &mut Conn, applicant: &Applicant) -> Result<String, DbError> {
     match applicant {

@@ -20,6 +20,15 @@ pub struct Registration {
     pub bindings: Vec<Binding>,
 }
 
+fn required(emails: Option<String>) -> Result<String, Fault> {
+    let missing = || {
+        let reason = "Email account: Required parameters: the client's e-mail addresses, separated by commas; the \
+                      first password goes there";
+        Fault::new("emails", reason)
+    };
+    emails.filter(|emails| !emails.trim().is_empty()).ok_or_else(missing)
+}
+
 impl Registration {
     /// Checked by the rules of a new client's form.
     pub fn parse(
@@ -31,9 +40,7 @@ impl Registration {
         let fields = Fields {
             name,
             display_name,
-            emails: Some(Some(
-                emails.ok_or_else(|| Fault::new("emails", "Email account: Required parameters"))?,
-            )),
+            emails: Some(Some(required(emails)?)),
             bindings,
             note: Some("-".into()),
             ..Fields::default()

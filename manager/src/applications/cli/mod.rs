@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use axum::http::Method;
 use clap::{Args, Subcommand};
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use url::form_urlencoded::Serializer;
 
@@ -27,7 +28,7 @@ pub struct Command {
     #[command(flatten)]
     target: Target,
     /// Print the answers as JSON.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
     verb: Verb,
@@ -97,6 +98,9 @@ struct History {
     /// An operator who signed.
     #[arg(long)]
     signer: Option<String>,
+    /// Everything at once as a table (CSV).
+    #[arg(long, conflicts_with_all = ["json", "limit", "cursor"])]
+    csv: bool,
     #[command(flatten)]
     range: Range,
 }
@@ -149,8 +153,9 @@ pub async fn run(command: Command, out: &mut impl Write) -> anyhow::Result<ExitC
             let path = format!("/api/v1/applications?{}", range.query(fields));
             desk.get(&path, print::list, out).await
         }
-        Verb::History(History { status, client, signer, range }) => {
-            let fields = [("status", status), ("client", client), ("signer", signer)];
+        Verb::History(History { status, client, signer, csv, range }) => {
+            let format = csv.then(|| "csv".to_owned());
+            let fields = [("status", status), ("client", client), ("signer", signer), ("format", format)];
             let path = format!("/api/v1/reports/api-keys?{}", range.query(fields));
             desk.get(&path, print::history, out).await
         }
@@ -163,7 +168,7 @@ pub async fn run(command: Command, out: &mut impl Write) -> anyhow::Result<ExitC
             let seen =
                 desk.remote.call(Method::GET, &format!("/api/v1/applications/{id}"), None, None).await?;
             if seen.status >= 300 {
-                return desk.end(seen, print::moved, out);
+                return desk.end(seen, print::moved, out).await;
             }
             let verb = if seen.body["state"] == "returned" { "resubmit" } else { "submit" };
             let version = seen.body["version"].as_i64();
@@ -195,12 +200,23 @@ impl Range {
     }
 }
 
+/// An answer as people read it, with instants in that zone.
+type Readable = fn(&Value, &TimeZone) -> String;
+
 struct Desk {
     remote: Remote,
     json: bool,
 }
 
 impl Desk {
+    /// The installation's zone, which dates on forms are meant in, too; of a manager that does not tell it
+    /// (an older version), this machine's.
+    async fn zone(&self) -> anyhow::Result<TimeZone> {
+        let told = self.remote.call(Method::GET, "/api/v1/applications/summary", None, None).await?;
+        let named = told.body["time_zone"].as_str().and_then(|name| TimeZone::get(name).ok());
+        Ok(named.unwrap_or_else(TimeZone::system))
+    }
+
     /// The id of a form that is named by its number or id.
     async fn id_of(&self, form: &str) -> anyhow::Result<String> {
         if form.starts_with("ap_") && form.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
@@ -220,14 +236,9 @@ impl Desk {
         id.map(str::to_owned).with_context(|| format!("there is no form {form} that you may see"))
     }
 
-    async fn get(
-        &self,
-        path: &str,
-        readable: fn(&Value) -> String,
-        out: &mut impl Write,
-    ) -> anyhow::Result<ExitCode> {
+    async fn get(&self, path: &str, readable: Readable, out: &mut impl Write) -> anyhow::Result<ExitCode> {
         let answer = self.remote.call(Method::GET, path, None, None).await?;
-        self.end(answer, readable, out)
+        self.end(answer, readable, out).await
     }
 
     async fn say(&self, verb: &str, word: Word, out: &mut impl Write) -> anyhow::Result<ExitCode> {
@@ -246,19 +257,21 @@ impl Desk {
     ) -> anyhow::Result<ExitCode> {
         let path = format!("/api/v1/applications/{id}/{verb}");
         let answer = self.remote.call(Method::POST, &path, version, body.as_ref()).await?;
-        self.end(answer, print::moved, out)
+        self.end(answer, print::moved, out).await
     }
 
-    fn end(
+    async fn end(
         &self,
         answer: Answer,
-        readable: fn(&Value) -> String,
+        readable: Readable,
         out: &mut impl Write,
     ) -> anyhow::Result<ExitCode> {
-        if self.json {
+        if let Value::String(table) = &answer.body {
+            write!(out, "{table}")?;
+        } else if self.json {
             writeln!(out, "{:#}", answer.body)?;
         } else if answer.status < 300 {
-            write!(out, "{}", readable(&answer.body))?;
+            write!(out, "{}", readable(&answer.body, &self.zone().await?))?;
         } else {
             writeln!(out, "{}", print::problem(&answer.body))?;
         }

@@ -157,6 +157,80 @@ async fn forms_are_returned_rejected_and_withdrawn_from_the_command_line() {
 }
 
 #[tokio::test]
+async fn a_form_is_shown_with_names_client_and_what_it_asks_for() {
+    for desk in Office::both().await {
+        let named = json!({ "display_name": "Anna Applicant" });
+        desk.admin.patch(&format!("/api/v1/operators/{}", desk.anna.id), named).await.expect(200);
+        let id = desk.submitted().await;
+        let (told, _) = desk.typed(&desk.rita, &["show", &id]).await;
+        for line in [
+            "  filed by    Anna Applicant (op_",
+            "  client is   active, may call from everywhere, security level ",
+            "  addresses   a@example.com\n",
+            "  submit by Anna Applicant (op_",
+        ] {
+            assert!(told.contains(line), "{line}: {told}");
+        }
+        assert!(!told.contains("quota        ->") && !told.contains(" -> "), "nothing was before: {told}");
+        desk.typed(&desk.rita, &["reject", &id, "--version", "2"]).await;
+        let (told, _) = desk.typed(&desk.rita, &["show", &id]).await;
+        assert!(told.contains("  APIs        ") && told.contains("reject (level 1) by rita"), "{told}");
+
+        let flow = json!({ "levels": [["reviewer_1"]] });
+        desk.admin.put("/api/v1/approval-flows/CR", flow).await.expect(200);
+        let form = json!({
+            "type": "CR", "name": "globex", "display_name": "Globex Corporation", "emails": "ops@globex.example",
+            "bindings": [{ "name": "office", "address": "203.0.113.0/24" }], "description": "to order",
+        });
+        let asked = made(&desk.anna, "/api/v1/applications", form).await;
+        let id = asked["id"].as_str().expect("an id");
+        desk.typed(&desk.anna, &["submit", id]).await;
+        // Words of the command stand behind its verb, too.
+        let (told, ended) = desk.typed(&desk.rita, &["show", id, "--url", &desk.url]).await;
+        for line in [
+            "  client      Globex Corporation\n",
+            "  shown as    Globex Corporation\n",
+            "  e-mails     ops@globex.example\n",
+            "  bindings    office (203.0.113.0/24)\n",
+        ] {
+            assert!(ended == 0 && told.contains(line), "{line}: {told}");
+        }
+        let (told, _) = desk.typed(&desk.rita, &["show", id, "--json"]).await;
+        assert!(serde_json::from_str::<Value>(&told).is_ok(), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn long_names_are_cut_and_histories_come_as_a_table() {
+    for desk in Office::both().await {
+        let mut form = desk.form.clone();
+        form["name"] = "n".repeat(255).into();
+        let draft = made(&desk.anna, "/api/v1/applications", form).await;
+        let id = draft["id"].as_str().expect("an id");
+        let (told, _) = desk.typed(&desk.anna, &["list"]).await;
+        let widest = told.lines().map(|line| line.chars().count()).max().expect("lines");
+        assert!(widest < 220 && told.contains(&format!("{}\u{2026}", "n".repeat(39))), "{told}");
+        desk.typed(&desk.anna, &["submit", id]).await;
+        desk.typed(&desk.rita, &["approve", id, "--version", "2"]).await;
+        let (told, ended) = desk.typed(&desk.admin, &["history", "--csv"]).await;
+        assert!(ended == 0 && told.contains(&"n".repeat(255)) && told.lines().count() == 2, "{told}");
+        let (told, ended) = desk.typed(&desk.anna, &["history", "--csv", "--status", "gone"]).await;
+        assert!(ended == 1 && told.starts_with("refused: "), "{told}");
+    }
+}
+
+#[test]
+fn instants_are_printed_in_the_zone_of_the_installation() {
+    let page = json!({ "items": [{ "id": "ap_1", "waiting_since": 1_768_435_200_000_i64 }], "next": null });
+    for (zone, told) in
+        [("Asia/Taipei", "2026-01-15 08:00:00 Asia/Taipei"), ("UTC", "2026-01-15 00:00:00 UTC")]
+    {
+        let list = print::list(&page, &TimeZone::get(zone).expect("a zone"));
+        assert!(list.contains(told), "{list}");
+    }
+}
+
+#[tokio::test]
 async fn lists_are_paged_from_the_command_line() {
     for desk in Office::both().await {
         let mut drafts = Vec::new();

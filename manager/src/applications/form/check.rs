@@ -11,8 +11,9 @@ use crate::clients::{Registration, TakenNames};
 /// When a form is checked against the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// The applicant saves, submits or re-submits it, and can still change it: no date may lie
-    /// in the past.
+    /// The applicant saves it: no date may lie in the past. Only what is handed in holds a key.
+    Saving,
+    /// The applicant submits or re-submits it, and can still change it: no date may lie in the past.
     Filing,
     /// A reviewer signs it: an effective date may have passed while it waited, an expiry not.
     Signing,
@@ -70,11 +71,11 @@ impl Form {
         };
         let client = world.client.as_ref().ok_or_else(|| FieldFault::UnknownClient(named.clone()))?;
         if let Some(key) = self.key() {
-            check_key(key, world)?;
+            check_key(key, world, moment)?;
         }
         let today = world.today;
         if let Some(effective) = self.effective_date().filter(|effective| *effective < today)
-            && moment == Moment::Filing
+            && matches!(moment, Moment::Saving | Moment::Filing)
         {
             return Err(FieldFault::EffectiveInThePast { effective, today });
         }
@@ -118,12 +119,12 @@ fn check_names(registration: &Registration, world: &World) -> Result<(), FieldFa
     }
 }
 
-fn check_key(key: &CredentialId, world: &World) -> Result<(), FieldFault> {
+fn check_key(key: &CredentialId, world: &World, moment: Moment) -> Result<(), FieldFault> {
     let facts = world.key.as_ref().ok_or_else(|| FieldFault::UnknownKey(key.clone()))?;
     if facts.revoked {
         return Err(FieldFault::KeyRevoked(key.clone()));
     }
-    match &facts.open_form {
+    match facts.open_form.as_ref().filter(|_| moment != Moment::Saving) {
         Some(form) => Err(FieldFault::KeyHasOpenForm { key: key.clone(), form: form.clone() }),
         None => Ok(()),
     }

@@ -72,7 +72,9 @@ pub enum FieldFault {
         today: Date,
     },
     /// The expiry lies in the past.
-    #[error("`expiry_date` {expiry} has passed: today is {today}, so the key would never be accepted")]
+    #[error(
+        "`expiry_date` {expiry} has passed: today is {today}, so the key would never be accepted; choose a later one"
+    )]
     Expired {
         /// As given.
         expiry: Date,
@@ -92,10 +94,10 @@ pub enum FieldFault {
     #[error("`apis` lists `{0}` twice")]
     ApiTwice(ApiUid),
     /// No such API.
-    #[error("`apis` lists `{0}`, which is not registered: look it up under /api/v1/apis")]
+    #[error("`apis` lists `{0}`, which is not registered: look it up under /api/v1/pickers/apis")]
     UnknownApi(ApiUid),
     /// No such client.
-    #[error("`client` is `{0}`, which does not exist: look it up under /api/v1/clients")]
+    #[error("`client` is `{0}`, which does not exist: look it up under /api/v1/pickers/clients")]
     UnknownClient(ClientId),
     /// What a new client's form would refuse too.
     #[error("`{}`: {fault}", fault.field)]
@@ -105,8 +107,7 @@ pub enum FieldFault {
     },
     /// Another client has the name.
     #[error(
-        "`{field}`: Client {} duplicated: a client with the {} `{name}` exists; choose another, or ask a \
-         reviewer to return the form so that another can be chosen",
+        "`{field}`: Client {} duplicated: a client with the {} `{name}` exists; choose another",
         if *field == "name" { "code" } else { "name" },
         field.replace('_', " ")
     )]
@@ -151,12 +152,15 @@ pub enum FieldFault {
     UnknownKey(CredentialId),
     /// The key has been revoked.
     #[error(
-        "the key `{0}` has been revoked: it can be neither changed nor revoked again; withdraw or reject \
-         the form, and apply for a new key if one is needed"
+        "the key `{0}` has been revoked: it can be neither changed nor revoked again; apply for a new key if one \
+         is needed"
     )]
     KeyRevoked(CredentialId),
     /// Another change or revoke form for the key is under way.
-    #[error("the form {form} for the key `{key}` is still under way: wait for its end or withdraw it first")]
+    #[error(
+        "the form {form} for the key `{key}` is still under way, and one at a time may be: hand this one in after \
+         its end, or after its applicant has withdrawn it"
+    )]
     KeyHasOpenForm {
         /// Which key.
         key: CredentialId,
@@ -172,6 +176,77 @@ impl From<Fault> for FieldFault {
 }
 
 impl FieldFault {
+    /// What a reviewer is told, who cannot change the form.
+    pub fn to_reviewer(&self) -> String {
+        match self {
+            Self::UnknownApi(uid) => format!(
+                "`apis` lists `{uid}`, an API that was deleted since: return the form, so that the applicant takes it \
+                 off the list or chooses another"
+            ),
+            Self::Expired { expiry, today } => format!(
+                "`expiry_date` {expiry} has passed: today is {today}; return the form, so that the applicant \
+                 chooses a later one"
+            ),
+            Self::ExpiryBeforeKey { expiry, begins } => format!(
+                "`expiry_date` {expiry} lies before {begins}, the first day of the key: return the form, so that \
+                 the applicant chooses that day or a later one"
+            ),
+            Self::NameTaken { field, name } => format!(
+                "`{field}`: a client with the {} `{name}` was made since: return the form, so that the applicant \
+                 chooses another",
+                field.replace('_', " ")
+            ),
+            Self::ClientNotActive { client, status } => format!(
+                "the client `{client}` is {status}: only an active client can have a key; have it activated, or \
+                 return or reject the form"
+            ),
+            Self::KeyRevoked(key) => format!(
+                "the key `{key}` has been revoked: it can be neither changed nor revoked again; reject the form, \
+                 and have a new key applied for if one is needed"
+            ),
+            _ => self.to_string(),
+        }
+    }
+
+    /// Why what was approved could not be carried out when it was due, as the applicant is told.
+    pub fn to_applicant(&self) -> String {
+        match self {
+            Self::UnknownApi(uid) => format!(
+                "the form lists the API `{uid}`, which was deleted before the change was due: file another form \
+                 without it"
+            ),
+            Self::Expired { expiry, today } => format!(
+                "`expiry_date` {expiry} has passed: it was {today} when the change was due; file another form with \
+                 a later one"
+            ),
+            _ => self.to_string(),
+        }
+    }
+
+    /// What a client is told, who has no way to operators' pages. None: the same as everybody.
+    pub fn to_client(&self) -> Option<String> {
+        Some(match self {
+            Self::UnknownApi(uid) => {
+                format!("`apis` lists `{uid}`, which is not open to you: choose from GET /client/v1/apis")
+            }
+            Self::UnknownClient(client) => {
+                format!("`client` is `{client}`, which is not you: leave it out, or name your own id")
+            }
+            Self::UnknownKey(key) => {
+                format!("`key` is `{key}`, which is no key of yours: look it up under /client/v1/keys")
+            }
+            Self::ClientNotActive { status, .. } => format!(
+                "you are {status}, and only an active client can have a key: ask those who run this installation"
+            ),
+            Self::NoAddress(_) => {
+                "no e-mail address of yours is on file, and credentials are mailed to it: ask \
+                                   those who run this installation to add one"
+                    .to_owned()
+            }
+            _ => return None,
+        })
+    }
+
     /// The field at fault, as the API names it.
     pub fn field(&self) -> &'static str {
         match self {

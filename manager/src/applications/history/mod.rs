@@ -85,3 +85,11 @@ fn audit_action(step: &str) -> &'static str {
     let named = |name: &&&str| name.strip_prefix("applications.") == Some(step);
     NAMES.iter().find(named).copied().expect("every step is one of these")
 }
+
+/// Whether nothing that a reader would see has happened to the form since that version of it: an escalation
+/// that was refused leaves it and its signers as they were.
+pub async fn stands_as_in(conn: &mut Conn, application: &Application, seen: i64) -> Result<bool, DbError> {
+    let later = of(conn, &application.id).await?.into_iter().filter(|step| step.version > seen);
+    let refused = later.filter(|step| step.action == Step::ESCALATION_REFUSED).count();
+    Ok(seen > 0 && usize::try_from(application.version - seen).is_ok_and(|missed| missed == refused))
+}

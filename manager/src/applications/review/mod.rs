@@ -23,7 +23,7 @@ use crate::{catalog, clients, keys, quotas};
 
 use model::{API_WITHOUT_DGRK, ApiFacts, Facts, KeyTerms};
 pub use model::{Review, Warning, meet};
-pub use view::{ReviewView, WarningView};
+pub use view::{ApiName, ReviewView, WarningView};
 
 /// The review of a form that can still go on; one that has ended has none: the key and the client
 /// that its reviewers saw are no longer those of now.

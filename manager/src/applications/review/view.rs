@@ -43,11 +43,12 @@ struct ApisView {
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApplicationReviewApi)]
-struct ApiName {
+pub struct ApiName {
+    /// Which.
     #[schema(value_type = String)]
-    uid: ApiUid,
+    pub uid: ApiUid,
     /// The uid of one that is gone.
-    name: String,
+    pub name: String,
 }
 
 #[derive(Serialize, ToSchema)]

@@ -268,8 +268,10 @@ async fn a_revocation_of_tomorrow_waits_is_made_once_and_can_be_stopped() {
         let (made, stopped) = (approved(&ends).await, approved(&stays).await);
 
         // It still holds its key.
-        let second = stage.anna.post(FORMS, form(&ends)).await.refuses("key");
-        assert!(second["detail"].as_str().expect("a detail").contains("KR-20260115-0001"));
+        let second = stage.draft(form(&ends)).await;
+        let refused = stage.act(&stage.anna, &second, "submit").await.refuses("key");
+        let told = refused["detail"].as_str().expect("a detail");
+        assert!(told.contains("KR-20260115-0001") && told.contains("hand this one in after"), "{told}");
 
         let stranger = stage.world.operator("arthur", &["applicant"]).await;
         stage.act(&stranger, &stopped, "stop").await.problem(404, "not_found");

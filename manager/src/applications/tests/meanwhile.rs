@@ -2,6 +2,55 @@
 
 use super::*;
 
+/// Each row: what happens while a form waits, at which field its approval is refused, and what the
+/// reviewer, who cannot change the form, is told to do.
+#[tokio::test]
+async fn an_approval_that_cannot_be_is_refused_with_what_the_reviewer_can_do() {
+    for stage in Stage::both().await {
+        let [orders, _] = &stage.apis;
+        let id = stage.submitted(with(stage.form(), "expiry_date", "2026-01-20".into())).await;
+        let refused = async |field: &str, words: &[&str]| {
+            let refused = stage.act(&stage.rita, &id, "approve").await.refuses(field);
+            let told = refused["detail"].as_str().expect("a detail").to_owned();
+            assert!(words.iter().all(|word| told.contains(word)), "{told}");
+        };
+        let status = async |status: &str| {
+            stage.admin.patch("/api/v1/clients/acme", json!({ "status": status })).await.expect(200);
+        };
+        status("disabled").await;
+        refused("client", &["is disabled", "have it activated, or return or reject the form"]).await;
+        status("active").await;
+        stage.admin.delete(&format!("/api/v1/apis/{orders}")).await.expect(204);
+        refused("apis", &[orders, "was deleted since: return the form, so that the applicant"]).await;
+        stage.world.advance_ms(6 * DAY_MS);
+        refused("expiry_date", &["2026-01-20 has passed", "return the form, so that the applicant"]).await;
+    }
+}
+
+/// Each row: what a change lists or says that no longer holds when it is due, and what its applicant is told.
+#[tokio::test]
+async fn a_change_that_cannot_be_made_tells_its_applicant_what_to_do() {
+    for stage in Stage::both().await {
+        let key = stage.key().await;
+        let mut form = without(with(stage.form(), "type", "KU".into()), "client");
+        form["key"] = key.as_str().into();
+        form["effective_date"] = "2026-01-16".into();
+        form["apis"] = json!([stage.apis[1]]);
+        let id = stage.submitted(form).await;
+        stage.act(&stage.rita, &id, "approve").await.expect(200);
+        stage.act(&stage.ralph, &id, "approve").await.expect(200);
+        stage.admin.delete(&format!("/api/v1/apis/{}", stage.apis[1])).await.expect(204);
+        stage.world.advance_ms(DAY_MS);
+        apply_due(&stage.world.app).await.expect("applied");
+        let effect = stage.read(&id).await["effect"].clone();
+        let reason = effect["reason"].as_str().expect("a reason");
+        assert!(
+            reason.contains("was deleted before") && reason.contains("another form without it"),
+            "{reason}"
+        );
+    }
+}
+
 impl Stage {
     fn change(&self, key: &str, from: &str) -> Value {
         json!({

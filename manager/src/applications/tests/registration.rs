@@ -115,11 +115,13 @@ async fn names_that_are_taken_meanwhile_are_refused_with_what_to_do() {
     for stage in Stage::both().await {
         let (draft, waiting) = (stage.draft(asked()).await, stage.submitted(asked()).await);
         client(&stage.admin, "globex").await;
-        stage.act(&stage.anna, &draft, "submit").await.refuses("name");
+        let refused = stage.act(&stage.anna, &draft, "submit").await.refuses("name");
+        let detail = refused["detail"].as_str().expect("a detail");
+        assert!(detail.contains("choose another") && !detail.contains("reviewer"), "{detail}");
         stage.anna.post(FORMS, asked()).await.refuses("name");
         let refused = stage.act(&stage.rita, &waiting, "approve").await.refuses("name");
         let detail = refused["detail"].as_str().expect("a detail");
-        assert!(detail.contains("ask a reviewer to return the form"), "{detail}");
+        assert!(detail.contains("return the form, so that the applicant chooses another"), "{detail}");
         stage.act(&stage.rita, &waiting, "return").await.expect(200);
         let other = with(without(asked(), "type"), "name", json!("globex2"));
         let other = with(other, "bindings", json!([]));
@@ -127,6 +129,18 @@ async fn names_that_are_taken_meanwhile_are_refused_with_what_to_do() {
         assert_eq!((&edited["name"], &edited["bindings"]), (&json!("globex2"), &json!([])));
         stage.act(&stage.anna, &waiting, "resubmit").await.expect(200);
         assert_eq!(stage.approved(&waiting).await["effect"]["state"], "done");
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_an_address_is_not_told_to_leave_out_what_is_required() {
+    for stage in Stage::both().await {
+        for emails in [json!(""), json!("  "), Value::Null] {
+            let refused = stage.anna.post(FORMS, with(asked(), "emails", emails)).await.refuses("emails");
+            let detail = refused["detail"].as_str().expect("a detail");
+            assert!(detail.contains("required") || detail.contains("Required"), "{detail}");
+            assert!(!detail.contains("leave it out"), "{detail}");
+        }
     }
 }
 

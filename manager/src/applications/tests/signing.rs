@@ -185,7 +185,12 @@ async fn a_token_that_is_limited_to_less_signs_nothing_for_anybody() {
         let limited = json!({ "name": "reads", "permissions": ["applications.read"] });
         let token = ben.post(&format!("/api/v1/operators/{}/tokens", ben.id), limited).await.expect(201);
         let reader = stage.world.bearer(token["token"].as_str().expect("a token"));
-        stage.act(&reader, &id, "approve").await.problem(403, "forbidden");
+        let refused = stage.act(&reader, &id, "approve").await.problem(403, "forbidden");
+        let told = refused["detail"].as_str().expect("a detail");
+        assert!(told.contains("your token does not reach `applications.review`"), "{told}");
+        // Of a form that is not there the same is said: the refusal tells nothing of it.
+        let path = "/api/v1/applications/ap_none/approve";
+        reader.post(path, json!({})).await.problem(403, "forbidden");
         stage.act(&ben, &id, "approve").await.expect(200);
     }
 }

@@ -182,7 +182,11 @@ async fn an_escalation_that_would_leave_no_signer_is_refused_and_reported() {
         assert_eq!(detail["waiting"]["escalated_at"], Value::Null);
         let comment = detail["history"].as_array().expect("a history")[2]["comment"].clone();
         assert!(comment.as_str().is_some_and(|text| text.contains("level 2 has nobody")), "{comment}");
-        stage.act(&stage.rita, &id, "approve").await.expect(200);
+        // It changed nothing: who has read the form before, signs what is there.
+        stage.act_on(&stage.rita, &id, "approve", "\"1\"", "").await.problem(412, "version_mismatch");
+        stage.act_on(&stage.rita, &id, "approve", "\"2\"", "").await.expect(200);
+        let stale = stage.act_on(&stage.ralph, &id, "approve", "\"3\"", "").await;
+        stale.problem(412, "version_mismatch");
         stage.act(&stage.ralph, &id, "approve").await.expect(200);
     }
 }

@@ -207,6 +207,36 @@ async fn a_list_offers_what_the_form_itself_offers() {
 }
 
 #[tokio::test]
+async fn counts_take_no_conditions_and_tell_the_zone_of_dates() {
+    for stage in Stage::both_with(|config| config.time_zone = "Asia/Taipei".into()).await {
+        let summary = format!("{FORMS}/summary");
+        stage.anna.get(&format!("{summary}?state=draft")).await.refuses("state");
+        assert_eq!(stage.anna.get(&summary).await.expect(200)["time_zone"], "Asia/Taipei");
+    }
+}
+
+#[tokio::test]
+async fn a_form_tells_what_all_on_it_are_called_also_when_it_has_ended() {
+    for stage in Stage::both().await {
+        for (who, name) in [(&stage.rita, "Rita of Reviews"), (&stage.anna, "Anna Applicant")] {
+            let path = format!("/api/v1/operators/{}", who.id);
+            stage.admin.patch(&path, json!({ "display_name": name })).await.expect(200);
+        }
+        let id = stage.submitted(stage.form()).await;
+        stage.act(&stage.rita, &id, "reject").await.expect(200);
+        let form = stage.rita.get(&path(&id, "")).await.expect(200);
+        assert_eq!(
+            (&form["applicant_name"], &form["client_name"], &form["review"]),
+            (&json!("Anna Applicant"), &json!("acme"), &Value::Null)
+        );
+        assert_eq!(form["api_names"], json!([{ "uid": stage.apis[0], "name": "orders" }]));
+        let actors: Vec<_> =
+            form["history"].as_array().expect("steps").iter().map(|step| &step["actor_name"]).collect();
+        assert_eq!(actors, ["Anna Applicant", "Anna Applicant", "Rita of Reviews"]);
+    }
+}
+
+#[tokio::test]
 async fn lists_are_narrowed_by_day_type_state_client_applicant_and_words() {
     for stage in Stage::both_with(|config| config.time_zone = "Asia/Taipei".into()).await {
         // 08:00 in Taipei.

@@ -3,7 +3,7 @@
 
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use gate::time::UnixMillis;
 
@@ -89,16 +89,7 @@ pub async fn of(app: &App, caller: &Actor, id: &str) -> Result<Trail, Applicatio
         }
         false => None,
     };
-    let mut acted: BTreeSet<String> = BTreeSet::new();
-    for step in &history {
-        acted.insert(step.actor.clone());
-        acted.extend(step.on_behalf_of.clone());
-    }
-    let mut names = BTreeMap::new();
-    for who in acted {
-        let name = world::actor_name(&mut read, &who).await?;
-        names.insert(who, name);
-    }
+    let names = world::names_of(&mut read, &history).await?;
     let rounds = rounds_of(&application, &history);
     let before = std::iter::once(None).chain(history.iter().map(|step| Some(step.at)));
     let told = history.iter().zip(before).map(|(step, before)| Told {

@@ -150,6 +150,11 @@ async fn applicants(app: &App, named: &str) -> Result<Vec<Applicant>, Problem> {
     Ok(std::iter::once(itself).chain(of_name).collect())
 }
 
+/// Nothing can be asked for: what is written there nevertheless is a mistake.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoQuery {}
+
 /// Counts for badges.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApplicationSummary)]
@@ -157,6 +162,8 @@ struct SummaryView {
     /// One's own forms that can still go on.
     mine: MineView,
     waiting_for_me: WaitingView,
+    /// The installation's, in which days are meant.
+    time_zone: String,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -183,7 +190,11 @@ struct WaitingView {
 
 /// Count one's own open forms, and those that wait for one's signature.
 #[utoipa::path(get, path = "/api/v1/applications/summary")]
-async fn summary(AppState(app): AppState<App>, actor: Actor) -> Result<Json<SummaryView>, Problem> {
+async fn summary(
+    AppState(app): AppState<App>,
+    actor: Actor,
+    Query(NoQuery {}): Query<NoQuery>,
+) -> Result<Json<SummaryView>, Problem> {
     let Summary { mine, waiting, more, oldest_since } = super::summary(&app, (&actor).into()).await?;
     Ok(Json(SummaryView {
         mine: MineView {
@@ -194,5 +205,6 @@ async fn summary(AppState(app): AppState<App>, actor: Actor) -> Result<Json<Summ
             open: mine.draft + mine.pending_order + mine.returned + mine.scheduled,
         },
         waiting_for_me: WaitingView { count: waiting, more, oldest_since: oldest_since.map(|at| at.0) },
+        time_zone: app.config.time_zone.clone(),
     }))
 }

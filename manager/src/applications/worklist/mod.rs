@@ -7,8 +7,10 @@ pub(super) mod http;
 mod names;
 mod store;
 
+use std::collections::BTreeMap;
 use std::slice::from_ref;
 
+use gate::id::ApiUid;
 use gate::time::{Interval, UnixMillis};
 
 use super::applicant::{Applicant, Caller};
@@ -20,6 +22,7 @@ use super::review::{self, Review};
 use super::signing::standings;
 use super::turn::must_see;
 use super::waiting::{self, Waiting};
+use super::world;
 use crate::app::App;
 use crate::approvals::FormKind;
 use crate::db::{Conn, DbError, MAX_IN};
@@ -144,6 +147,38 @@ pub fn waiting_since(application: &Application) -> Option<UnixMillis> {
 pub async fn detail(app: &App, caller: Caller<'_>, id: &str) -> Result<Detail, ApplicationError> {
     let mut read = app.db.snapshot().await?;
     detail_in(&mut read, app, caller, id).await
+}
+
+/// What people call those on a form and what it lists.
+#[derive(Debug)]
+pub struct Called {
+    /// Who filed it.
+    pub applicant: String,
+    /// The client that it is about or asks for.
+    pub client: String,
+    /// The APIs that it lists; those that are gone by their uid.
+    pub apis: Vec<(ApiUid, String)>,
+    /// Who did something with it, by what its steps call them.
+    pub actors: BTreeMap<String, String>,
+}
+
+/// [`detail`] for an operator, with what all in it are called.
+pub async fn detail_with_names(
+    app: &App,
+    caller: Caller<'_>,
+    id: &str,
+) -> Result<(Detail, Called), ApplicationError> {
+    let mut read = app.db.snapshot().await?;
+    let detail = detail_in(&mut read, app, caller, id).await?;
+    let form = &detail.application.form;
+    let uids = form.terms().map(|terms| terms.apis.clone()).unwrap_or_default();
+    let called = Called {
+        applicant: world::applicant_name(&mut read, &detail.application.applicant).await?,
+        client: world::client_of(&mut read, form).await?.1,
+        apis: uids.iter().cloned().zip(world::api_names(&mut read, &uids).await?).collect(),
+        actors: world::names_of(&mut read, &detail.history).await?,
+    };
+    Ok((detail, called))
 }
 
 /// [`detail`] within what the caller reads.

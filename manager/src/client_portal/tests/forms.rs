@@ -144,6 +144,39 @@ async fn a_client_withdraws_deletes_and_stops_what_is_its_own() {
 }
 
 #[tokio::test]
+async fn a_client_is_warned_of_an_api_without_dgrk_and_sent_to_its_own_pages() {
+    for stage in Stage::both().await {
+        let (acme, forms) = (&stage.acme, "/client/v1/applications");
+        let form = stage.form();
+        let uid = form["apis"][0].as_str().expect("a uid").to_owned();
+        stage
+            .admin
+            .patch(&format!("/api/v1/apis/{uid}"), json!({ "accepts": ["x_api_key"] }))
+            .await
+            .expect(200);
+        let saved = acme.post(forms, form.clone()).await.expect(201);
+        let codes = |answer: &Value| {
+            let warnings = answer["warnings"].as_array().expect("warnings").clone();
+            warnings.iter().map(|warning| warning["code"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(codes(&saved), ["api_without_dgrk"]);
+        let handed_in = stage.act(acme, &id_in(&saved), "submit").await.expect(200);
+        assert_eq!(codes(&handed_in), ["api_without_dgrk", "mail_not_configured"]);
+        for (form, field) in [
+            (with(form.clone(), "client", json!("other")), "client"),
+            (
+                json!({ "type": "KR", "key": "key_none", "effective_date": "2026-01-15", "description": "x" }),
+                "key",
+            ),
+            (with(form, "apis", json!(["api_none"])), "apis"),
+        ] {
+            let refused = acme.post(forms, form).await.refuses(field);
+            assert!(!refused["detail"].to_string().contains("/api/v1"), "{refused}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_form_names_no_api_that_is_not_open_to_the_client() {
     for stage in Stage::both().await {
         let inside = json!([stage.apis[1]]);
