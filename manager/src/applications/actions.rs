@@ -95,6 +95,12 @@ pub async fn edit(
     let turn = Turn::begin(&mut tx, app, caller, id, seen, Action::Edit).await?;
     bounds::another_version(&turn.before)?;
     let form = parsed(&mut tx, caller, turn.before.form.kind(), fields).await?;
+    if let (Some(client), Some(_)) = (turn.before.form.client(), &turn.before.number)
+        && form.client() != Some(client)
+    {
+        let field = if form.key().is_some() { "key" } else { "client" };
+        return Err(FieldFault::AnotherClient { field, client: client.clone() }.into());
+    }
     world::hold_client(&mut tx, &form).await?;
     match (checked(&mut tx, app, &form, &turn.before.applicant, Some(id), Moment::Saving).await, caller) {
         // A visitor is told when it hands the form in again, which each version does once at most:

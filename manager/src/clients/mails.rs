@@ -19,8 +19,8 @@ pub fn recipients(client: &Client) -> Vec<Recipient> {
 }
 
 /// Takes back what is not sent yet of the passwords that were mailed to the client, and the links
-/// that have not been opened.
-pub(super) async fn withdraw_passwords(
+/// that have not been opened: before the caller records anything.
+pub async fn withdraw_passwords(
     conn: &mut Conn,
     client: &str,
     why: &str,

@@ -23,7 +23,7 @@ mod view;
 pub use actions::{ClientError, NewClient, create, create_in, delete_in, hold, update, update_in};
 pub use form::Fields;
 pub use http::routes;
-pub use mails::recipients;
+pub use mails::{recipients, withdraw_passwords};
 pub use model::{Binding, Client, ClientName, Fault, MAX_NOTE};
 pub use password::{
     NewPassword, PasswordCheck, PasswordMark, SignIn, Verified, check_password, sign_in, still_right,

@@ -84,7 +84,7 @@ pub async fn hand_over<C: ByLink>(
     let expires_at = UnixMillis(not_before.0.saturating_add(ttl_ms));
     let expires_at = what.until.map_or(expires_at, |until| until.min(expires_at));
     let mut mails = Vec::new();
-    for recipient in recipients {
+    for recipient in mail::each_once(recipients) {
         let link = NewLink {
             shows: &about,
             secret: what.secret,

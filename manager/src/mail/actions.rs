@@ -58,10 +58,7 @@ pub async fn enqueue<C: MailContext>(
     let context = Zeroizing::new(json(&mail.context)?);
     let context_masked = json(&masked)?;
 
-    let mut recipients = mail.recipients;
-    // One who asked for a language before the same one who did not.
-    recipients.sort_by(|a, b| a.address.cmp(&b.address).then(b.language.cmp(&a.language)));
-    recipients.dedup_by(|a, b| a.address == b.address);
+    let recipients = each_once(mail.recipients);
     let mut ids = Vec::with_capacity(recipients.len());
     for recipient in &recipients {
         let language = recipient.language.unwrap_or(app.config.mail_language);
@@ -92,6 +89,13 @@ pub async fn enqueue<C: MailContext>(
         ids.push(id);
     }
     Ok(ids)
+}
+
+/// Each address once. One who asked for a language stands for the same one who did not.
+pub fn each_once(mut recipients: Vec<Recipient>) -> Vec<Recipient> {
+    recipients.sort_by(|a, b| a.address.cmp(&b.address).then(b.language.cmp(&a.language)));
+    recipients.dedup_by(|a, b| a.address == b.address);
+    recipients
 }
 
 /// Takes back what a mail that has not gone yet would hand over, within the transaction that ends

@@ -24,7 +24,7 @@ mod undelivered;
 
 use std::time::Duration;
 
-pub use actions::{MailError, NewMail, enqueue, withdraw};
+pub use actions::{MailError, NewMail, each_once, enqueue, withdraw};
 pub use contexts::MailContext;
 pub use delivery::{Delivered, deliver_due};
 pub use health::{Health, Warning, health, warnings};

@@ -91,6 +91,7 @@ pub(super) async fn delete_client(
     x_api_keys::lock_all_of(&mut tx, &client_id).await?;
     keys::withdraw_all_of(&mut tx, &client_id, now).await?;
     x_api_keys::withdraw_all_of(&mut tx, &client_id, now).await?;
+    clients::withdraw_passwords(&mut tx, client_id.as_str(), "the client was deleted", now).await?;
     applications::end_all_of(&mut tx, &client_id, now).await?;
     let reason = format!("The client {} was deleted.", client.name.as_str());
     let keys = keys::revoke_all_of(&mut tx, app, &client_id, &who, now).await?;

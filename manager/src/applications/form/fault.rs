@@ -127,6 +127,17 @@ pub enum FieldFault {
         /// The visitor's.
         confirmed: Email,
     },
+    /// A form that was handed in once stays with its client, which follows it.
+    #[error(
+        "the form was handed in for the client `{client}` and stays with it: withdraw this one, and file another form \
+         for another client"
+    )]
+    AnotherClient {
+        /// Which field.
+        field: &'static str,
+        /// Whose form it is.
+        client: ClientId,
+    },
     /// The client may not call, so a key would be of no use.
     #[error("the client `{client}` is {status}: only an active client can have a key; activate it first")]
     ClientNotActive {
@@ -253,7 +264,8 @@ impl FieldFault {
             Self::Missing(field) | Self::ControlCharacter(field) => field,
             Self::NotOnThisForm { field, .. }
             | Self::TooLong { field, .. }
-            | Self::NotADate { field, .. } => field,
+            | Self::NotADate { field, .. }
+            | Self::AnotherClient { field, .. } => field,
             Self::ExpiryBeforeEffective { .. } | Self::ExpiryBeforeKey { .. } | Self::Expired { .. } => {
                 "expiry_date"
             }

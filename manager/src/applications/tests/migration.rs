@@ -174,6 +174,7 @@ async fn what_an_older_replica_signs_returns_and_submits_meanwhile_goes_on() {
         for statement in [
             format!("UPDATE applications SET version = 3, level = 2 WHERE id = '{signed}'"),
             step(&signed, 3, rita, "approve", "1", "pending_order"),
+            format!("UPDATE approval_rounds SET author_email = 'then@example.com' WHERE form = '{signed}'"),
             format!("UPDATE applications SET version = 3, state = 'returned' WHERE id = '{returned}'"),
             step(&returned, 3, rita, "return", "1", "returned"),
             format!(
@@ -195,6 +196,8 @@ async fn what_an_older_replica_signs_returns_and_submits_meanwhile_goes_on() {
         assert_eq!(stage.read(&untouched).await, before);
         assert_eq!(stage.trail(&signed).await, [approved, waits(2)]);
         assert_eq!(stage.count("SELECT COUNT(*) FROM approval_signatures WHERE level = 1").await, 1);
+        let authors = "SELECT COUNT(*) FROM approval_rounds WHERE author_email = 'then@example.com'";
+        assert_eq!(stage.count(authors).await, 1, "who filed it then stays its author");
         let waiting = "SELECT COUNT(*) FROM approval_rounds WHERE level IS NOT NULL";
         assert_eq!(stage.count(waiting).await, 3, "the returned one waits no longer");
         stage.act(&stage.ralph, &signed, "approve").await.expect(200);

@@ -74,6 +74,10 @@ async fn a_returned_form_is_edited_and_starts_again_at_level_one() {
         stage.act(&stage.anna, &id, "submit").await.problem(409, "wrong_state");
 
         let edited = with(without(stage.form(), "type"), "quota", json!(5));
+        let other = client(&stage.admin, "other").await;
+        let elsewhere = with(edited.clone(), "client", json!(other));
+        let refused = stage.anna.put(&path(&id, ""), elsewhere).await.problem(422, "invalid_field");
+        assert_eq!(refused["field"], "client", "it follows its form: {refused}");
         let edited = stage.anna.put(&path(&id, ""), edited).await.expect(200);
         assert_eq!((&edited["state"], &edited["quota"]), (&json!("returned"), &json!(5)));
 

@@ -322,9 +322,7 @@ async fn judge(
     let judged = read.into_iter().zip(standings).map(|(application, standing)| {
         let actions = application.state.actions(standing);
         let belongs = match scope {
-            Scope::All | Scope::FiledBy(_) | Scope::ReviewedBy(_) => true,
-            // Drafts of operators stand among them.
-            Scope::About(_) => standing.sees() || caller.is_client_of(&application),
+            Scope::All | Scope::FiledBy(_) | Scope::About(_) | Scope::ReviewedBy(_) => true,
             Scope::Waiting => actions.iter().any(|action| action.is_review()),
             Scope::Concerning(_) => standing.sees() || reviewed.contains(&application.id),
         };

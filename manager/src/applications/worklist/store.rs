@@ -111,7 +111,10 @@ pub(in super::super) fn list_statement(
             wanted.text("a.applicant_kind = #", who.kind());
             wanted.text("a.applicant = #", who.id());
         }
-        Scope::About(client) => wanted.text("a.client = #", client.as_str()),
+        Scope::About(client) => wanted.text(
+            "(a.client = # AND (a.number IS NOT NULL OR (a.applicant_kind = 'client' AND a.applicant = #)))",
+            client.as_str(),
+        ),
         Scope::Waiting => wanted.plain("a.state = 'pending_order'"),
         Scope::ReviewedBy(who) => wanted.text(
             "(a.id IN (SELECT h.application_id FROM application_history h

@@ -61,6 +61,7 @@ pub(super) async fn begin(
 }
 
 /// Keeps `round` as it is told, and in place of its signatures those that were given at these times.
+/// Who its authors were at its submission stays: who is one now may be somebody else.
 pub async fn restore(
     conn: &mut Conn,
     round: &Round,
@@ -73,8 +74,10 @@ pub async fn restore(
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          ON CONFLICT (form) DO UPDATE
             SET round           = excluded.round,
-                author_operator = excluded.author_operator,
-                author_email    = excluded.author_email,
+                author_operator = CASE WHEN approval_rounds.round = excluded.round
+                                       THEN approval_rounds.author_operator ELSE excluded.author_operator END,
+                author_email    = CASE WHEN approval_rounds.round = excluded.round
+                                       THEN approval_rounds.author_email ELSE excluded.author_email END,
                 levels          = excluded.levels,
                 level           = excluded.level,
                 since           = excluded.since,
