@@ -150,11 +150,6 @@ async fn applicants(app: &App, named: &str) -> Result<Vec<Applicant>, Problem> {
     Ok(std::iter::once(itself).chain(of_name).collect())
 }
 
-/// Nothing can be asked for: what is written there nevertheless is a mistake.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoQuery {}
-
 /// Counts for badges.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApplicationSummary)]
@@ -190,11 +185,7 @@ struct WaitingView {
 
 /// Count one's own open forms, and those that wait for one's signature.
 #[utoipa::path(get, path = "/api/v1/applications/summary")]
-async fn summary(
-    AppState(app): AppState<App>,
-    actor: Actor,
-    Query(NoQuery {}): Query<NoQuery>,
-) -> Result<Json<SummaryView>, Problem> {
+async fn summary(AppState(app): AppState<App>, actor: Actor) -> Result<Json<SummaryView>, Problem> {
     let Summary { mine, waiting, more, oldest_since } = super::summary(&app, (&actor).into()).await?;
     Ok(Json(SummaryView {
         mine: MineView {

@@ -111,8 +111,9 @@ pub(in super::super) fn list_statement(
             wanted.text("a.applicant_kind = #", who.kind());
             wanted.text("a.applicant = #", who.id());
         }
+        // Drafts of operators are theirs. Said so that no index offers itself but the client's.
         Scope::About(client) => wanted.text(
-            "(a.client = # AND (a.number IS NOT NULL OR (a.applicant_kind = 'client' AND a.applicant = #)))",
+            "(a.client = # AND (COALESCE(a.number, '') <> '' OR a.applicant_kind || ':' || a.applicant = 'client:' || #))",
             client.as_str(),
         ),
         Scope::Waiting => wanted.plain("a.state = 'pending_order'"),

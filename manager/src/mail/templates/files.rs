@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use minijinja::{Error, ErrorKind};
+use minijinja::{Error, ErrorKind, HtmlEscape};
 use thiserror::Error as ThisError;
 
 use super::model::{Language, Part, SHARED, Template, built_in, names_of};
@@ -46,6 +46,19 @@ pub enum Fault {
         /// Which example.
         sample: &'static str,
     },
+    /// A text that leaves out what the mail is for.
+    #[error(
+        "{place}: prints neither the secret nor the link to it (printing the example {sample:?} of {template}): \
+         see the built-in text, `keygate mail template show {template}`"
+    )]
+    LeavesTheSecretOut {
+        /// File.
+        place: String,
+        /// Of which template.
+        template: &'static str,
+        /// Which example.
+        sample: &'static str,
+    },
     /// A subject without a word.
     #[error("{place}: prints an empty subject (printing the example {sample:?} of {template})")]
     EmptySubject {
@@ -68,13 +81,17 @@ pub fn check(config: &Config) -> Result<(), Vec<Fault>> {
     }
     for language in Language::ALL {
         for template in Template::ALL {
-            for (sample, context) in template.samples() {
+            for ((sample, context), secrets) in template.samples().into_iter().zip(template.secrets()) {
                 for part in Part::ALL {
                     let name = template.part_name(language, part);
                     let fault = match render_part_strictly(folder, &name, &context) {
                         Ok(text) if part == Part::Subject && text.trim().is_empty() => {
                             let place = folder.join(&name).display().to_string();
                             Fault::EmptySubject { place, template: template.name(), sample }
+                        }
+                        Ok(text) if part != Part::Subject && !has_all(&text, &secrets) => {
+                            let place = folder.join(&name).display().to_string();
+                            Fault::LeavesTheSecretOut { place, template: template.name(), sample }
                         }
                         Ok(_) => continue,
                         Err(error) => Fault::DoesNotPrint {
@@ -99,9 +116,16 @@ impl Fault {
     fn place(&self) -> String {
         match self {
             Self::Unreadable { path, .. } | Self::NamesNothing { path } => path.display().to_string(),
-            Self::DoesNotPrint { place, .. } | Self::EmptySubject { place, .. } => place.clone(),
+            Self::DoesNotPrint { place, .. }
+            | Self::EmptySubject { place, .. }
+            | Self::LeavesTheSecretOut { place, .. } => place.clone(),
         }
     }
+}
+
+/// Whether `text` has each secret, as it is or as HTML writes it.
+fn has_all(text: &str, secrets: &[String]) -> bool {
+    secrets.iter().all(|secret| text.contains(secret) || text.contains(&HtmlEscape(secret).to_string()))
 }
 
 fn check_names(folder: &Path, faults: &mut Vec<Fault>) -> Result<(), Fault> {

@@ -127,6 +127,11 @@ macro_rules! templates {
             pub fn samples(self) -> Vec<(&'static str, Value)> {
                 match self { $(Self::$variant => as_json::<contexts::$variant>(),)+ }
             }
+
+            /// The secret, or the link to it, in each of [`Template::samples`]: what masking hides.
+            pub(super) fn secrets(self) -> Vec<Vec<String>> {
+                match self { $(Self::$variant => secrets_of::<contexts::$variant>(),)+ }
+            }
         }
 
         /// Name (`<language>/<name>.<part>`) and text of every part, language by language.
@@ -184,6 +189,18 @@ fn as_json<C: MailContext>() -> Vec<(&'static str, Value)> {
     let samples = std::iter::once(("full", C::sample())).chain(C::variants());
     let json = |context| serde_json::to_value(context).expect("fields with names that are texts");
     samples.map(|(name, context)| (name, json(context))).collect()
+}
+
+fn secrets_of<C: MailContext>() -> Vec<Vec<String>> {
+    let samples = std::iter::once(C::sample()).chain(C::variants().into_iter().map(|(_, context)| context));
+    let json = |context: &C| serde_json::to_value(context).expect("fields with names that are texts");
+    let hidden = |context: C| {
+        let (clear, masked) = (json(&context), json(&context.masked()));
+        let fields = clear.as_object().into_iter().flatten();
+        let secrets = fields.filter(|(name, value)| masked[name.as_str()] != **value);
+        secrets.filter_map(|(_, value)| value.as_str().map(str::to_owned)).collect()
+    };
+    samples.map(hidden).collect()
 }
 
 #[cfg(test)]

@@ -370,6 +370,11 @@ fn what_is_wrong_with_a_file_is_told_with_its_line() {
             "zh-TW/key_changed.txt:1",
             "unknown filter",
         ),
+        (
+            vec![("en/client_created.txt", "Your password: {{ password }}\n")],
+            "en/client_created.txt",
+            "neither the secret nor the link",
+        ),
         (vec![("en/test.txt", "{% include 'other.txt' %}")], "en/test.txt:1", "non-existing"),
         (vec![("en/test.subject", "\n")], "en/test.subject", "empty subject"),
         (vec![("en/test.html", "{{ asked_when }}")], "en/test.html:1", "`asked_when`"),
