@@ -260,7 +260,6 @@ mod tests {
             result: result.map(|()| "250 ok".into()).map_err(|error| Refusal {
                 error,
                 of_the_server: false,
-                of_the_sender: false,
                 advice: "",
             }),
         };

@@ -107,17 +107,14 @@ pub(in crate::mail) async fn fared(conn: &mut Conn, tried: &Tried, now: UnixMill
             let told = shortened(&without_addresses(refusal.error.text()));
             match refusal {
                 Refusal { of_the_server: true, .. } => unwell(conn, server, &told, now).await,
-                Refusal { of_the_sender: true, .. } => {
-                    well(conn, &server.address, None, Some((&told, now))).await
-                }
-                // That it does not take one mail, or not yet, is told of that mail alone.
-                Refusal { .. } => well(conn, &server.address, None, None).await,
+                // It answers; but the last mail did not go, and whoever causes the next one is told.
+                Refusal { .. } => well(conn, &server.address, None, Some((&told, now))).await,
             }
         }
     }
 }
 
-/// It answers: it took a mail at `success_at`, or refused the installation with `refused`.
+/// It answers: it took a mail at `success_at`, or refused one with `refused`.
 async fn well(
     conn: &mut Conn,
     address: &str,

@@ -22,7 +22,7 @@ pub struct Health {
     pub failed_last_day: i64,
     /// When a server last accepted a mail (UTC ms).
     pub last_success_at: Option<i64>,
-    /// When a server last failed, or refused all that comes from here (UTC ms).
+    /// When an attempt last failed (UTC ms).
     pub last_failure_at: Option<i64>,
     /// What it failed with, without addresses of people.
     pub last_error: Option<String>,
@@ -36,7 +36,7 @@ pub struct Health {
 pub enum Status {
     /// Mails go out.
     Ok,
-    /// They do not, or one of two servers fails.
+    /// They do not, the last one did not, or one of two servers fails.
     Degraded,
 }
 
@@ -102,7 +102,6 @@ impl Health {
             1 => "1 mail waits".into(),
             n => format!("{n} mails wait"),
         };
-        // What a server says to one mail, or of one recipient, is no state of the server's.
         let failing: Vec<_> =
             servers.iter().filter(|server| server.last_failure_at > server.last_success_at).collect();
         let last_failed = servers.iter().max_by_key(|server| server.last_failure_at);
@@ -120,7 +119,7 @@ impl Health {
                 Some(Warning {
                     code: FAILING,
                     message: format!(
-                        "Mails are not going out ({}): {wait}, to be tried again without anybody's doing. See what \
+                        "The last mail could not be sent ({}): {wait}, to be tried again without anybody's doing. See what \
                          is wrong with `keygate mail test --to ADDRESS`.",
                         told.join("; ")
                     ),

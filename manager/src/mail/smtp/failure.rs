@@ -132,11 +132,6 @@ impl Failure {
         }
     }
 
-    /// The server refuses this installation for good, whatever mail it brings: sign-in wanted, relaying denied.
-    pub fn is_of_the_sender(&self) -> bool {
-        matches!(&self.cause, Cause::Said(reply) if reply.is_permanent() && reply.is_about_the_sender())
-    }
-
     /// What to do, for an operator.
     pub fn advice(&self) -> &'static str {
         match (&self.cause, self.step) {

@@ -42,20 +42,13 @@ pub struct Refusal {
     pub error: SendError,
     /// Other mails would fare alike: the server is left in peace for a while.
     pub of_the_server: bool,
-    /// It refuses this installation, whatever mail it brings.
-    pub of_the_sender: bool,
     /// What to do, for an operator.
     pub advice: &'static str,
 }
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
-        Self {
-            error: failure.verdict(),
-            of_the_server: failure.is_of_the_server(),
-            of_the_sender: failure.is_of_the_sender(),
-            advice: failure.advice(),
-        }
+        Self { error: failure.verdict(), of_the_server: failure.is_of_the_server(), advice: failure.advice() }
     }
 }
 
@@ -119,14 +112,12 @@ impl Transport {
                 folder::write(folder, message).await.map_err(|error| Refusal {
                     error: SendError::Unavailable(error),
                     of_the_server: true,
-                    of_the_sender: false,
                     advice: "check mail_file_dir: this program must be able to write there",
                 })
             }
             Self::None | Self::Smtp { .. } | Self::File { .. } => Err(Refusal {
                 error: SendError::Unavailable(format!("no {} mail server is configured", via.name())),
                 of_the_server: true,
-                of_the_sender: false,
                 advice: "set mail_transport = \"smtp\" and smtp_host (the second server: smtp_secondary_host)",
             }),
         }
