@@ -101,7 +101,11 @@ pub struct Catcher {
 struct Caught {
     mails: Vec<Mail>,
     fault: Option<Fault>,
+    before_accepting: Option<Errand>,
 }
+
+/// What is done once, before a mail is accepted.
+type Errand = Box<dyn FnOnce() + Send>;
 
 impl Catcher {
     /// Listens on a free port until the runtime ends.
@@ -135,6 +139,11 @@ impl Catcher {
     /// From the next conversation on it fails like this; none: no longer.
     pub fn turns(&self, fault: Option<Fault>) {
         lock(&self.caught).fault = fault;
+    }
+
+    /// Runs `errand` once: when the next mail is there, before the sender is told that it is accepted.
+    pub fn before_accepting(&self, errand: impl FnOnce() + Send + 'static) {
+        lock(&self.caught).before_accepting = Some(Box::new(errand));
     }
 
     /// Everything caught so far, in order.
@@ -277,7 +286,11 @@ impl Handler for Session {
         };
         let answer = self.answer(At::Message);
         if !matches!(self.fault_at(At::Message), Some(Does::Says(..))) {
-            lock(&self.caught).mails.push(mail);
+            let mut caught = lock(&self.caught);
+            caught.mails.push(mail);
+            if let Some(errand) = caught.before_accepting.take() {
+                errand();
+            }
         }
         answer
     }
