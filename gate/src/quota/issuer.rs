@@ -14,13 +14,21 @@
 //! nobody gave the units to others meanwhile ([`LeaseState::Reclaimed`]). What is never done is
 //! to credit a lease whose holder has *not* reported: it may have spent everything.
 
-use core::cmp;
-
-use crate::id::{Epoch, Generation, LeaseId, MeterId};
+use crate::id::{Epoch, Generation, LeaseId};
 use crate::time::UnixMillis;
 use crate::wire::exchange::{Renewal, RenewalOutcome};
 
 use super::holder::DRIFT_PER_MILLE;
+
+#[cfg(test)]
+mod fixture;
+mod reclaim;
+mod rows;
+mod size;
+
+pub use reclaim::{ReclaimError, reclaim};
+pub use rows::{LeaseRow, LeaseState, LimitChange, MeterRow, StoredAnswer, StreamRow};
+pub use size::{grant_size, lease_ttl_ms};
 
 /// Life of a lease, unless the horizon is longer or the window ends before.
 pub const LEASE_TTL_MS: u64 = 60_000;
@@ -38,91 +46,6 @@ pub const MAX_HORIZON_S: u32 = 86_400;
 /// How long the ledger keeps the row of a stream without open leases. A renewal that the
 /// network delays for longer than this could open a stream that nobody reads the answer of.
 pub const STREAM_KEEP_MS: i64 = 3_600_000;
-
-/// The ledger's row of one meter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MeterRow {
-    /// Which.
-    pub meter: MeterId,
-    /// Units per generation.
-    pub limit: u64,
-    /// Units handed out in this generation and not credited back.
-    pub debited: u64,
-    /// The counter's present life.
-    pub generation: Generation,
-    /// First instant after the window of this generation; absent = a total.
-    pub window_ends_at: Option<UnixMillis>,
-    /// When holders were last told to give back.
-    pub recalled_at: Option<UnixMillis>,
-    /// Seconds of demand that one lease should last for, 1 to [`MAX_HORIZON_S`].
-    pub horizon_s: u32,
-    /// Units of one lease at most; absent = the limit's [`LEASES_PER_LIMIT`]th part.
-    pub max_lease: Option<u32>,
-}
-
-/// The ledger's row of one stream (holder, meter, rec).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamRow {
-    /// The last step taken.
-    pub seq: u64,
-    /// What it was answered.
-    pub answer: StoredAnswer,
-}
-
-/// An answer with instants instead of durations, so that a repeat counts them anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoredAnswer {
-    /// A lease.
-    Granted {
-        /// Its id.
-        lease: LeaseId,
-        /// Its generation.
-        generation: Generation,
-        /// Its units.
-        units: u32,
-        /// End of the life that the holder was told.
-        spend_until: UnixMillis,
-        /// End of its window; absent = a total.
-        window_ends_at: Option<UnixMillis>,
-        /// limit − debited after it.
-        remaining: u64,
-    },
-    /// See [`RenewalOutcome::Pending`].
-    Pending,
-    /// See [`RenewalOutcome::Exhausted`].
-    Exhausted {
-        /// End of the window; absent = a total.
-        window_ends_at: Option<UnixMillis>,
-    },
-    /// See [`RenewalOutcome::Closed`].
-    Closed,
-}
-
-/// The ledger's row of the lease that a renewal closes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseRow {
-    /// Its id.
-    pub id: LeaseId,
-    /// The generation that it was debited in.
-    pub generation: Generation,
-    /// Its units.
-    pub units: u32,
-    /// From here on its holder certainly spends it no more.
-    pub expires_at: UnixMillis,
-    /// Whether it may still be given back.
-    pub state: LeaseState,
-}
-
-/// What has become of a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseState {
-    /// Its holder has it, or had it when it crashed (then its units are withheld).
-    Open,
-    /// Its holder has given it back.
-    Closed,
-    /// An operator gave its units to others ([`reclaim`]); a return is refused.
-    Reclaimed,
-}
 
 /// What the ledger knows when a renewal comes in.
 #[derive(Clone, Copy, Debug)]
@@ -306,75 +229,6 @@ fn grant(
     (Some(open), answer)
 }
 
-/// Units of the next lease; 0 = nothing is left.
-///
-/// What the horizon's demand wants, at most `max_lease`, at most an even share of half of what
-/// is left (so that shares shrink towards 1 and no node holds the last units alone).
-pub fn grant_size(meter: &MeterRow, want: u32, other_holders: u32) -> u32 {
-    let free = meter.limit.saturating_sub(meter.debited);
-    let share = free / (2 * (u64::from(other_holders) + 1));
-    let max_lease = meter.max_lease.map_or(meter.limit / LEASES_PER_LIMIT, u64::from);
-    let units = u64::from(want).min(cmp::max(1, max_lease)).min(cmp::max(1, share)).min(free);
-    u32::try_from(units).unwrap_or(u32::MAX)
-}
-
-/// How long a lease granted now may be spent: [`LEASE_TTL_MS`] or the horizon, whichever is
-/// longer, and never past its window, however slow the holder's clock.
-pub fn lease_ttl_ms(meter: &MeterRow, now: UnixMillis) -> u64 {
-    let horizon_ms = u64::from(meter.horizon_s.min(MAX_HORIZON_S)) * 1_000;
-    let ttl_ms = cmp::max(LEASE_TTL_MS, horizon_ms);
-    match left_until(meter.window_ends_at, now) {
-        Some(left) => ttl_ms.min(left.saturating_sub(drift_of(left))),
-        None => ttl_ms,
-    }
-}
-
-/// What a changed limit means to the holders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitChange {
-    /// Nothing.
-    Same,
-    /// Announce `Subject::Meter`: kept "exhausted" answers are stale.
-    Raised,
-    /// Announce `Subject::Recall`: what is held goes back, and what is above the new limit is
-    /// not handed out again.
-    Lowered,
-}
-
-impl MeterRow {
-    /// Sets another limit for this generation.
-    pub fn set_limit(&mut self, limit: u64) -> LimitChange {
-        let change = match limit.cmp(&self.limit) {
-            cmp::Ordering::Equal => LimitChange::Same,
-            cmp::Ordering::Greater => LimitChange::Raised,
-            cmp::Ordering::Less => LimitChange::Lowered,
-        };
-        self.limit = limit;
-        change
-    }
-
-    /// Begins another generation.
-    pub fn begin(&mut self, roll: Roll) {
-        self.generation = roll.generation;
-        self.window_ends_at = Some(roll.window_ends_at);
-        self.debited = 0;
-        self.recalled_at = None;
-    }
-
-    /// The row after a step: for a batch that takes several steps on one row, and for tests.
-    pub fn apply(&mut self, effects: &Effects, now: UnixMillis) {
-        if let Some(roll) = effects.roll {
-            self.begin(roll);
-        }
-        let credit = effects.close.map_or(0, |close| u64::from(close.credit));
-        let debit = effects.open.map_or(0, |open| u64::from(open.units));
-        self.debited = self.debited.saturating_sub(credit).saturating_add(debit);
-        if effects.recall {
-            self.recalled_at = Some(now);
-        }
-    }
-}
-
 /// The generation that begins at `now`, if the row's window has passed. A clock that was set
 /// back begins none.
 pub fn rolls(meter: &MeterRow, window_ends_at: Option<UnixMillis>, now: UnixMillis) -> Option<Roll> {
@@ -383,64 +237,6 @@ pub fn rolls(meter: &MeterRow, window_ends_at: Option<UnixMillis>, now: UnixMill
         generation: Generation(meter.generation.0.saturating_add(1)),
         window_ends_at: present,
     })
-}
-
-/// Why withheld units may not be given to others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReclaimError {
-    /// Its holder may still spend it, until then.
-    NotExpired {
-        /// The manager's expiry.
-        until: UnixMillis,
-    },
-    /// It was given back, or reclaimed before.
-    NotOpen,
-    /// Its generation has passed: its units count nowhere.
-    GenerationPassed,
-    /// The meter has a window, which gives them back by itself.
-    NotATotal,
-}
-
-/// Gives the units of a lease whose holder never reported to others: **raises the limit** by
-/// them, for nobody knows whether they were spent. The caller marks the lease
-/// [`LeaseState::Reclaimed`] in the same transaction (condition: it is open).
-pub fn reclaim(meter: &MeterRow, lease: &LeaseRow, now: UnixMillis) -> Result<u64, ReclaimError> {
-    if lease.state != LeaseState::Open {
-        return Err(ReclaimError::NotOpen);
-    }
-    if meter.window_ends_at.is_some() {
-        return Err(ReclaimError::NotATotal);
-    }
-    if lease.generation != meter.generation {
-        return Err(ReclaimError::GenerationPassed);
-    }
-    if now < lease.expires_at {
-        return Err(ReclaimError::NotExpired { until: lease.expires_at });
-    }
-    Ok(meter.limit.saturating_add(u64::from(lease.units)))
-}
-
-impl StoredAnswer {
-    /// The answer with its durations counted from `now`, 0 where they are past.
-    pub fn at(&self, now: UnixMillis) -> RenewalOutcome {
-        match *self {
-            Self::Granted { lease, generation, units, spend_until, window_ends_at, remaining } => {
-                RenewalOutcome::Granted {
-                    lease,
-                    generation,
-                    units,
-                    ttl_ms: left_until(Some(spend_until), now).unwrap_or(0),
-                    window_left_ms: left_until(window_ends_at, now),
-                    remaining,
-                }
-            }
-            Self::Pending => RenewalOutcome::Pending { retry_ms: RECALL_RETRY_MS },
-            Self::Exhausted { window_ends_at } => {
-                RenewalOutcome::Exhausted { window_left_ms: left_until(window_ends_at, now) }
-            }
-            Self::Closed => RenewalOutcome::Closed,
-        }
-    }
 }
 
 fn left_until(end: Option<UnixMillis>, now: UnixMillis) -> Option<u64> {
@@ -458,71 +254,11 @@ fn drift_of(millis: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::fixture::{HELD, LEASE, NEW, NOW, STREAM, closing, first, in_ms, known, total};
     use super::*;
-    use crate::id::Rec;
     use proptest::prelude::*;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
-    const NEW: LeaseId = LeaseId(77);
-    const HELD: LeaseId = LeaseId(70);
-
-    fn total(limit: u64, debited: u64) -> MeterRow {
-        MeterRow {
-            meter: MeterId(1),
-            limit,
-            debited,
-            generation: Generation(3),
-            window_ends_at: None,
-            recalled_at: None,
-            horizon_s: 30,
-            max_lease: None,
-        }
-    }
-
-    fn in_ms(millis: i64) -> UnixMillis {
-        UnixMillis(NOW.0 + millis)
-    }
-
-    fn known(meter: &MeterRow) -> Known<'_> {
-        Known {
-            now: NOW,
-            epoch: Epoch(5),
-            meter,
-            window_ends_at: meter.window_ends_at,
-            stream: None,
-            closed_lease: None,
-            other_holders: 0,
-            new_lease: NEW,
-        }
-    }
-
-    fn first(want: u32) -> Renewal {
-        Renewal {
-            meter: MeterId(1),
-            rec: Rec(9),
-            seq: 1,
-            epoch: None,
-            want,
-            closed_lease: None,
-            unspent: 0,
-            waiting: true,
-        }
-    }
-
-    fn closing(seq: u64, want: u32, unspent: u32) -> Renewal {
-        Renewal { seq, epoch: Some(Epoch(5)), closed_lease: Some(HELD), unspent, ..first(want) }
-    }
-
-    const STREAM: StreamRow = StreamRow { seq: 4, answer: StoredAnswer::Closed };
-    const LEASE: LeaseRow = LeaseRow {
-        id: HELD,
-        generation: Generation(3),
-        units: 10,
-        expires_at: UnixMillis(NOW.0 + 5_000),
-        state: LeaseState::Open,
-    };
 
     #[test]
     fn the_first_step_opens_a_lease() {
@@ -543,64 +279,7 @@ mod tests {
         assert_eq!((effects.stream.seq, effects.recall, effects.units_back), (1, false, false));
     }
 
-    #[test]
-    fn the_size_of_a_lease() {
-        let check = |case: &str, meter: MeterRow, want, others, units| {
-            assert_eq!(grant_size(&meter, want, others), units, "{case}");
-        };
-        check("what is wanted", total(100_000, 0), 300, 0, 300);
-        check("one in a hundred", total(10_000, 0), 300, 0, 100);
-        check("small limits, one by one", total(99, 0), 300, 0, 1);
-        check("its own bound", MeterRow { max_lease: Some(7), ..total(10_000, 0) }, 300, 0, 7);
-        check("a bound of nothing is one", MeterRow { max_lease: Some(0), ..total(10_000, 0) }, 300, 0, 1);
-        check("half of what is left", total(10_000, 9_900), 300, 0, 50);
-        check("shared with others", total(10_000, 9_900), 300, 4, 10);
-        check("the end, one by one", total(10_000, 9_993), 300, 3, 1);
-        check("the last one", total(10_000, 9_999), 300, 9, 1);
-        check("none left", total(10_000, 10_000), 300, 0, 0);
-        check("limit lowered below", total(10_000, 10_001), 300, 0, 0);
-        check("limit of nothing", total(0, 0), 300, 0, 0);
-        check("nothing wanted", total(10_000, 0), 0, 0, 0);
-        check("as wide as numbers go", total(u64::MAX, 0), u32::MAX, u32::MAX, 2_147_483_647);
-    }
-
     proptest! {
-        #[test]
-        fn a_grant_fits_into_what_is_left(
-            limit in 0_u64..100_000,
-            debited in 0_u64..100_000,
-            want in 1_u32..1_000,
-            others in 0_u32..20,
-            max_lease in proptest::option::of(0_u32..500),
-        ) {
-            let meter = MeterRow { max_lease, ..total(limit, debited) };
-            let units = grant_size(&meter, want, others);
-            let free = limit.saturating_sub(debited);
-            prop_assert!(u64::from(units) <= free && units <= want);
-            prop_assert_eq!(units == 0, free == 0, "the last unit is never kept back");
-        }
-
-        #[test]
-        fn the_manager_expires_a_lease_after_its_holder_however_clocks_run(
-            ttl_horizon_s in 1_u32..=MAX_HORIZON_S,
-            window_ms in proptest::option::of(1_i64..3_000_000_000),
-            holder_ppm in -1_000_i64..=1_000,
-            manager_ppm in -1_000_i64..=1_000,
-        ) {
-            let window_ends_at = window_ms.map(in_ms);
-            let meter = MeterRow { horizon_s: ttl_horizon_s, window_ends_at, ..total(1_000, 0) };
-            let decided = renew(&known(&meter), &first(1));
-            if let (RenewalOutcome::Granted { ttl_ms, .. }, Some(effects)) = (decided.outcome, decided.effects) {
-                let open = effects.open.expect("granted");
-                // True time that the holder's clock needs for ttl_ms, and what the manager's shows then.
-                let true_ms = ttl_ms as f64 / (1.0 + holder_ppm as f64 / 1e6);
-                let shown_ms = true_ms * (1.0 + manager_ppm as f64 / 1e6);
-                prop_assert!(shown_ms < (open.expires_at.0 - NOW.0) as f64);
-                if let Some(window_ms) = window_ms {
-                    prop_assert!(shown_ms < window_ms as f64 + 1.0);
-                }
-            }
-        }
 
         #[test]
         fn a_step_keeps_debited_within_the_limit_and_counts_exactly(
@@ -692,25 +371,6 @@ mod tests {
     }
 
     #[test]
-    fn a_repeat_counts_its_durations_anew() {
-        let meter = MeterRow { window_ends_at: Some(in_ms(100_000)), ..total(1_000, 0) };
-        let decided = renew(&known(&meter), &first(5));
-        let stream = decided.effects.expect("a step").stream;
-        for (later_ms, ttl, window) in
-            [(0, 60_000, 100_000), (59_999, 1, 40_001), (60_000, 0, 40_000), (200_000, 0, 0)]
-        {
-            let question = Known { now: in_ms(later_ms), stream: Some(&stream), ..known(&meter) };
-            let repeated = renew(&question, &first(5));
-            let RenewalOutcome::Granted { lease, units, ttl_ms, window_left_ms, .. } = repeated.outcome
-            else {
-                panic!("{repeated:?}")
-            };
-            assert_eq!((lease, units, ttl_ms, window_left_ms), (NEW, 5, ttl, Some(window)));
-            assert_eq!(repeated.effects, None);
-        }
-    }
-
-    #[test]
     fn nothing_left_is_pending_while_others_hold_and_exhausted_otherwise() {
         let window = Some(in_ms(9_000));
         let meter = MeterRow { window_ends_at: window, ..total(1_000, 1_000) };
@@ -797,61 +457,5 @@ mod tests {
         let mut after = meter.clone();
         after.apply(&effects, NOW);
         assert_eq!(after.debited, 0);
-    }
-
-    #[test]
-    fn a_lease_never_outlives_its_window() {
-        let ends = |ms| MeterRow { window_ends_at: Some(in_ms(ms)), ..total(100, 0) };
-        for (window_ms, ttl_ms) in [(1, 0), (2, 1), (1_000, 998), (60_000, 59_880), (600_000, 60_000)] {
-            assert_eq!(lease_ttl_ms(&ends(window_ms), NOW), ttl_ms, "window of {window_ms}");
-        }
-        let meter = ends(1);
-        let decided = renew(&known(&meter), &first(1));
-        assert_eq!(decided.outcome, RenewalOutcome::Pending { retry_ms: RECALL_RETRY_MS });
-    }
-
-    #[test]
-    fn a_horizon_longer_than_a_minute_is_the_life_of_a_lease() {
-        for (horizon_s, ttl_ms) in [(1, 60_000), (60, 60_000), (61, 61_000), (u32::MAX, 86_400_000)] {
-            assert_eq!(lease_ttl_ms(&MeterRow { horizon_s, ..total(1, 0) }, NOW), ttl_ms);
-        }
-    }
-
-    #[test]
-    fn a_changed_limit_is_told_apart() {
-        for (limit, change) in
-            [(100, LimitChange::Same), (101, LimitChange::Raised), (99, LimitChange::Lowered)]
-        {
-            let mut meter = total(100, 50);
-            assert_eq!(meter.set_limit(limit), change);
-            assert_eq!((meter.limit, meter.debited), (limit, 50));
-        }
-    }
-
-    #[test]
-    fn withheld_units_are_given_to_others_by_raising_the_limit() {
-        let meter = total(100, 100);
-        let expired = LeaseRow { expires_at: NOW, ..LEASE };
-        let windowed = MeterRow { window_ends_at: Some(in_ms(1)), ..meter.clone() };
-        for (case, meter, lease, expected) in [
-            ("expired", &meter, expired, Ok(110)),
-            ("not expired", &meter, LEASE, Err(ReclaimError::NotExpired { until: LEASE.expires_at })),
-            ("closed", &meter, LeaseRow { state: LeaseState::Closed, ..expired }, Err(ReclaimError::NotOpen)),
-            (
-                "twice",
-                &meter,
-                LeaseRow { state: LeaseState::Reclaimed, ..expired },
-                Err(ReclaimError::NotOpen),
-            ),
-            (
-                "other generation",
-                &meter,
-                LeaseRow { generation: Generation(2), ..expired },
-                Err(ReclaimError::GenerationPassed),
-            ),
-            ("window", &windowed, expired, Err(ReclaimError::NotATotal)),
-        ] {
-            assert_eq!(reclaim(meter, &lease, NOW), expected, "{case}");
-        }
     }
 }
