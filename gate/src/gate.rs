@@ -12,28 +12,27 @@
 //! A stream that waits holds nothing. When what it waited for is there, or will not come, it is
 //! decided again from the start, so that a decision never mixes two moments.
 
-use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::address::Block;
-use crate::credential::dgrk::{Match, Scratch, VerifyingKey};
+use crate::credential::dgrk::Scratch;
 use crate::decide::Origin;
 use crate::denial::Response;
 use crate::directory::Directory;
-use crate::grant::HeldGrant;
-use crate::id::{Epoch, HolderId, MeterId};
+use crate::id::{HolderId, MeterId};
 use crate::shared::{Shared, Write, update};
 use crate::sorted::Sorted;
 use crate::time::{MonoMillis, Now};
 use crate::wire::directory::{ApiEntry, Settings};
-use crate::wire::exchange::Permission;
 
 pub mod budget;
+mod calls;
 mod decision;
+mod entry;
 mod exchange;
 pub mod feed;
 pub mod held;
@@ -42,14 +41,18 @@ mod presented;
 mod random;
 mod ratelimit;
 pub mod slots;
+mod streams;
 pub mod usage;
 
 use budget::Budget;
-use exchange::{Exchange, Lookup};
+use calls::{Pace, Pending, Purpose};
+use entry::Entry;
+use exchange::Lookup;
 use feed::{FeedState, Keys};
 use held::{Cache, History, Unknowns};
 use presented::CacheKey;
 use random::Random;
+use streams::{Body, Hold, Stream, Wait, WaitFor};
 use usage::Usage;
 
 /// Version of everything that this crate keeps in shared records: part of their keys, so that a
@@ -268,114 +271,6 @@ pub struct Gate {
     resumed: VecDeque<StreamId>,
     effects: VecDeque<Effect>,
     work: bool,
-}
-
-/// A grant, ready to decide with.
-struct Entry {
-    grant: HeldGrant,
-    identity: Rc<Identity>,
-    /// For DGRK.
-    verifying_key: Option<VerifyingKey>,
-    last_match: Option<Match>,
-    keep_until: MonoMillis,
-    admitted: Vec<Admitted>,
-}
-
-/// Calls that are not reported yet.
-struct Admitted {
-    api: Rc<ApiEntry>,
-    secret_index: Option<usize>,
-    count: u64,
-}
-
-/// What is known of a request.
-enum Stream {
-    /// Behind us, until its end.
-    Admitted,
-    /// Held.
-    Held(Box<Hold>),
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Hold {
-    body: Body,
-    /// What it waits for now.
-    waits: Option<Wait>,
-    /// What it waited for, while its body is read.
-    waited: Option<Wait>,
-    /// On its way to be decided again.
-    resumed: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Body {
-    /// Nobody asked for it.
-    #[default]
-    Unasked,
-    Arriving {
-        size: usize,
-    },
-    Complete {
-        size: usize,
-    },
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Wait {
-    what: WaitFor,
-    until: MonoMillis,
-    again_at: Option<MonoMillis>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WaitFor {
-    Directory,
-    Lookup(CacheKey),
-    Units(MeterId),
-}
-
-/// A call under way.
-struct Pending {
-    purpose: Purpose,
-    sent: MonoMillis,
-    /// When its answer is no longer believed to come: those of a removed root context vanish.
-    lost_at: MonoMillis,
-}
-
-enum Purpose {
-    Poll { epoch: Epoch, since: crate::id::Revision },
-    Directory { wanted: u64, at: (u64, u64) },
-    Exchange(Exchange),
-}
-
-/// How calls of one purpose follow each other.
-#[derive(Clone, Copy, Debug)]
-struct Pace {
-    under_way: usize,
-    not_before: MonoMillis,
-    failures: u32,
-}
-
-impl Pace {
-    const fn new() -> Self {
-        Self { under_way: 0, not_before: MonoMillis(0), failures: 0 }
-    }
-
-    fn sent(&mut self) {
-        self.under_way += 1;
-    }
-
-    fn answered(&mut self) {
-        self.under_way = self.under_way.saturating_sub(1);
-        self.failures = 0;
-    }
-
-    /// Waits 100 ms, twice as long with each failure in a row, 1 s at most.
-    fn failed(&mut self, now: MonoMillis) {
-        self.under_way = self.under_way.saturating_sub(1);
-        self.not_before = now + (100_u64 << self.failures.min(4)).min(1_000);
-        self.failures = self.failures.saturating_add(1);
-    }
 }
 
 impl Gate {
@@ -620,90 +515,9 @@ impl Gate {
         self.work = true;
     }
 
-    fn give_up_lost_calls(&mut self, host: &mut dyn Host, now: Now) {
-        let lost: Vec<CallId> =
-            self.calls.iter().filter(|(_, call)| call.lost_at <= now.mono).map(|(id, _)| *id).collect();
-        for call in lost {
-            self.handle_answer(call, Answer::Failed, host, now);
-        }
-    }
-
-    fn call(
-        &mut self,
-        purpose: Purpose,
-        method: &'static str,
-        path: String,
-        body: Vec<u8>,
-        timeout_ms: u64,
-        now: MonoMillis,
-    ) -> Call {
-        self.next_call += 1;
-        let id = CallId(self.next_call);
-        let lost_at = now + timeout_ms + 1_000;
-        self.calls.insert(id, Box::new(Pending { purpose, sent: now, lost_at }));
-        Call { id, method, path, body, timeout_ms: u32::try_from(timeout_ms).unwrap_or(u32::MAX) }
-    }
-
     fn notice(&mut self, text: String) {
         self.effects.push_back(Effect::Notice(text));
         self.work = true;
-    }
-
-    /// Has a held stream decided again.
-    fn resume(&mut self, stream: StreamId) {
-        if let Some(Stream::Held(hold)) = self.streams.get_mut(&stream)
-            && !hold.resumed
-        {
-            hold.resumed = true;
-            self.resumed.push_back(stream);
-            self.work = true;
-        }
-    }
-
-    fn resume_those(&mut self, waits_for: impl Fn(&Wait) -> bool) {
-        let found: Vec<StreamId> = self
-            .streams
-            .iter()
-            .filter(|(_, stream)| match stream {
-                Stream::Held(hold) => hold.waits.as_ref().is_some_and(&waits_for),
-                Stream::Admitted => false,
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        found.into_iter().for_each(|stream| self.resume(stream));
-    }
-
-    fn resume_overdue(&mut self, now: MonoMillis) {
-        if self.waiting_for_directory + self.waiting_for_lookups > 0 || !self.waiting_for_units.is_empty() {
-            self.resume_those(|wait| wait.until <= now || wait.again_at.is_some_and(|at| at <= now));
-        }
-    }
-
-    /// Takes a stream off the list of those that wait for `what`.
-    fn stop_waiting(&mut self, stream: StreamId, what: Option<WaitFor>) {
-        match what {
-            None => {}
-            Some(WaitFor::Directory) => {
-                self.waiting_for_directory = self.waiting_for_directory.saturating_sub(1);
-            }
-            Some(WaitFor::Lookup(key)) => {
-                self.waiting_for_lookups = self.waiting_for_lookups.saturating_sub(1);
-                if let Some(lookup) = self.lookups.get_mut(&key) {
-                    lookup.waiting.retain(|waiting| *waiting != stream);
-                    if lookup.waiting.is_empty() {
-                        self.lookups.remove(&key);
-                    }
-                }
-            }
-            Some(WaitFor::Units(meter)) => {
-                if let Some(waiting) = self.waiting_for_units.get_mut(&meter) {
-                    waiting.retain(|waiting| *waiting != stream);
-                    if waiting.is_empty() {
-                        self.waiting_for_units.remove(&meter);
-                    }
-                }
-            }
-        }
     }
 
     /// Moves what was counted beside the grants into the usage to report.
@@ -717,63 +531,6 @@ impl Gate {
 
     fn forget(&mut self, mut entry: Entry) {
         entry.report(&mut self.usage);
-    }
-}
-
-impl Entry {
-    fn new(grant: HeldGrant, verifying_key: Option<VerifyingKey>, now: MonoMillis) -> Self {
-        let groups = match &grant.wire.permission {
-            Permission::Apis { .. } => None,
-            Permission::Groups { groups } => {
-                Some(groups.iter().map(|group| group.as_str()).collect::<Vec<_>>().join(","))
-            }
-        };
-        let identity = Identity {
-            client: grant.wire.client.as_str().to_owned(),
-            credential: grant.wire.credential.as_str().to_owned(),
-            groups,
-        };
-        Self {
-            keep_until: now + u64::from(grant.wire.keep_s).saturating_mul(1_000),
-            identity: Rc::new(identity),
-            verifying_key,
-            last_match: None,
-            admitted: Vec::new(),
-            grant,
-        }
-    }
-
-    /// Counts an admitted call; `true` if it is the first since the last report.
-    fn count(&mut self, api: &Rc<ApiEntry>, secret_index: Option<usize>) -> bool {
-        let first = self.admitted.is_empty();
-        let same = |row: &&mut Admitted| Rc::ptr_eq(&row.api, api) && row.secret_index == secret_index;
-        match self.admitted.iter_mut().find(same) {
-            Some(row) => row.count += 1,
-            None => self.admitted.push(Admitted { api: api.clone(), secret_index, count: 1 }),
-        }
-        first
-    }
-
-    fn secret_id(&self, index: Option<usize>) -> Option<&str> {
-        match &self.grant.wire.proof {
-            crate::wire::exchange::Proof::Signature { secrets } => {
-                secrets.get(index?).map(|secret| secret.id.as_str())
-            }
-            crate::wire::exchange::Proof::Presented => None,
-        }
-    }
-
-    fn report(&mut self, usage: &mut Usage) {
-        for row in core::mem::take(&mut self.admitted) {
-            let secret = self.secret_id(row.secret_index).map(ToString::to_string);
-            usage.count(
-                Some(&self.grant.wire.credential),
-                secret.as_deref(),
-                Some(&row.api.uid),
-                usage::ADMITTED,
-                row.count,
-            );
-        }
     }
 }
 

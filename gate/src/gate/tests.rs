@@ -2,19 +2,20 @@
 
 use super::*;
 use crate::credential::dgrk;
-use crate::id::Revision;
+use crate::id::{Epoch, Revision};
 use crate::request::{CredentialKind, RequestHead};
 use crate::shared::{Cas, CasMismatch};
 use crate::time::{Interval, UnixMillis};
 use crate::wire::changes::{Change, ChangesAnswer, Fingerprint, Subject};
 use crate::wire::directory::{Audience, DirectoryAnswer, PathRule};
 use crate::wire::exchange::{
-    ClientStatus, ExchangeAnswer, ExchangeRequest, Grant, Presented, Proof, Resolved, Secret,
+    ClientStatus, ExchangeAnswer, ExchangeRequest, Grant, Permission, Presented, Proof, Resolved, Secret,
 };
 use crate::wire::{CHANGES_PATH, DIRECTORY_PATH, EXCHANGE_PATH, WIRE_VERSION};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
+use alloc::string::ToString;
 use alloc::vec;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
