@@ -122,6 +122,17 @@ fn obtained(place: &mut Option<PathBuf>, variant: wasm::Variant) -> Result<PathB
     Ok(built)
 }
 
+/// Plays new seeds of the simulation on every core.
+pub fn search(hours: f64, from: u64) -> Result<()> {
+    if !(hours > 0.0 && hours <= 10_000.0) {
+        bail!("--hours {hours}: more than 0 and at most 10000");
+    }
+    let seconds = ((hours * 3_600.0).ceil() as u64).to_string();
+    let from = from.to_string();
+    let arguments = ["run", "--quiet", "--release", "--package", "sim", "--", "search", &seconds, &from];
+    process::run(cargo().args(arguments))
+}
+
 fn name(stage: Stage) -> String {
     stage.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }

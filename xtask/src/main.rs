@@ -52,6 +52,16 @@ enum Command {
         #[arg(long, value_enum, value_delimiter = ',')]
         only: Vec<checks::Stage>,
     },
+    /// Search for runs of the lease protocol that break a promise; what is found is shrunk and kept
+    /// in tests/sim/seeds.txt.
+    Sim {
+        /// For how long.
+        #[arg(long, default_value_t = 1.0)]
+        hours: f64,
+        /// The first seed; another one searches elsewhere.
+        #[arg(long, default_value_t = 1_000_000)]
+        from: u64,
+    },
     /// The benchmarks, side by side, as one table of ratios.
     Bench {
         /// Passed on to the benchmarks.
@@ -87,6 +97,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Demo { once } => demo::run(once),
         Command::Test { quick, only } => checks::run(quick, &only),
+        Command::Sim { hours, from } => checks::search(hours, from),
         Command::Bench { args } => checks::bench(&args),
         Command::Envoy => {
             println!("{}", envoy::obtain()?.display());

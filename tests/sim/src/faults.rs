@@ -1,30 +1,87 @@
-//! Mistakes one could make around the protocol, each switched on by a test that shows the
+//! Mistakes one could make in or around the protocol, each switched on by a test that shows the
 //! reference noticing it.
+//!
+//! A fault is done **around** the product's code: to what a half is told, to what it answers, or
+//! to the bytes it has written. So there is no switch in `gate` that a shipped build could carry,
+//! and the code that is tested with a fault is the code that is tested without.
 
-/// What is broken on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing.
-    None,
+use crate::scenario::Weather;
+
+macro_rules! faults {
+    ($($(#[$doc:meta])+ $name:ident: $weather:ident, $promise:literal;)+) => {
+        /// What is broken on purpose.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Fault {
+            /// Nothing.
+            None,
+            $($(#[$doc])+ $name,)+
+        }
+
+        /// Every fault, the weather that shows it, and the promise that it breaks first.
+        pub const CATALOGUE: &[(Fault, Weather, &str)] =
+            &[$((Fault::$name, Weather::$weather, $promise),)+];
+    };
+}
+
+faults! {
     /// Shared writes do not compare: the last writer wins.
-    BlindWrites,
+    BlindWrites: Rough, "admitted takes one of each, refused takes nothing";
+    /// Create-if-absent by a plain write: of two workers that begin a record, one loses its own.
+    CreateByPlainSet: Rough, "only an empty record is forgotten";
     /// A lease whose rest is being given back stays in the record.
-    ClosedLeaseStays,
+    ClosedLeaseStays: Rough, "a stream in order is not refused";
     /// A lease counts from the arrival of its answer instead of the sending of its question.
-    ExpiryFromArrival,
+    ExpiryFromArrival: Rough, "no spend in another window";
+    /// A node takes the life of a lease three times as long as it was told.
+    ExpireNever: Rough, "no spend after expiry";
+    /// A node lets a lease live two seconds longer than its window.
+    ExpireLate: Rough, "no spend in another window";
+    /// A node forgets a renewal that was not answered in time, with the lease that it closed.
+    ImpatientNode: Rough, "a step that is sent again is the same";
+    /// A node installs any answer of a stream, whichever step it belongs to.
+    AnyAnswerInstalled: Rough, "a lease arrives once, where it was granted";
+    /// A node counts what it gives back once more, when it sends a renewal again.
+    FreshCountOnResend: Rough, "a step that is sent again is the same";
+    /// A node drops the records that are in the way, with what they hold.
+    EvictionDropsLeases: Crowded, "only an empty record is forgotten";
+    /// The records of a node are named by the same number whenever they are made: closed and
+    /// reused, a record begins the stream of the one before.
+    ReusedRec: Rough, "a stream in order is not refused";
+    /// Two generations of a listener share one holder id and the numbers of their streams.
+    SharedHolder: Rough, "a stream in order is not refused";
+    /// A process that was killed comes back under its old name, with the numbers of its streams.
+    HolderSurvivesCrash: Stormy, "a step that is sent again is the same";
     /// The ledger forgets what it answered, so that a repeat is a new first step.
-    ForgottenAnswers,
+    ForgottenAnswers: Rough, "a repeat gets the same answer";
+    /// The answer leaves before the commit, which a crash then prevents.
+    AnswerBeforeCommit: Rough, "a lease is credited once";
     /// The ledger credits a return again when it is repeated.
-    CreditPerRepeat,
+    CreditPerRepeat: Rough, "debited is what was handed out and not returned";
     /// The ledger credits what an expired lease has not reported.
-    CreditOnExpiry,
+    CreditOnExpiry: Stormy, "debited is what was handed out and not returned";
     /// The ledger credits returns of past generations to the present one.
-    CreditAcrossGenerations,
+    CreditAcrossGenerations: Rough, "debited is what was handed out and not returned";
+    /// The ledger credits the whole lease that is returned, spent units too.
+    CreditWholeLease: Rough, "debited is what was handed out and not returned";
+    /// The ledger credits the return of a lease whose units an operator has given to others.
+    CreditAfterReclaim: Stormy, "what others were given does not come back";
+    /// An operator gives withheld units back without raising the limit, as if they were unspent.
+    ReclaimWithoutRaise: Stormy, "admitted <= debited <= limit";
     /// The ledger debits without the condition `debited + n <= limit`, on a row it read before
     /// another transaction committed.
-    StaleDebits,
-    /// A node forgets a renewal that was not answered in time, with the lease that it closed.
-    ImpatientNode,
+    StaleDebits: Rough, "admitted <= debited <= limit";
+    /// A manager goes on with the limit that it read first.
+    CachedLimit: Rough, "admitted <= debited <= limit";
+    /// Each manager turns the window by its own clock, also back.
+    WindowTurnsTwice: Rough, "a generation begins once";
+    /// The ledger forgets the window while it lasts.
+    ForgottenWindow: Rough, "no refusal after the window has turned";
+    /// "Exhausted" is told without the window's end.
+    ExhaustedForever: Rough, "no refusal after the window has turned";
+    /// The ledger says "exhausted" while others have unexpired leases.
+    NothingIsPending: Rough, "no refusal while units are free";
     /// Recalls and changes of the limit do not reach the nodes.
-    SilentFeed,
+    SilentFeed: Rough, "no refusal while units are free";
+    /// Neither half looks at the epoch after a database was restored.
+    EpochIgnored: Stormy, "a lease that closes was opened";
 }

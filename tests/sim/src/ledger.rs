@@ -1,154 +1,221 @@
-//! The manager: the product's issuer over tables in memory. Every call is one transaction.
+//! The managers: the product's issuer over tables in memory, which several processes write. Every
+//! renewal is one transaction: the row is locked, as both databases do it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use gate::id::{Epoch, Generation, HolderId, LeaseId, MeterId, Rec};
 use gate::quota::issuer::{
-    self, Close, Effects, Known, LeaseRow, LeaseState, LimitChange, MeterRow, StreamRow,
+    self, Close, Effects, Known, LeaseRow, LeaseState, LimitChange, MeterRow, Roll, StreamRow,
 };
 use gate::time::UnixMillis;
 use gate::wire::changes::Subject;
 use gate::wire::exchange::{Renewal, RenewalAnswer, RenewalOutcome};
 
+use crate::clock::{Clock, True};
 use crate::faults::Fault;
 use crate::reference::Reference;
 
 type Stream = (HolderId, MeterId, Rec);
 
-/// The tables.
-pub struct Ledger {
+/// The tables, without what is switched on by a fault.
+#[derive(Clone)]
+pub struct Tables {
     /// Life of the database.
     pub epoch: Epoch,
     /// By id, with the length of their windows (0 = a total).
     pub meters: BTreeMap<MeterId, (MeterRow, i64)>,
     streams: BTreeMap<Stream, StreamRow>,
     /// Whose they are, and the rows.
-    pub leases: BTreeMap<LeaseId, (Stream, LeaseRow)>,
-    /// The open ones of them.
-    open: BTreeSet<LeaseId>,
+    leases: BTreeMap<LeaseId, (Stream, LeaseRow)>,
+    /// The open ones of them, by meter.
+    open: BTreeMap<MeterId, BTreeSet<LeaseId>>,
     next_lease: u64,
-    /// What happened, for every node to hear.
-    pub feed: Vec<Subject>,
+}
+
+/// The managers' ledger.
+pub struct Ledger {
+    /// What is durable.
+    pub tables: Tables,
     fault: Fault,
     /// An older state of a meter's row, for [`Fault::StaleDebits`].
     stale: BTreeMap<MeterId, MeterRow>,
+    /// Limits as they were read first, for [`Fault::CachedLimit`].
+    cached: BTreeMap<(usize, MeterId), u64>,
+}
+
+/// A manager at work.
+#[derive(Clone, Copy)]
+pub struct Manager {
+    /// Which one.
+    pub number: usize,
+    /// Its clock.
+    pub clock: Clock,
+    /// True time.
+    pub now: True,
+}
+
+impl Manager {
+    fn now(&self) -> UnixMillis {
+        self.clock.unix(self.now)
+    }
 }
 
 impl Ledger {
     /// With these meters.
     pub fn new(meters: impl IntoIterator<Item = (MeterRow, i64)>, fault: Fault) -> Self {
-        Self {
+        let tables = Tables {
             epoch: Epoch(1),
             meters: meters.into_iter().map(|(row, window_ms)| (row.meter, (row, window_ms))).collect(),
             streams: BTreeMap::new(),
             leases: BTreeMap::new(),
-            open: BTreeSet::new(),
+            open: BTreeMap::new(),
             next_lease: 1,
-            feed: vec![],
-            fault,
-            stale: BTreeMap::new(),
-        }
+        };
+        Self { tables, fault, stale: BTreeMap::new(), cached: BTreeMap::new() }
     }
 
-    /// One exchange.
+    /// One exchange, and what is to be announced once it is committed.
     pub fn exchange(
         &mut self,
+        manager: Manager,
         holder: HolderId,
         renewals: &[Renewal],
-        now: UnixMillis,
         reference: &mut Reference,
-    ) -> Vec<RenewalAnswer> {
-        renewals.iter().map(|renewal| self.renew(holder, renewal, now, reference)).collect()
+    ) -> (Vec<RenewalAnswer>, Vec<Subject>) {
+        let mut news = vec![];
+        let answers = renewals
+            .iter()
+            .map(|renewal| self.renew(manager, holder, renewal, &mut news, reference))
+            .collect();
+        (answers, news)
     }
 
     fn renew(
         &mut self,
+        manager: Manager,
         holder: HolderId,
         renewal: &Renewal,
-        now: UnixMillis,
+        news: &mut Vec<Subject>,
         reference: &mut Reference,
     ) -> RenewalAnswer {
-        let stream = (holder, renewal.meter, renewal.rec);
+        let (stream, now) = ((holder, renewal.meter, renewal.rec), manager.now());
         let answer =
             |outcome| RenewalAnswer { meter: renewal.meter, rec: renewal.rec, seq: renewal.seq, outcome };
         if self.fault == Fault::CreditOnExpiry {
             self.credit_expired(renewal.meter, now);
         }
-        let Some((row, window_ms)) = self.meters.get(&renewal.meter) else {
+        let tables = &self.tables;
+        let Some((row, window_ms)) = tables.meters.get(&renewal.meter) else {
             return answer(RenewalOutcome::Gone);
         };
-        let mut meter = row.clone();
-        if self.fault == Fault::StaleDebits
-            && let Some(stale) =
-                self.stale.get(&renewal.meter).filter(|stale| stale.generation == meter.generation)
-        {
-            meter.debited = stale.debited;
+        let (mut meter, present) = (row.clone(), present_window(row, *window_ms, now));
+        match self.fault {
+            Fault::StaleDebits => {
+                let stale = self.stale.insert(renewal.meter, row.clone());
+                if let Some(stale) = stale.filter(|stale| stale.generation == row.generation) {
+                    meter.debited = stale.debited;
+                }
+            }
+            Fault::CachedLimit => {
+                meter.limit = *self.cached.entry((manager.number, renewal.meter)).or_insert(row.limit);
+            }
+            Fault::ForgottenWindow if meter.window_ends_at.is_some_and(|end| now < end) => {
+                meter.window_ends_at = None;
+            }
+            Fault::WindowTurnsTwice => {
+                // Its own calendar says another window than the row: begin that one.
+                let own = (*window_ms > 0).then(|| end_of_window(now, *window_ms));
+                if let (Some(own), Some(known)) = (own, row.window_ends_at)
+                    && own < known
+                {
+                    let generation = Generation(meter.generation.0 - 1);
+                    meter = MeterRow { generation, window_ends_at: Some(UnixMillis(now.0 - 1)), ..meter };
+                    self.tables.meters.insert(renewal.meter, (meter.clone(), *window_ms));
+                    return self.renew(manager, holder, renewal, news, reference);
+                }
+            }
+            _ => {}
         }
-        self.stale.insert(renewal.meter, row.clone());
-        let window_ends_at = (*window_ms > 0).then(|| end_of_window(now, *window_ms));
-        let forget = self.fault == Fault::ForgottenAnswers && renewal.seq == 1;
-        let others: BTreeSet<HolderId> = self
+        let others: BTreeSet<HolderId> = tables
             .open
-            .iter()
-            .filter_map(|id| self.leases.get(id))
-            .filter(|((other, of, _), lease)| {
-                *other != holder
-                    && *of == renewal.meter
-                    && lease.generation == meter.generation
-                    && lease.expires_at > now
+            .get(&renewal.meter)
+            .into_iter()
+            .flatten()
+            .filter_map(|id| tables.leases.get(id))
+            .filter(|((other, _, _), lease)| {
+                *other != holder && lease.generation == meter.generation && lease.expires_at > now
             })
             .map(|((other, _, _), _)| *other)
             .collect();
-        let closed_lease = renewal.closed_lease.and_then(|id| self.leases.get(&id));
+        let forget = self.fault == Fault::ForgottenAnswers && renewal.seq == 1;
+        let closed_lease = renewal.closed_lease.and_then(|id| tables.leases.get(&id));
+        let mut closed_lease = closed_lease.filter(|(of, _)| *of == stream).map(|(_, row)| *row);
+        if self.fault == Fault::CreditAfterReclaim
+            && let Some(lease) = &mut closed_lease
+            && lease.state == LeaseState::Reclaimed
+        {
+            lease.state = LeaseState::Open;
+        }
+        let asked = match self.fault {
+            Fault::EpochIgnored => Renewal { epoch: None, ..*renewal },
+            _ => *renewal,
+        };
         let decided = issuer::renew(
             &Known {
                 now,
-                epoch: self.epoch,
+                epoch: tables.epoch,
                 meter: &meter,
-                window_ends_at,
-                stream: self.streams.get(&stream).filter(|_| !forget),
-                closed_lease: closed_lease.filter(|(of, _)| *of == stream).map(|(_, row)| row),
-                other_holders: others.len() as u32,
-                new_lease: LeaseId(self.next_lease),
+                window_ends_at: present,
+                stream: tables.streams.get(&stream).filter(|_| !forget),
+                closed_lease: closed_lease.as_ref(),
+                other_holders: if self.fault == Fault::NothingIsPending { 0 } else { others.len() as u32 },
+                new_lease: LeaseId(tables.next_lease),
             },
-            renewal,
+            &asked,
         );
         match decided.effects {
-            Some(effects) => self.write(stream, renewal, &effects, now, reference),
+            Some(effects) => self.write(manager, stream, renewal, &effects, news, reference),
             None => self.repeat(renewal, &decided.outcome),
         }
-        reference.answered(stream, renewal, &decided.outcome, window_ends_at);
+        reference.answered(stream, renewal, &decided.outcome, present, manager.clock);
         answer(decided.outcome)
     }
 
     fn write(
         &mut self,
+        manager: Manager,
         stream: Stream,
         renewal: &Renewal,
         effects: &Effects,
-        now: UnixMillis,
+        news: &mut Vec<Subject>,
         reference: &mut Reference,
     ) {
+        let (now, fault, tables) = (manager.now(), self.fault, &mut self.tables);
         let mut effects = effects.clone();
-        if self.fault == Fault::CreditAcrossGenerations
-            && let Some(close) = &mut effects.close
-        {
-            close.credit = close.unspent;
+        if let Some(close) = &mut effects.close {
+            match fault {
+                Fault::CreditAcrossGenerations => close.credit = close.unspent,
+                Fault::CreditWholeLease => {
+                    let units = tables.leases.get(&close.lease).map_or(0, |(_, row)| row.units);
+                    close.credit = if close.credit > 0 { units } else { 0 };
+                }
+                _ => {}
+            }
         }
-        let (meter, _) = self.meters.get_mut(&renewal.meter).expect("its row was just read");
+        let (meter, _) = tables.meters.get_mut(&renewal.meter).expect("its row was just read");
         let limit = meter.limit;
         meter.apply(&effects, now);
         if let Some(roll) = effects.roll {
             reference.window_turned(renewal.meter, roll.generation, limit);
         }
         if let Some(Close { lease, unspent, .. }) = effects.close {
-            let (_, row) = self.leases.get_mut(&lease).expect("its row was just read");
+            let (_, row) = tables.leases.get_mut(&lease).expect("its row was just read");
             row.state = LeaseState::Closed;
-            self.open.remove(&lease);
+            tables.open.entry(renewal.meter).or_default().remove(&lease);
             reference.closed(lease, unspent);
         }
         if let Some(open) = effects.open {
-            self.next_lease += 1;
+            tables.next_lease += 1;
             let row = LeaseRow {
                 id: open.lease,
                 generation: open.generation,
@@ -156,78 +223,127 @@ impl Ledger {
                 expires_at: open.expires_at,
                 state: LeaseState::Open,
             };
-            self.open.insert(open.lease);
-            self.leases.insert(open.lease, (stream, row));
-            reference.opened(stream, &row, &effects.stream.answer);
+            tables.open.entry(renewal.meter).or_default().insert(open.lease);
+            tables.leases.insert(open.lease, (stream, row));
+            reference.opened(stream, &row, &effects.stream.answer, manager.clock);
         }
-        self.streams.insert(stream, effects.stream);
+        tables.streams.insert(stream, effects.stream);
         if effects.recall {
-            self.feed.push(Subject::Recall { meter: renewal.meter });
+            news.push(Subject::Recall { meter: renewal.meter });
         }
         if effects.units_back {
-            self.feed.push(Subject::Meter { meter: renewal.meter });
+            news.push(Subject::Meter { meter: renewal.meter });
         }
-        let row = &self.meters[&renewal.meter].0;
+        let row = &tables.meters[&renewal.meter].0;
         reference.ledger_says(renewal.meter, row.generation, row.debited);
     }
 
     fn repeat(&mut self, renewal: &Renewal, outcome: &RenewalOutcome) {
         if self.fault == Fault::CreditPerRepeat && *outcome != RenewalOutcome::Refused {
-            let (meter, _) = self.meters.get_mut(&renewal.meter).expect("its row was just read");
+            let (meter, _) = self.tables.meters.get_mut(&renewal.meter).expect("its row was just read");
             meter.debited = meter.debited.saturating_sub(u64::from(renewal.unspent));
         }
     }
 
     fn credit_expired(&mut self, meter: MeterId, now: UnixMillis) {
-        let (row, _) = self.meters.get_mut(&meter).expect("meters are not deleted here");
-        for ((_, of, _), lease) in self.leases.values_mut() {
+        let tables = &mut self.tables;
+        let (row, _) = tables.meters.get_mut(&meter).expect("meters are not deleted here");
+        for ((_, of, _), lease) in tables.leases.values_mut() {
             if *of == meter
                 && lease.state == LeaseState::Open
                 && lease.expires_at <= now
                 && lease.generation == row.generation
             {
                 lease.state = LeaseState::Reclaimed;
-                self.open.remove(&lease.id);
+                tables.open.entry(meter).or_default().remove(&lease.id);
                 row.debited = row.debited.saturating_sub(u64::from(lease.units));
             }
         }
     }
 
-    /// An operator sets another limit.
-    pub fn set_limit(&mut self, meter: MeterId, limit: u64, reference: &mut Reference) {
-        let (row, _) = self.meters.get_mut(&meter).expect("scenarios name meters that exist");
-        match row.set_limit(limit) {
-            LimitChange::Same => {}
-            LimitChange::Raised => self.feed.push(Subject::Meter { meter }),
-            LimitChange::Lowered => self.feed.push(Subject::Recall { meter }),
+    /// An operator sets another limit. Returns what is to be announced.
+    pub fn set_limit(
+        &mut self,
+        manager: Manager,
+        meter: MeterId,
+        limit: u64,
+        reference: &mut Reference,
+    ) -> Option<Subject> {
+        let (row, window_ms) = self.tables.meters.get_mut(&meter)?;
+        let now = manager.now();
+        if let Some(roll) = issuer::rolls(row, present_window(row, *window_ms, now), now) {
+            row.begin(roll);
+            reference.window_turned(meter, row.generation, row.limit);
         }
+        let change = row.set_limit(limit);
         reference.limit_set(meter, row.generation, limit);
+        match change {
+            LimitChange::Same => None,
+            LimitChange::Raised => Some(Subject::Meter { meter }),
+            LimitChange::Lowered => Some(Subject::Recall { meter }),
+        }
+    }
+
+    /// An operator begins a new generation.
+    pub fn reset(&mut self, manager: Manager, meter: MeterId, reference: &mut Reference) -> Option<Subject> {
+        let (row, window_ms) = self.tables.meters.get_mut(&meter)?;
+        let generation = Generation(row.generation.0 + 1);
+        match present_window(row, *window_ms, manager.now()) {
+            Some(window_ends_at) => row.begin(Roll { generation, window_ends_at }),
+            None => {
+                *row = MeterRow { generation, debited: 0, recalled_at: None, ..row.clone() };
+            }
+        }
+        reference.window_turned(meter, generation, row.limit);
+        Some(Subject::Meter { meter })
     }
 
     /// An operator gives the units of the first expired lease of a total to others.
-    pub fn reclaim(&mut self, meter: MeterId, now: UnixMillis, reference: &mut Reference) {
-        let (row, _) = &self.meters[&meter];
-        let found = self
-            .leases
-            .values_mut()
-            .filter(|((_, of, _), _)| *of == meter)
-            .find_map(|(_, lease)| issuer::reclaim(row, lease, now).ok().map(|limit| (lease, limit)));
-        if let Some((lease, limit)) = found {
-            lease.state = LeaseState::Reclaimed;
-            self.open.remove(&lease.id);
-            self.set_limit(meter, limit, reference);
+    pub fn reclaim(
+        &mut self,
+        manager: Manager,
+        meter: MeterId,
+        reference: &mut Reference,
+    ) -> Option<Subject> {
+        let tables = &mut self.tables;
+        let (row, _) = tables.meters.get(&meter)?;
+        let (limit, (lease, units)) =
+            tables.leases.values_mut().filter(|((_, of, _), _)| *of == meter).find_map(|(_, lease)| {
+                let limit = issuer::reclaim(row, lease, manager.now()).ok()?;
+                lease.state = LeaseState::Reclaimed;
+                Some((limit, (lease.id, lease.units)))
+            })?;
+        tables.open.entry(meter).or_default().remove(&lease);
+        reference.reclaimed(lease);
+        if self.fault == Fault::ReclaimWithoutRaise {
+            let (row, _) = tables.meters.get_mut(&meter)?;
+            row.debited = row.debited.saturating_sub(u64::from(units));
+            return Some(Subject::Meter { meter });
         }
+        self.set_limit(manager, meter, limit, reference)
     }
 
-    /// The database was restored, as far as holders can see.
-    pub fn begin_epoch(&mut self) {
-        self.epoch = Epoch(self.epoch.0 + 1);
-        self.streams.clear();
+    /// The database is what it was when `backup` was made, and says so by another epoch.
+    pub fn restore(&mut self, backup: Tables, reference: &mut Reference) {
+        let (epoch, old) = (Epoch(self.tables.epoch.0 + 1), backup.epoch);
+        self.tables = Tables { epoch, ..backup };
+        self.stale.clear();
+        let rows =
+            self.tables.meters.values().map(|(row, _)| (row.meter, row.generation, row.debited, row.limit));
+        reference.epoch_began(epoch, rows, self.tables.leases.keys().map(|lease| (old, *lease)));
     }
 
     /// The generation that a meter is in.
     pub fn generation(&self, meter: MeterId) -> Generation {
-        self.meters[&meter].0.generation
+        self.tables.meters[&meter].0.generation
+    }
+}
+
+/// The end of the window on record while it lasts, else of the one that holds `now`.
+fn present_window(row: &MeterRow, window_ms: i64, now: UnixMillis) -> Option<UnixMillis> {
+    match row.window_ends_at {
+        Some(end) if end <= now => Some(end_of_window(now, window_ms)),
+        known => known,
     }
 }
 

@@ -14,6 +14,7 @@
 //!               └───► ledger ──────────► gate::quota::issuer
 //! ```
 
+pub mod case;
 pub mod clock;
 pub mod faults;
 pub mod ledger;
@@ -21,4 +22,5 @@ pub mod node;
 pub mod reference;
 pub mod rng;
 pub mod scenario;
+pub mod seeds;
 pub mod world;

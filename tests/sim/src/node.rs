@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use gate::id::{ClientKey, Epoch, HolderId, MeterId};
-use gate::quota::bucket::Bucket;
+use gate::quota::bucket::{Bucket, MAX_METERS};
 use gate::quota::holder::{self, Ask, Installed, Spent, Touched};
 use gate::shared::{Cas, CasMismatch, Shared};
-use gate::time::{MonoMillis, UnixMillis};
+use gate::time::MonoMillis;
 use gate::wire::exchange::{Meter, Renewal, RenewalAnswer, RenewalOutcome};
 
 use crate::clock::{Clock, True};
@@ -31,6 +31,8 @@ pub struct Caller {
 /// A request that stands waiting.
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting {
+    /// Where it came in.
+    pub place: usize,
     /// Index of its [`Caller`].
     pub caller: usize,
     /// When its patience ends.
@@ -46,16 +48,16 @@ pub struct Vm {
     pub waiting: Vec<Waiting>,
 }
 
-/// One process.
+/// One process. It is never used again: a restart is another one.
 pub struct Node {
-    /// Another one after each crash.
+    /// Its name.
     pub holder: HolderId,
-    /// Counts its crashes.
-    pub life: u32,
     /// Its monotonic clock.
     pub clock: Clock,
     /// Nothing comes or goes until then.
     pub cut_off_until: True,
+    /// Not killed yet.
+    pub is_alive: bool,
     /// Its workers.
     pub vms: Vec<Vm>,
     records: Records,
@@ -71,27 +73,41 @@ pub struct Surroundings<'a> {
     pub fault: Fault,
     /// By the node's clock.
     pub now: MonoMillis,
-    /// By the manager's clock, for the books.
-    pub manager_now: UnixMillis,
+    /// True time, for the books.
+    pub true_now: True,
     /// Who may send a request to another worker in the middle of this operation.
     pub callers: &'a [Caller],
     /// Per thousand writes: how often somebody does.
     pub interference: u64,
+    /// What such a worker froze, and has to send: the bucket and the renewals.
+    pub frozen: &'a mut Vec<(usize, Vec<Renewal>)>,
+}
+
+impl Surroundings<'_> {
+    /// What surrounds a worker that comes in between.
+    fn of_another(&mut self) -> Surroundings<'_> {
+        Surroundings {
+            reference: self.reference,
+            rng: self.rng,
+            frozen: self.frozen,
+            interference: 0,
+            ..*self
+        }
+    }
 }
 
 type Records = BTreeMap<Vec<u8>, (Vec<u8>, Cas)>;
 
 impl Node {
     /// A process that has just started.
-    pub fn start(number: u64, life: u32, clock: Clock, workers: usize) -> Self {
+    pub fn start(number: u64, clock: Clock, workers: usize) -> Self {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&number.to_be_bytes());
-        id[8..12].copy_from_slice(&life.to_be_bytes());
         Self {
             holder: HolderId(id),
-            life,
             clock,
             cut_off_until: 0,
+            is_alive: true,
             vms: (0..workers).map(|_| Vm::default()).collect(),
             records: BTreeMap::new(),
         }
@@ -115,11 +131,28 @@ impl Node {
         }
         let (before, fault) = (self.bucket(bucket), around.fault);
         let mut shared = WorkerShared::new(self.holder, &mut self.records, Op::Freeze, around);
-        let due = holder::renewals_due(&mut shared, &key(bucket), now, connected, 100);
+        let mut due = holder::renewals_due(&mut shared, &key(bucket), now, connected, 100);
         if fault == Fault::ClosedLeaseStays {
             put_back(&mut self.records, bucket, &before);
         }
+        if fault == Fault::FreshCountOnResend
+            && let Some(due) = &mut due
+        {
+            for renewal in &mut due.result {
+                let sent = before.meters.iter().find(|r| r.rec == renewal.rec).and_then(|r| r.pending);
+                if sent.is_some_and(|sent| sent.seq == renewal.seq) {
+                    renewal.unspent += u32::from(renewal.closed_lease.is_some());
+                }
+            }
+        }
         due
+    }
+
+    /// The call that carried `renewal` has failed.
+    pub fn call_failed(&mut self, bucket: usize, renewal: &Renewal, around: Surroundings<'_>) {
+        let now = around.now;
+        let mut shared = WorkerShared::new(self.holder, &mut self.records, Op::Feed, around);
+        holder::call_failed(&mut shared, &key(bucket), now, renewal);
     }
 
     /// An answer has arrived.
@@ -131,11 +164,38 @@ impl Node {
         sent_at: MonoMillis,
         around: Surroundings<'_>,
     ) -> Option<Touched<Installed>> {
-        let now = around.now;
+        let (now, fault) = (around.now, around.fault);
+        let mut answer = *answer;
+        let record = self.bucket(bucket).meters.into_iter().find(|r| r.rec == answer.rec);
+        if fault == Fault::AnyAnswerInstalled
+            && let Some(pending) = record.as_ref().and_then(|record| record.pending)
+        {
+            answer.seq = pending.seq;
+        }
+        if fault == Fault::ExhaustedForever
+            && let RenewalOutcome::Exhausted { window_left_ms } = &mut answer.outcome
+        {
+            *window_left_ms = None;
+        }
+        if fault == Fault::ExpireLate
+            && let RenewalOutcome::Granted { ttl_ms, window_left_ms: Some(left), .. } = &mut answer.outcome
+        {
+            *ttl_ms += 2_000;
+            *left += 2_000;
+        }
+        if fault == Fault::ExpireNever
+            && let RenewalOutcome::Granted { ttl_ms, window_left_ms: None, .. } = &mut answer.outcome
+        {
+            *ttl_ms *= 3;
+        }
+        let epoch = match record.and_then(|record| record.epoch) {
+            Some(known) if fault == Fault::EpochIgnored => known,
+            _ => epoch,
+        };
         let is_lease = matches!(answer.outcome, RenewalOutcome::Granted { .. });
-        let sent_at = if around.fault == Fault::ExpiryFromArrival && is_lease { now } else { sent_at };
+        let sent_at = if fault == Fault::ExpiryFromArrival && is_lease { now } else { sent_at };
         let mut shared = WorkerShared::new(self.holder, &mut self.records, Op::Install, around);
-        holder::install(&mut shared, &key(bucket), now, epoch, answer, sent_at)
+        holder::install(&mut shared, &key(bucket), now, epoch, &answer, sent_at)
     }
 
     /// A recall, or (`raised`) a limit that was raised.
@@ -167,7 +227,13 @@ fn spend(
     around: Surroundings<'_>,
 ) -> Touched<Spent> {
     let now = around.now;
-    let random = around.rng.bits();
+    let random = match around.fault {
+        Fault::ReusedRec | Fault::SharedHolder | Fault::HolderSurvivesCrash => 4_711,
+        _ => around.rng.bits(),
+    };
+    if around.fault == Fault::EvictionDropsLeases {
+        drop_oldest(holder, records, caller.bucket, &caller.meters, around.reference, around.true_now);
+    }
     let ask = Ask { client: caller.client, tps: caller.tps, meters: &caller.meters, random };
     let mut shared = WorkerShared::new(holder, records, Op::Spend, around);
     let touched = holder::spend(&mut shared, &key(caller.bucket), now, &ask);
@@ -178,7 +244,7 @@ fn spend(
     match touched.result {
         Spent::Admitted { .. } => around.reference.admitted_at_rate(holder, caller.client, caller.tps, now),
         Spent::Exhausted { meter, .. } => {
-            around.reference.refused_as_exhausted(holder, meter, around.manager_now);
+            around.reference.refused_as_exhausted(holder, meter, around.true_now);
         }
         _ => {}
     }
@@ -203,6 +269,26 @@ fn forget_unanswered(records: &mut Records, bucket: usize, now: MonoMillis) {
             }
         }
         *value = bucket.encode();
+    }
+}
+
+/// [`Fault::EvictionDropsLeases`].
+fn drop_oldest(
+    holder: HolderId,
+    records: &mut Records,
+    bucket: usize,
+    keep: &[Meter],
+    reference: &mut Reference,
+    now: True,
+) {
+    let Some((value, _)) = records.get_mut(&key(bucket)) else { return };
+    let before = decode(value);
+    let is_new = keep.iter().any(|meter| before.meters.iter().all(|record| record.meter != meter.id));
+    if before.meters.len() >= MAX_METERS && is_new {
+        let mut after = before.clone();
+        after.meters.remove(0);
+        *value = after.encode();
+        reference.wrote(holder, Op::Spend, &before, &after, now);
     }
 }
 
@@ -233,30 +319,30 @@ impl<'a> WorkerShared<'a> {
         Self { holder, records, op, around, taken: vec![] }
     }
 
-    /// Another worker admits a request between this one's read and its write.
+    /// Another worker decides a request between this one's read and its write, and perhaps
+    /// freezes what is due.
     fn interfere(&mut self) {
         if !self.around.rng.chance(self.around.interference) {
             return;
         }
         let caller = self.around.rng.pick(self.around.callers);
-        spend(
-            self.holder,
-            self.records,
-            caller,
-            Surroundings {
-                reference: self.around.reference,
-                rng: self.around.rng,
-                interference: 0,
-                ..self.around
-            },
-        );
+        let now = self.around.now;
+        spend(self.holder, self.records, caller, self.around.of_another());
+        if self.around.rng.chance(500) {
+            let mut shared =
+                WorkerShared::new(self.holder, self.records, Op::Freeze, self.around.of_another());
+            let due = holder::renewals_due(&mut shared, &key(caller.bucket), now, true, 100);
+            if let Some(due) = due.filter(|due| !due.result.is_empty()) {
+                self.around.frozen.push((caller.bucket, due.result));
+            }
+        }
     }
 
     fn write(&mut self, key: &[u8], value: &[u8]) {
         let old = self.records.get(key).cloned();
         let cas = Cas(old.as_ref().map_or(1, |(_, cas)| cas.0 + 1));
         let before = old.map(|(value, _)| decode(&value)).unwrap_or_default();
-        let (holder, op, now) = (self.holder, self.op, self.around.manager_now);
+        let (holder, op, now) = (self.holder, self.op, self.around.true_now);
         self.taken.extend(self.around.reference.wrote(holder, op, &before, &decode(value), now));
         self.records.insert(key.to_vec(), (value.to_vec(), cas));
     }
@@ -279,7 +365,8 @@ impl Shared for WorkerShared<'_> {
 
     fn create(&mut self, key: &[u8], value: &[u8]) -> Result<(), CasMismatch> {
         self.interfere();
-        if self.records.contains_key(key) && self.around.fault != Fault::BlindWrites {
+        let fault = self.around.fault;
+        if self.records.contains_key(key) && fault != Fault::BlindWrites && fault != Fault::CreateByPlainSet {
             return Err(CasMismatch);
         }
         self.write(key, value);

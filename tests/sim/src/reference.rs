@@ -7,13 +7,17 @@
 
 use std::collections::BTreeMap;
 
-use gate::id::{ClientKey, Generation, HolderId, LeaseId, MeterId, Rec};
+use gate::id::{ClientKey, Epoch, Generation, HolderId, LeaseId, MeterId, Rec};
 use gate::quota::bucket::{Bucket, Lease, MeterRecord};
 use gate::quota::issuer::{LeaseRow, StoredAnswer};
 use gate::time::{MonoMillis, UnixMillis};
 use gate::wire::exchange::{Renewal, RenewalOutcome};
 
+use crate::clock::{Clock, True};
+
 type Stream = (HolderId, MeterId, Rec);
+/// One counter's life in one life of the database.
+type Life = (MeterId, Epoch, Generation);
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,30 +44,42 @@ pub enum Op {
 #[derive(Clone, Debug)]
 struct Book {
     stream: Stream,
-    generation: Generation,
+    life: Life,
     units: u32,
     spent: u32,
+    /// Set when a node has installed it.
+    arrived: bool,
     /// Set when the ledger closed it.
     returned: Option<u32>,
-    /// By the manager's clock; later spends are too late.
+    /// Set when an operator gave its units to others.
+    reclaimed: bool,
+    /// The clock that granted it.
+    granted_by: Clock,
+    /// By that clock; later spends are too late.
     spend_until: UnixMillis,
     window_ends_at: Option<UnixMillis>,
 }
 
 /// The books.
-#[derive(Default)]
 pub struct Reference {
-    leases: BTreeMap<LeaseId, Book>,
-    /// The highest limit in force, by generation.
-    limits: BTreeMap<(MeterId, Generation), u64>,
-    /// Units of all leases less what was returned, by generation.
-    debited: BTreeMap<(MeterId, Generation), u64>,
-    /// Units spent, by generation.
-    admitted: BTreeMap<(MeterId, Generation), u64>,
+    epoch: Epoch,
+    /// How far the managers' clocks are apart at most: an answer that one of them repeats for
+    /// another counts by its own.
+    skew_ms: i64,
+    leases: BTreeMap<(Epoch, LeaseId), Book>,
+    /// The highest limit in force.
+    limits: BTreeMap<Life, u64>,
+    /// Units of all leases less what was returned.
+    debited: BTreeMap<Life, u64>,
+    /// Units spent.
+    admitted: BTreeMap<Life, u64>,
     /// What a step was answered: a lease and its units, or nothing.
     answers: BTreeMap<(Stream, u64), Option<(LeaseId, u32)>>,
-    /// The window of the last "exhausted" that a holder was told.
-    exhausted: BTreeMap<(HolderId, MeterId), Option<UnixMillis>>,
+    /// What a step said when it was sent first.
+    questions: BTreeMap<(Stream, u64), Renewal>,
+    /// When the window ends for which a holder was last told "exhausted", by the clock of the
+    /// manager that said so; none = never.
+    exhausted: BTreeMap<(HolderId, MeterId), Option<True>>,
     /// Requests admitted, by second of the node's clock.
     rates: BTreeMap<(HolderId, [u8; 16], u64), u32>,
     /// What is wrong, in the order it was seen.
@@ -71,7 +87,29 @@ pub struct Reference {
 }
 
 impl Reference {
-    fn check(&mut self, holds: bool, check: &'static str, detail: impl FnOnce() -> String) {
+    /// Empty books.
+    pub fn new(epoch: Epoch, managers: &[Clock]) -> Self {
+        let shown: Vec<i64> =
+            managers.iter().flat_map(|clock| [clock.unix(0).0, clock.unix(END).0 - END as i64]).collect();
+        let skew_ms =
+            shown.iter().max().zip(shown.iter().min()).map_or(0, |(latest, earliest)| latest - earliest);
+        Self {
+            epoch,
+            skew_ms: if managers.len() > 1 { skew_ms } else { 0 },
+            leases: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            debited: BTreeMap::new(),
+            admitted: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            exhausted: BTreeMap::new(),
+            rates: BTreeMap::new(),
+            violations: vec![],
+        }
+    }
+
+    /// A promise that others watch.
+    pub fn check(&mut self, holds: bool, check: &'static str, detail: impl FnOnce() -> String) {
         if !holds {
             self.violations.push(Violation { check, detail: detail() });
         }
@@ -79,48 +117,69 @@ impl Reference {
 
     /// A limit is in force in a generation.
     pub fn limit_set(&mut self, meter: MeterId, generation: Generation, limit: u64) {
-        let highest = self.limits.entry((meter, generation)).or_insert(limit);
+        let highest = self.limits.entry((meter, self.epoch, generation)).or_insert(limit);
         *highest = limit.max(*highest);
     }
 
     /// Another generation begins.
     pub fn window_turned(&mut self, meter: MeterId, generation: Generation, limit: u64) {
-        let unseen = !self.limits.contains_key(&(meter, generation));
+        let unseen = !self.limits.contains_key(&(meter, self.epoch, generation));
         self.check(unseen, "a generation begins once", || format!("meter {meter} generation {generation}"));
         self.limit_set(meter, generation, limit);
     }
 
-    /// The ledger opened a lease.
-    pub fn opened(&mut self, stream: Stream, row: &LeaseRow, answer: &StoredAnswer) {
+    /// The ledger opened a lease, by this manager's clock.
+    pub fn opened(&mut self, stream: Stream, row: &LeaseRow, answer: &StoredAnswer, granted_by: Clock) {
         let StoredAnswer::Granted { spend_until, window_ends_at, .. } = *answer else {
             return self.check(false, "a lease is answered as one", || format!("{row:?} {answer:?}"));
         };
+        let life = (stream.1, self.epoch, row.generation);
         let book = Book {
             stream,
-            generation: row.generation,
+            life,
             units: row.units,
             spent: 0,
+            arrived: false,
             returned: None,
+            reclaimed: false,
+            granted_by,
             spend_until,
             window_ends_at,
         };
-        *self.debited.entry((stream.1, row.generation)).or_insert(0) += u64::from(row.units);
-        let unseen = self.leases.insert(row.id, book).is_none();
+        *self.debited.entry(life).or_insert(0) += u64::from(row.units);
+        let unseen = self.leases.insert((self.epoch, row.id), book).is_none();
         self.check(unseen && row.units > 0, "a lease is new and not empty", || format!("{row:?}"));
-        self.compare(stream.1, row.generation);
+        self.compare(life);
     }
 
     /// The ledger closed a lease.
     pub fn closed(&mut self, lease: LeaseId, unspent: u32) {
-        let Some(book) = self.leases.get_mut(&lease) else {
+        let Some(book) = self.leases.get_mut(&(self.epoch, lease)) else {
             return self.check(false, "a lease that closes was opened", || format!("lease {lease}"));
         };
         let twice = book.returned.replace(unspent).is_some();
-        let debited = self.debited.entry((book.stream.1, book.generation)).or_insert(0);
+        let debited = self.debited.entry(book.life).or_insert(0);
         *debited = debited.saturating_sub(u64::from(unspent));
         let (whole, shown) = (book.spent + unspent == book.units, format!("lease {lease}: {book:?}"));
+        let reclaimed = book.reclaimed;
+        self.check(!reclaimed, "what others were given does not come back", || shown.clone());
         self.check(!twice, "a lease is credited once", || shown.clone());
         self.check(whole, "a lease comes back whole", || shown);
+    }
+
+    /// An operator gave the units of a lease to others.
+    pub fn reclaimed(&mut self, lease: LeaseId) {
+        if let Some(book) = self.leases.get_mut(&(self.epoch, lease)) {
+            book.reclaimed = true;
+        }
+    }
+
+    /// A node sends a step.
+    pub fn asked(&mut self, stream: Stream, renewal: &Renewal) {
+        let first = *self.questions.entry((stream, renewal.seq)).or_insert(*renewal);
+        self.check(first == *renewal, "a step that is sent again is the same", || {
+            format!("first {first:?}, now {renewal:?}")
+        });
     }
 
     /// The ledger answered a step. The same step gets the same answer; only durations differ.
@@ -130,70 +189,101 @@ impl Reference {
         renewal: &Renewal,
         outcome: &RenewalOutcome,
         window_ends_at: Option<UnixMillis>,
+        clock: Clock,
     ) {
         let got = match *outcome {
             RenewalOutcome::Granted { lease, units, .. } => Some((lease, units)),
             RenewalOutcome::Refused => return,
             RenewalOutcome::Exhausted { .. } => {
-                self.exhausted.insert((stream.0, stream.1), window_ends_at);
+                // Two managers may tell the same end by two clocks: the later one counts.
+                let ends = window_ends_at.map(|end| clock.when(end));
+                let told = self.exhausted.entry((stream.0, stream.1)).or_insert(ends);
+                *told = told.zip(ends).map(|(told, ends)| told.max(ends));
                 None
             }
             RenewalOutcome::Pending { .. } | RenewalOutcome::Closed | RenewalOutcome::Gone => None,
         };
+        let ours = renewal.epoch.is_none_or(|epoch| epoch == self.epoch);
+        let epoch = self.epoch;
+        self.check(ours, "a stream of another epoch is refused", || format!("{renewal:?} in {epoch:?}"));
         let first = *self.answers.entry((stream, renewal.seq)).or_insert(got);
         self.check(first == got, "a repeat gets the same answer", || {
             format!("{renewal:?}: first {first:?}, now {got:?}")
         });
     }
 
-    /// The database was restored: what was answered before is forgotten, and may be answered
-    /// anew to those who did not hear it.
-    pub fn epoch_began(&mut self) {
+    /// The database was restored from a backup: what was answered since is forgotten, and may be
+    /// answered anew to those who did not hear it. Books of its own begin with what `rows` say.
+    ///
+    /// `leases`: those of the backup. A node that never heard of one may still be told.
+    pub fn epoch_began(
+        &mut self,
+        epoch: Epoch,
+        rows: impl Iterator<Item = (MeterId, Generation, u64, u64)>,
+        leases: impl Iterator<Item = (Epoch, LeaseId)>,
+    ) {
+        for (old, lease) in leases {
+            if let Some(book) = self.leases.get(&(old, lease)).filter(|book| !book.arrived).cloned() {
+                let (meter, _, generation) = book.life;
+                let life = (meter, epoch, generation);
+                *self.debited.entry(life).or_insert(0) += u64::from(book.units);
+                *self.limits.entry(life).or_insert(0) += u64::from(book.units);
+                self.leases.insert((epoch, lease), Book { life, ..book });
+            }
+        }
+        self.epoch = epoch;
         self.answers.clear();
+        for (meter, generation, debited, limit) in rows {
+            // The row counts its own leases; those of generations before count as they are.
+            self.limits.insert((meter, epoch, generation), limit.max(debited));
+            self.debited.insert((meter, epoch, generation), debited);
+        }
     }
 
     /// What the ledger's row says after a step.
     pub fn ledger_says(&mut self, meter: MeterId, generation: Generation, debited: u64) {
-        let ours = self.debited(meter, generation);
+        let life = (meter, self.epoch, generation);
+        let ours = self.debited_in(life);
         self.check(ours == debited, "debited is what was handed out and not returned", || {
-            format!("meter {meter} generation {generation}: the ledger says {debited}, the books {ours}")
+            format!("{life:?}: the ledger says {debited}, the books {ours}")
         });
-        self.compare(meter, generation);
+        self.compare(life);
     }
 
     /// admitted ≤ debited ≤ the highest limit in force.
-    fn compare(&mut self, meter: MeterId, generation: Generation) {
-        let admitted = self.admitted(meter, generation);
-        let debited = self.debited(meter, generation);
-        let limit = self.limits.get(&(meter, generation)).copied().unwrap_or(0);
+    fn compare(&mut self, life: Life) {
+        let admitted = self.admitted.get(&life).copied().unwrap_or(0);
+        let debited = self.debited_in(life);
+        let limit = self.limits.get(&life).copied().unwrap_or(0);
         self.check(admitted <= debited && debited <= limit, "admitted <= debited <= limit", || {
-            format!("meter {meter} generation {generation}: {admitted} <= {debited} <= {limit}")
+            format!("{life:?}: {admitted} <= {debited} <= {limit}")
         });
     }
 
-    fn debited(&self, meter: MeterId, generation: Generation) -> u64 {
-        self.debited.get(&(meter, generation)).copied().unwrap_or(0)
+    fn debited_in(&self, life: Life) -> u64 {
+        self.debited.get(&life).copied().unwrap_or(0)
     }
 
-    /// Units spent in a generation.
+    /// Units spent in a generation of this epoch.
     pub fn admitted(&self, meter: MeterId, generation: Generation) -> u64 {
-        self.admitted.get(&(meter, generation)).copied().unwrap_or(0)
+        self.admitted.get(&(meter, self.epoch, generation)).copied().unwrap_or(0)
+    }
+
+    /// Leases of a generation of this epoch that were neither spent nor returned whole: whose,
+    /// and how many units.
+    pub fn out(&self, meter: MeterId, generation: Generation) -> Vec<(HolderId, u32)> {
+        let life = (meter, self.epoch, generation);
+        let open = self.leases.values().filter(|book| book.life == life && book.returned.is_none());
+        open.map(|book| (book.stream.0, book.units - book.spent)).filter(|(_, units)| *units > 0).collect()
     }
 
     /// Units of a generation that were handed out, not spent and not returned.
     pub fn withheld(&self, meter: MeterId, generation: Generation) -> u64 {
-        self.debited(meter, generation).saturating_sub(self.admitted(meter, generation))
+        self.debited_in((meter, self.epoch, generation)).saturating_sub(self.admitted(meter, generation))
     }
 
     /// A worker wrote a bucket. Returns the meters of which it took a unit.
-    pub fn wrote(
-        &mut self,
-        holder: HolderId,
-        op: Op,
-        old: &Bucket,
-        new: &Bucket,
-        now: UnixMillis,
-    ) -> Vec<MeterId> {
+    pub fn wrote(&mut self, holder: HolderId, op: Op, old: &Bucket, new: &Bucket, now: True) -> Vec<MeterId> {
         let mut taken = vec![];
         for before in &old.meters {
             let after = new.meters.iter().find(|r| r.meter == before.meter && r.rec == before.rec);
@@ -216,7 +306,7 @@ impl Reference {
         op: Op,
         before: &MeterRecord,
         after: &MeterRecord,
-        now: UnixMillis,
+        now: True,
         taken: &mut Vec<MeterId>,
     ) {
         for lease in &before.leases {
@@ -237,32 +327,38 @@ impl Reference {
             });
             if spent == 1 {
                 taken.push(before.meter);
-                self.spent(holder, before.meter, lease, now);
+                self.spent(holder, before, lease, now);
             }
         }
         for lease in after.leases.iter().filter(|l| before.leases.iter().all(|other| other.id != l.id)) {
             let stream = (holder, after.meter, after.rec);
-            let ours = self.leases.get(&lease.id).is_some_and(|book| book.stream == stream);
-            self.check(op == Op::Install && ours, "a lease arrives where it was granted", || {
+            let epoch = after.epoch.unwrap_or(Epoch(0));
+            let ours = self
+                .leases
+                .get_mut(&(epoch, lease.id))
+                .is_some_and(|book| book.stream == stream && !std::mem::replace(&mut book.arrived, true));
+            self.check(op == Op::Install && ours, "a lease arrives once, where it was granted", || {
                 format!("{op:?}: {lease:?} in {stream:?}")
             });
         }
     }
 
-    fn spent(&mut self, holder: HolderId, meter: MeterId, lease: &Lease, now: UnixMillis) {
-        let Some(book) = self.leases.get_mut(&lease.id) else {
+    fn spent(&mut self, holder: HolderId, record: &MeterRecord, lease: &Lease, now: True) {
+        let epoch = record.epoch.unwrap_or(Epoch(0));
+        let Some(book) = self.leases.get_mut(&(epoch, lease.id)) else {
             return self.check(false, "what is spent was granted", || format!("{holder} {lease:?}"));
         };
         book.spent += 1;
-        *self.admitted.entry((meter, book.generation)).or_insert(0) += 1;
-        let (generation, shown) = (book.generation, format!("lease {}: {book:?} at {now:?}", lease.id));
+        let now = book.granted_by.unix(now);
+        *self.admitted.entry(book.life).or_insert(0) += 1;
+        let (life, shown) = (book.life, format!("lease {}: {book:?} at {now:?}", lease.id));
         let whole = book.spent + book.returned.unwrap_or(0) <= book.units;
-        let in_time = now.0 <= book.spend_until.0 + DRIFT_MS;
-        let in_window = book.window_ends_at.is_none_or(|end| now < end);
+        let in_time = now.0 <= book.spend_until.0 + DRIFT_MS + self.skew_ms;
+        let in_window = book.window_ends_at.is_none_or(|end| now.0 < end.0 + self.skew_ms);
         self.check(whole, "spent + credited <= units", || shown.clone());
-        self.check(in_time, "no spend after expiry", || shown.clone());
-        self.check(in_window, "no spend in another window", || shown);
-        self.compare(meter, generation);
+        self.check(in_window, "no spend in another window", || shown.clone());
+        self.check(in_time, "no spend after expiry", || shown);
+        self.compare(life);
     }
 
     /// A request was decided. `taken`: what its writes took.
@@ -290,9 +386,9 @@ impl Reference {
     }
 
     /// A request was refused because nothing is left.
-    pub fn refused_as_exhausted(&mut self, holder: HolderId, meter: MeterId, now: UnixMillis) {
+    pub fn refused_as_exhausted(&mut self, holder: HolderId, meter: MeterId, now: True) {
         let told = self.exhausted.get(&(holder, meter)).copied();
-        let still = told.is_some_and(|window| window.is_none_or(|end| now.0 < end.0 + EARLY_MS));
+        let still = told.is_some_and(|ends| ends.is_none_or(|end| now < end + EARLY_MS));
         self.check(still, "no refusal after the window has turned", || {
             format!("{holder} meter {meter} at {now:?}: told {told:?}")
         });
@@ -301,5 +397,7 @@ impl Reference {
 
 /// A clock that is slow by 2 in 1,000 shows the end of a lease of 60 s so much late.
 const DRIFT_MS: i64 = 125;
+/// Longer than any run.
+const END: True = 250_000;
 /// Clocks are read in whole milliseconds.
-const EARLY_MS: i64 = 2;
+const EARLY_MS: u64 = 2;

@@ -1,70 +1,93 @@
 //! The seeds of every run, and the faults that the reference must notice.
 
-use sim::faults::Fault;
+use sim::case::Case;
+use sim::faults::{CATALOGUE, Fault};
 use sim::scenario::Weather;
+use sim::seeds::{ci_seeds, find, kept};
 use sim::world::{Outcome, run};
 
-fn run_all(weather: Weather, seeds: impl Iterator<Item = u64>) -> Outcome {
+fn run_all(weather: Weather) -> Outcome {
     let mut sum = Outcome::default();
-    for seed in seeds {
-        let outcome = run(seed, weather, Fault::None);
-        assert_eq!(outcome.violations, [], "{weather:?}, seed {seed}");
+    for seed in ci_seeds(weather) {
+        let case = Case::whole(weather, seed);
+        let outcome = run(&case, Fault::None);
+        assert_eq!(outcome.violations, [], "{case}");
         sum.admitted += outcome.admitted;
         sum.exact += outcome.exact;
         sum.calls += outcome.calls;
+        sum.events += outcome.events;
+        sum.reused += outcome.reused;
         for (reason, count) in outcome.refused {
             *sum.refused.entry(reason).or_default() += count;
         }
     }
-    println!("{weather:?}: {sum:?}");
+    println!("{weather}: {sum:?}");
     sum
 }
 
 #[test]
 fn in_fair_weather_everybody_is_admitted() {
-    let sum = run_all(Weather::Fair, 1..=3);
+    let sum = run_all(Weather::Fair);
     assert!(sum.admitted > 10_000, "{sum:?}");
 }
 
 #[test]
 fn whatever_the_network_does_no_unit_is_lost_or_spent_twice() {
-    let sum = run_all(Weather::Rough, 100..=139);
+    let sum = run_all(Weather::Rough);
     assert!(sum.exact >= 30, "meters that ended exhausted: {sum:?}");
 }
 
 #[test]
 fn crashes_lose_units_and_never_invent_them() {
-    let sum = run_all(Weather::Stormy, 1_000..=1_039);
+    let sum = run_all(Weather::Stormy);
     assert!(sum.exact >= 30, "meters that ended exhausted: {sum:?}");
 }
 
 #[test]
+fn a_bucket_with_more_meters_than_places_loses_none() {
+    let sum = run_all(Weather::Crowded);
+    assert!(sum.exact >= 30, "meters that ended exhausted: {sum:?}");
+    assert!(sum.reused > 1_000, "records that were given up and reused: {sum:?}");
+}
+
+#[test]
+fn two_hundred_nodes_of_four_workers_are_exact() {
+    let sum = run_all(Weather::Wide);
+    assert!(sum.exact >= 1, "meters that ended exhausted: {sum:?}");
+}
+
+#[test]
+fn past_failures_stay_mended() {
+    for case in kept() {
+        let case = case.expect("seeds.txt is read");
+        assert_eq!(run(&case, Fault::None).violations, [], "{case}");
+    }
+}
+
+#[test]
 fn a_seed_is_always_the_same_run() {
-    let runs = [(); 2].map(|()| run(7, Weather::Stormy, Fault::None));
+    let case = Case::whole(Weather::Stormy, 7);
+    let runs = [(); 2].map(|()| run(&case, Fault::None));
     assert_eq!(format!("{:?}", runs[0]), format!("{:?}", runs[1]));
 }
 
-/// Runs a few seeds until the reference notices `fault`, and says which promise it broke.
-fn check(fault: Fault, weather: Weather, promise: &str) {
-    let mut seeds = (1..=40).map(|seed| run(seed, weather, fault).violations);
-    let noticed = seeds.find_map(|violations| violations.first().map(|first| first.check));
-    assert_eq!(noticed, Some(promise), "{fault:?}");
+#[test]
+fn every_fault_of_the_catalogue_is_noticed_by_the_promise_it_breaks() {
+    assert!(CATALOGUE.len() >= 15);
+    for (fault, weather, promise) in CATALOGUE {
+        let noticed = find(*fault, *weather).map(|(_, violation)| violation.check);
+        assert_eq!(noticed, Some(*promise), "{fault:?}");
+    }
 }
 
 #[test]
-fn faults_of_nodes_are_noticed() {
-    check(Fault::BlindWrites, Weather::Rough, "admitted takes one of each, refused takes nothing");
-    check(Fault::ClosedLeaseStays, Weather::Rough, "spent + credited <= units");
-    check(Fault::ExpiryFromArrival, Weather::Rough, "no spend in another window");
-    check(Fault::ImpatientNode, Weather::Rough, "demand uses the limit up");
-}
-
-#[test]
-fn faults_of_the_ledger_and_the_feed_are_noticed() {
-    check(Fault::ForgottenAnswers, Weather::Rough, "a repeat gets the same answer");
-    check(Fault::CreditPerRepeat, Weather::Rough, "debited is what was handed out and not returned");
-    check(Fault::CreditOnExpiry, Weather::Stormy, "debited is what was handed out and not returned");
-    check(Fault::CreditAcrossGenerations, Weather::Rough, "debited is what was handed out and not returned");
-    check(Fault::StaleDebits, Weather::Rough, "admitted <= debited <= limit");
-    check(Fault::SilentFeed, Weather::Rough, "no refusal while units are free");
+fn a_failure_is_shrunk_and_its_line_is_the_same_run() {
+    let fault = Fault::CreditPerRepeat;
+    let broken = |seed: &u64| !run(&Case::whole(Weather::Rough, *seed), fault).violations.is_empty();
+    let seed = ci_seeds(Weather::Rough).find(broken).expect("the catalogue finds it");
+    let small = Case::whole(Weather::Rough, seed).shrunk(fault);
+    let read: Case = small.to_string().parse().expect("a line is read again");
+    assert_eq!(read, small);
+    assert!(small.workers == 1 && small.without.len() > 5 && small.calm.len() > 2, "{small}");
+    assert_eq!(run(&read, fault).violations[0].check, run(&small, fault).violations[0].check);
 }
