@@ -208,7 +208,7 @@ pub fn limit_changed<S: Shared + ?Sized>(
     now: MonoMillis,
     meter: MeterId,
 ) -> Option<Touched<()>> {
-    touch(shared, key, now, |bucket| bucket.limit_changed(meter))
+    touch(shared, key, now, |bucket| bucket.limit_changed(now, meter))
 }
 
 /// Reads the bucket without changing it: how many leases it holds, and when it is due. For the
@@ -337,7 +337,7 @@ mod tests {
             }
             after.spend(now, &ask);
             after.recall(MeterId(seq));
-            after.limit_changed(MeterId(seq));
+            after.limit_changed(now, MeterId(seq));
             after.next_due(now, connected);
             prop_assert_eq!(Bucket::decode(&after.encode()), Ok(after));
         }

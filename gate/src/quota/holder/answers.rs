@@ -49,9 +49,15 @@ impl Bucket {
     }
 
     /// See [`limit_changed`].
-    pub fn limit_changed(&mut self, meter: MeterId) {
+    pub fn limit_changed(&mut self, now: MonoMillis, meter: MeterId) {
         for record in self.meters.iter_mut().filter(|record| record.meter == meter) {
-            record.kept = None;
+            record.kept = match record.kept {
+                // Who waits is told this until there is another word; it is asked for at once.
+                Some(Kept::Contended { until, recalling }) => {
+                    Some(Kept::Contended { until: cmp::min(until, now), recalling })
+                }
+                Some(Kept::Exhausted { .. } | Kept::Gone { .. }) | None => None,
+            };
             if let Some(pending) = &mut record.pending {
                 pending.doubted = true;
             }
@@ -242,16 +248,29 @@ mod tests {
             let mut node = Node::new();
             node.spend(&[1]);
             let due = node.due();
+            let now = node.at();
             if on_its_way {
-                node.bucket.limit_changed(M);
+                node.bucket.limit_changed(now, M);
             }
             node.answer(&due[0], RenewalOutcome::Exhausted { window_left_ms: None });
             if !on_its_way {
-                node.bucket.limit_changed(M);
+                node.bucket.limit_changed(now, M);
             }
             assert_eq!(node.spend(&[1]), Spent::Wait { meter: M });
             assert_eq!(node.due().len(), 1);
         }
+    }
+
+    #[test]
+    fn a_changed_limit_has_contended_asked_again_at_once_and_leaves_it_told() {
+        let mut node = Node::new();
+        node.spend(&[1]);
+        let due = node.due();
+        node.answer(&due[0], RenewalOutcome::Pending { retry_ms: 100 });
+        let now = node.at();
+        node.bucket.limit_changed(now, M);
+        assert_eq!(node.spend(&[1]), Spent::Contended { meter: M, retry_at: now });
+        assert_eq!(node.due().len(), 1);
     }
 
     #[test]

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::id::LeaseId;
     use crate::quota::holder::fixture::{LEASE_MS, M, Node};
-    use crate::quota::holder::{Installed, Spent};
+    use crate::quota::holder::{Installed, MAX_RETRY_MS, Spent};
     use crate::wire::exchange::RenewalOutcome;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -288,6 +288,27 @@ mod tests {
         assert_eq!((node.due(), node.next_due()), (vec![], Some(retry_at.0)));
         node.now += 100;
         assert_eq!(node.due()[0].seq, 2);
+    }
+
+    #[test]
+    fn contended_is_told_until_the_next_answer_is_overdue() {
+        let mut node = Node::new();
+        node.spend(&[1]);
+        let due = node.due();
+        node.answer(&due[0], RenewalOutcome::Pending { retry_ms: 100 });
+        assert!(matches!(node.spend(&[1]), Spent::Contended { .. }));
+        node.now += 100;
+        assert_eq!(node.due()[0].seq, 2);
+        let retry_at = MonoMillis(node.now);
+        assert_eq!(
+            node.spend(&[1]),
+            Spent::Contended { meter: M, retry_at },
+            "the next answer is on its way"
+        );
+        node.now += MAX_RETRY_MS - 1;
+        assert_eq!(node.spend(&[1]), Spent::Contended { meter: M, retry_at });
+        node.now += 1;
+        assert_eq!(node.spend(&[1]), Spent::Wait { meter: M }, "the ledger says nothing any more");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp;
 
-use super::{Ask, EVICT_IDLE_MS, Left, Spent};
+use super::{Ask, EVICT_IDLE_MS, Left, MAX_RETRY_MS, Spent};
 use crate::id::{MeterId, Rec};
 use crate::quota::bucket::{Bucket, Demand, Kept, Lease, MAX_METERS, MeterRecord};
 use crate::quota::rate::{self, Room};
@@ -73,7 +73,12 @@ impl Bucket {
                 record.asked = record.asked.saturating_add(1);
                 record.horizon_s = meter.horizon_s;
             }
-            answer.get_or_insert(told);
+            // Of two that are lacking, the one of which the ledger has said something is told.
+            if answer.is_none()
+                || matches!((&answer, &told), (Some(Spent::Wait { .. }), Spent::Contended { .. }))
+            {
+                answer = Some(told);
+            }
         }
         answer.unwrap_or(Spent::Capacity)
     }
@@ -174,9 +179,11 @@ impl MeterRecord {
             return Held::Units;
         }
         match self.kept {
+            // Asking again takes its time. Whose patience ends meanwhile is told what the ledger
+            // said last, not that it said nothing.
+            Some(Kept::Contended { until, .. }) if now < until + MAX_RETRY_MS => Held::Contended { until },
             Some(kept) if kept.until() <= now => Held::Nothing,
-            None => Held::Nothing,
-            Some(Kept::Contended { until, .. }) => Held::Contended { until },
+            None | Some(Kept::Contended { .. }) => Held::Nothing,
             Some(Kept::Exhausted { window_ends_at, .. }) => {
                 Held::Exhausted { retry_after_ms: window_ends_at.map(|end| end - now) }
             }
@@ -263,6 +270,18 @@ mod tests {
         let mut node = Node::holding(5);
         assert!(node.is_admitted(&[1, 1]));
         assert_eq!(node.record().leases[0].left, 4);
+    }
+
+    #[test]
+    fn of_two_units_that_lack_the_contended_one_is_told() {
+        let mut node = Node::new();
+        node.spend(&[2]);
+        let due = node.due();
+        node.answer(&due[0], RenewalOutcome::Pending { retry_ms: 100 });
+        for meters in [[1, 2], [2, 1]] {
+            assert!(matches!(node.spend(&meters), Spent::Contended { meter: MeterId(2), .. }), "{meters:?}");
+        }
+        assert_eq!(node.due().len(), 1, "both are asked for: meter 1 at once, meter 2 when the ledger said");
     }
 
     #[test]
