@@ -84,4 +84,10 @@ faults! {
     SilentFeed: Rough, "no refusal while units are free";
     /// Neither half looks at the epoch after a database was restored.
     EpochIgnored: Stormy, "a lease that closes was opened";
+    /// Two workers each draw the name of their process, and the last plain write stays.
+    HolderByPlainSet: ClearGates, "a process has one name";
+    /// A manager reads the newest revision after the rows instead of before.
+    RevisionReadAfterRows: Gates, "a revoked key is refused within a second of contact";
+    /// A revision becomes visible after a later one, as with a plain sequence.
+    RevisionsOutOfOrder: ClearGates, "a revoked key is refused within a second of contact";
 }

@@ -17,6 +17,7 @@
 pub mod case;
 pub mod clock;
 pub mod faults;
+pub mod fleet;
 pub mod ledger;
 pub mod node;
 pub mod reference;

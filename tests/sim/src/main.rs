@@ -3,6 +3,7 @@
 //! ```text
 //! sim search SECONDS [FIRST SEED]     new seeds; what is found is shrunk and kept in tests/sim/seeds.txt
 //! sim play WEATHER SEED [..]          one run, as a line of that file says it
+//! sim shrink WEATHER SEED             the smallest case found that breaks the same promise
 //! sim faults                          after how many seeds each deliberate fault is found
 //! ```
 
@@ -31,13 +32,20 @@ fn main() -> ExitCode {
             _ => usage(),
         },
         ["play", rest @ ..] => rest.join(" ").parse().map_or_else(|_| usage(), |case| play(&case)),
+        ["shrink", rest @ ..] => rest.join(" ").parse().map_or_else(
+            |_| usage(),
+            |case: Case| {
+                println!("{}", case.shrunk(Fault::None));
+                ExitCode::SUCCESS
+            },
+        ),
         ["faults"] => faults(),
         _ => usage(),
     }
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: sim search SECONDS [FIRST SEED] | sim play WEATHER SEED [..] | sim faults");
+    eprintln!("usage: sim search SECONDS [FIRST SEED] | sim play|shrink WEATHER SEED [..] | sim faults");
     ExitCode::from(2)
 }
 
@@ -62,8 +70,10 @@ fn search(seconds: u64, first: u64) -> ExitCode {
                     let weather = match seed % 100 {
                         0 => Weather::Wide,
                         1..=10 => Weather::Crowded,
-                        11..=15 => Weather::Fair,
-                        16..=55 => Weather::Rough,
+                        11..=12 => Weather::Fair,
+                        13..=14 => Weather::ClearGates,
+                        15..=30 => Weather::Gates,
+                        31..=60 => Weather::Rough,
                         _ => Weather::Stormy,
                     };
                     let case = Case::whole(weather, seed);

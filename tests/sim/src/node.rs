@@ -18,6 +18,8 @@ use crate::rng::Rng;
 /// Who calls, and what it takes.
 #[derive(Clone, Debug)]
 pub struct Caller {
+    /// Number of the client.
+    pub number: u64,
     /// The client.
     pub client: ClientKey,
     /// Requests per second and node; 0 = unlimited.

@@ -31,22 +31,32 @@ pub enum Weather {
     Crowded,
     /// As stormy, with 200 nodes of 4 workers.
     Wide,
+    /// The whole gate ([`crate::fleet`]), in fair weather but for keys that are revoked.
+    ClearGates,
+    /// The whole gate in rough weather, with revocations.
+    Gates,
 }
 
 impl Weather {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Fair, Self::Rough, Self::Stormy, Self::Crowded, Self::Wide];
+    pub const ALL: [Self; 7] =
+        [Self::Fair, Self::Rough, Self::Stormy, Self::Crowded, Self::Wide, Self::ClearGates, Self::Gates];
 
     /// Whether nodes die and databases are restored.
     pub fn loses_units(self) -> bool {
         matches!(self, Self::Stormy | Self::Wide)
     }
 
+    /// Whether nothing goes wrong, and demand stays below the limits.
+    pub fn is_fair(self) -> bool {
+        matches!(self, Self::Fair | Self::ClearGates)
+    }
+
     /// How long things go wrong.
     pub fn chaos_ms(self) -> True {
         match self {
-            Self::Fair | Self::Rough | Self::Stormy => 90_000,
-            Self::Crowded => 40_000,
+            Self::Fair | Self::Rough | Self::Stormy | Self::Gates => 90_000,
+            Self::Crowded | Self::ClearGates => 40_000,
             Self::Wide => 20_000,
         }
     }
@@ -56,13 +66,15 @@ impl Weather {
     pub fn quiet_ms(self) -> True {
         match self {
             Self::Fair | Self::Rough | Self::Stormy => 145_000,
-            Self::Crowded | Self::Wide => 95_000,
+            Self::Crowded | Self::Wide | Self::Gates => 95_000,
+            Self::ClearGates => 20_000,
         }
     }
 
     fn nodes(self, rng: &mut Rng) -> u64 {
         match self {
             Self::Fair | Self::Rough | Self::Stormy => rng.between(1, 4),
+            Self::ClearGates | Self::Gates => rng.between(1, 3),
             Self::Crowded => 2,
             Self::Wide => 200,
         }
@@ -77,6 +89,8 @@ impl fmt::Display for Weather {
             Self::Stormy => "stormy",
             Self::Crowded => "crowded",
             Self::Wide => "wide",
+            Self::ClearGates => "clear-gates",
+            Self::Gates => "gates",
         })
     }
 }
@@ -165,6 +179,11 @@ pub enum Mishap {
         /// Which node.
         node: usize,
     },
+    /// A caller's key is revoked, and after a while issued again.
+    Revoke {
+        /// Whose.
+        caller: usize,
+    },
     /// A process dies and another one starts.
     Crash {
         /// Which node.
@@ -187,17 +206,21 @@ impl Scenario {
         let weather = case.weather;
         let rng = &mut Rng::new(case.seed);
         let mut nodes: Vec<_> = (0..weather.nodes(rng)).map(|_| draw_clock(rng)).collect();
-        let workers = if weather == Weather::Wide { 4 } else { rng.between(1, 3) as usize };
+        let workers =
+            if matches!(weather, Weather::Wide | Weather::Gates) { 4 } else { rng.between(1, 3) as usize };
         let managers: Vec<_> = (0..rng.between(1, 3)).map(|_| draw_manager(rng)).collect();
         let (mut meters, mut callers, buckets, pause_ms) = match weather {
             Weather::Crowded => crowd(nodes.len() as u64, &managers[0], rng),
-            Weather::Fair | Weather::Rough | Weather::Stormy | Weather::Wide => {
-                some(weather, nodes.len() as u64, &managers[0], rng)
-            }
+            Weather::Fair
+            | Weather::Rough
+            | Weather::Stormy
+            | Weather::Wide
+            | Weather::ClearGates
+            | Weather::Gates => some(weather, nodes.len() as u64, &managers[0], rng),
         };
         let mut mishaps = draw_mishaps(weather, nodes.len(), workers, managers.len(), meters.len(), rng);
         let bad = |often: u64, vice| {
-            if weather == Weather::Fair || case.calm.contains(&vice) { 0 } else { often }
+            if weather.is_fair() || case.calm.contains(&vice) { 0 } else { often }
         };
         let vices = Vices {
             loss: bad(100, Vice::Loss),
@@ -213,7 +236,7 @@ impl Scenario {
         let without = |(at, mishap)| if case.without.contains(&at) { None } else { Some(mishap) };
         mishaps = mishaps.into_iter().enumerate().filter_map(without).collect();
         let workers = workers.min(case.workers);
-        let silences = if weather == Weather::Fair { 0 } else { 10 };
+        let silences = if weather.is_fair() { 0 } else { 10 };
         Self {
             weather,
             nodes,
@@ -242,13 +265,13 @@ fn some(weather: Weather, nodes: u64, manager: &Clock, rng: &mut Rng) -> Demand 
     for client in 0..clients {
         let has_keys = rng.chance(500);
         let owned: Vec<u64> = if has_keys { (1..=2).map(|key| client * 10 + key).collect() } else { vec![] };
-        let tps = if weather == Weather::Fair { 0 } else { *rng.pick(&[0, 0, 10, 30]) };
+        let tps = if weather.is_fair() { 0 } else { *rng.pick(&[0, 0, 10, 30]) };
         for id in std::iter::once(client * 10).chain(owned.iter().copied()) {
             let windowed = id.is_multiple_of(10) && rng.chance(500);
             // Fair: more than anybody asks for. Else: less than the quiet time asks for.
             let in_window = quiet_calls * WINDOW_MS as u64 / weather.quiet_ms();
             let most = if windowed { in_window / 2 } else { quiet_calls / 2 };
-            let limit = if weather == Weather::Fair { quiet_calls * 6 } else { rng.between(1, most) };
+            let limit = if weather.is_fair() { quiet_calls * 6 } else { rng.between(1, most) };
             let window_ms = if windowed { WINDOW_MS } else { 0 };
             meters.push((draw_meter(id, limit, windowed, manager, rng), window_ms));
         }
@@ -259,6 +282,7 @@ fn some(weather: Weather, nodes: u64, manager: &Clock, rng: &mut Rng) -> Demand 
         };
         for credential in credentials {
             callers.push(Caller {
+                number: client,
                 client: ClientKey([client as u8 + 1; 16]),
                 tps,
                 meters: credential.into_iter().map(|id| ask_for(&meters, id)).collect(),
@@ -279,6 +303,7 @@ fn crowd(nodes: u64, manager: &Clock, rng: &mut Rng) -> Demand {
         .collect();
     let callers = (0..clients)
         .map(|client| Caller {
+            number: client,
             client: ClientKey([client as u8 + 1; 16]),
             tps: 0,
             meters: vec![ask_for(&meters, client * 10)],
@@ -335,7 +360,12 @@ fn draw_mishaps(
 ) -> Vec<(True, Mishap)> {
     let (count, kinds) = match weather {
         Weather::Fair => return vec![],
-        Weather::Rough | Weather::Crowded => (rng.between(4, 16), 6),
+        Weather::ClearGates => {
+            let often = rng.between(3, 8);
+            let revoke = |rng: &mut Rng| Mishap::Revoke { caller: rng.between(0, 9) as usize };
+            return (0..often).map(|_| (rng.between(5_000, 55_000), revoke(rng))).collect();
+        }
+        Weather::Rough | Weather::Crowded | Weather::Gates => (rng.between(4, 16), 6),
         Weather::Stormy => (rng.between(6, 20), 9),
         Weather::Wide => (rng.between(60, 120), 9),
     };
@@ -364,6 +394,12 @@ fn draw_mishaps(
         for _ in 0..4 {
             let at = rng.between(end.saturating_sub(15_000).max(1), end);
             mishaps.push((at, Mishap::Reclaim { meter: any(rng, meters) }));
+        }
+    }
+    if weather == Weather::Gates {
+        for _ in 0..rng.between(4, 10) {
+            let at = rng.between(1_000, end + 50_000);
+            mishaps.push((at, Mishap::Revoke { caller: rng.between(0, 9) as usize }));
         }
     }
     // Operators work while all is well, too.

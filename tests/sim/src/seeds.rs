@@ -19,6 +19,8 @@ pub fn ci_seeds(weather: Weather) -> Range<u64> {
         Weather::Stormy => 1_000..1_160,
         Weather::Crowded => 2_000..2_006,
         Weather::Wide => 3_000..3_001,
+        Weather::ClearGates => 4_000..4_004,
+        Weather::Gates => 5_000..5_024,
     }
 }
 

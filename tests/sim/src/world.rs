@@ -12,6 +12,7 @@ use gate::wire::exchange::{Renewal, RenewalAnswer};
 use crate::case::Case;
 use crate::clock::True;
 use crate::faults::Fault;
+use crate::fleet;
 use crate::ledger::{Ledger, Manager, Tables};
 use crate::node::{Node, Surroundings, Vm, Waiting};
 use crate::reference::{Reference, Violation};
@@ -82,10 +83,15 @@ pub struct Outcome {
     pub events: u64,
     /// Records that were given up for others.
     pub reused: u64,
+    /// How long a request was held at most, in milliseconds.
+    pub longest_wait_ms: u64,
 }
 
 /// Runs one case to its end, or to its first broken promise.
 pub fn run(case: &Case, fault: Fault) -> Outcome {
+    if matches!(case.weather, Weather::ClearGates | Weather::Gates) {
+        return fleet::run(case, fault);
+    }
     let mut world = World::new(Scenario::draw(case), Rng::new(case.seed ^ 0x5eed), fault);
     world.run();
     world.outcome
@@ -562,6 +568,7 @@ impl World {
                     self.nodes[new].holder = self.nodes[old].holder;
                 }
             }
+            Mishap::Revoke { .. } => {} // keys are known to whole gates alone
             Mishap::Backup => self.backup = self.ledger.tables.clone(),
             Mishap::Restore => {
                 self.may_refuse = true;

@@ -17,6 +17,7 @@ fn run_all(weather: Weather) -> Outcome {
         sum.calls += outcome.calls;
         sum.events += outcome.events;
         sum.reused += outcome.reused;
+        sum.longest_wait_ms = sum.longest_wait_ms.max(outcome.longest_wait_ms);
         for (reason, count) in outcome.refused {
             *sum.refused.entry(reason).or_default() += count;
         }
@@ -54,6 +55,20 @@ fn a_bucket_with_more_meters_than_places_loses_none() {
 fn two_hundred_nodes_of_four_workers_are_exact() {
     let sum = run_all(Weather::Wide);
     assert!(sum.exact >= 1, "meters that ended exhausted: {sum:?}");
+}
+
+#[test]
+fn revoked_keys_are_refused_within_a_second_by_whole_gates() {
+    let sum = run_all(Weather::ClearGates);
+    assert!(sum.refused["credential_unknown"] > 100, "requests of revoked keys: {sum:?}");
+    assert!(sum.longest_wait_ms < 200, "{sum:?}");
+}
+
+#[test]
+fn whole_gates_refuse_the_revoked_and_keep_nobody_waiting_whatever_the_network_does() {
+    let sum = run_all(Weather::Gates);
+    assert!(sum.refused["credential_unknown"] > 1_000, "requests of revoked keys: {sum:?}");
+    assert!(sum.exact >= 5, "meters that ended exhausted: {sum:?}");
 }
 
 #[test]
