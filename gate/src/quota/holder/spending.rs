@@ -58,7 +58,14 @@ impl Bucket {
         let mut answer = None;
         for (meter, held) in ask.meters.iter().zip(held) {
             let told = match *held {
-                Held::Units | Held::Exhausted { .. } | Held::Gone => continue,
+                Held::Units => {
+                    // Wanted as soon as the others are there: nothing to give back as idle.
+                    if let Some(record) = self.meters.iter_mut().find(|record| record.meter == meter.id) {
+                        record.last_active = cmp::max(record.last_active, now);
+                    }
+                    continue;
+                }
+                Held::Exhausted { .. } | Held::Gone => continue,
                 Held::Contended { until } => Spent::Contended { meter: meter.id, retry_at: until },
                 Held::Nothing => Spent::Wait { meter: meter.id },
             };
@@ -214,8 +221,8 @@ impl MeterRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quota::holder::Installed;
     use crate::quota::holder::fixture::{LEASE_MS, M, Node};
+    use crate::quota::holder::{IDLE_MS, Installed};
     use crate::wire::exchange::{Renewal, RenewalOutcome};
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -270,6 +277,18 @@ mod tests {
         let mut node = Node::holding(5);
         assert!(node.is_admitted(&[1, 1]));
         assert_eq!(node.record().leases[0].left, 4);
+    }
+
+    #[test]
+    fn a_lease_is_not_idle_while_a_request_waits_for_a_unit_of_another_meter() {
+        let mut node = Node::holding(5);
+        node.now += IDLE_MS - 1;
+        assert_eq!(node.spend(&[1, 2]), Spent::Wait { meter: MeterId(2) });
+        node.now += 1;
+        let due = node.due();
+        assert_eq!((due.len(), due[0].meter), (1, MeterId(2)));
+        node.now += IDLE_MS - 1;
+        assert!(node.due().iter().any(|renewal| renewal.closed_lease.is_some()), "nobody waits any more");
     }
 
     #[test]
