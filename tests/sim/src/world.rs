@@ -33,7 +33,7 @@ const KEEPS_MS: u64 = 61_000;
 const LAST_MS: u64 = 10_000;
 /// Leases that a process can lose of one meter when it dies: one that is spent, its successor,
 /// and one on its way back.
-const LOST_LEASES: usize = 3;
+const LOST_LEASES: usize = 2;
 
 /// Everything that can happen.
 #[derive(Clone, Debug)]
