@@ -42,6 +42,10 @@ faults! {
     AnyAnswerInstalled: Rough, "a lease arrives once, where it was granted";
     /// A node counts what it gives back once more, when it sends a renewal again.
     FreshCountOnResend: Rough, "a step that is sent again is the same";
+    /// A node gives back one unit less than is left.
+    CountsOneTooFew: Rough, "a lease comes back whole";
+    /// A process that is drained does not give back what it holds.
+    DrainedKeeps: Rough, "demand uses the limit up";
     /// A node drops the records that are in the way, with what they hold.
     EvictionDropsLeases: Crowded, "only an empty record is forgotten";
     /// The records of a node are named by the same number whenever they are made: closed and
@@ -90,4 +94,6 @@ faults! {
     RevisionReadAfterRows: Gates, "a revoked key is refused within a second of contact";
     /// A revision becomes visible after a later one, as with a plain sequence.
     RevisionsOutOfOrder: ClearGates, "a revoked key is refused within a second of contact";
+    /// A worker's timer is not armed again after half a minute.
+    TimerStops: Gates, "who waits is answered in time";
 }

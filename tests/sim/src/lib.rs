@@ -1,17 +1,18 @@
-//! Simulation of the lease protocol: nodes of several workers against a real issuer, over a
+//! Simulation of the lease protocol: nodes of several workers against real issuers, over a
 //! network that loses, repeats, delays and reorders, with clocks that run at different rates,
 //! crashes, VM traps, partitions, windows that turn and limits that change.
 //!
-//! Everything is drawn from one seed, so that a failure is a number. The halves of the protocol
-//! are the product's ([`gate::quota`]); this crate is what surrounds them, and a [`reference`]
+//! Everything is drawn from one seed, so that a failure is a line of text ([`case`]). What is
+//! played is the product's: the halves of the protocol ([`gate::quota`]) in [`world`], the whole
+//! gate ([`gate::gate`]) in [`fleet`]. This crate is what surrounds them, and a [`reference`](mod@reference)
 //! that keeps its own books and compares them after every event. [`faults`] breaks the
 //! surroundings on purpose: each fault must be noticed, or the checks check nothing.
 //!
 //! ```text
-//! scenario ─► world ─► node  ─ shared ─► gate::quota::holder
-//!               │       │ calls (network)
-//!               │       ▼
-//!               └───► ledger ──────────► gate::quota::issuer
+//! case ─► scenario ─┬─► world ─► node ─ shared ─► gate::quota::holder
+//!                   │     └───► ledger ─────────► gate::quota::issuer
+//!                   └─► fleet ─► process ─ shared ─► gate::gate::Gate
+//!                         └───► managers ─► ledger
 //! ```
 
 pub mod case;

@@ -137,6 +137,11 @@ impl Node {
         if fault == Fault::ClosedLeaseStays {
             put_back(&mut self.records, bucket, &before);
         }
+        if fault == Fault::CountsOneTooFew
+            && let Some(due) = &mut due
+        {
+            count_one_too_few(&mut self.records, bucket, &mut due.result);
+        }
         if fault == Fault::FreshCountOnResend
             && let Some(due) = &mut due
         {
@@ -272,6 +277,24 @@ fn forget_unanswered(records: &mut Records, bucket: usize, now: MonoMillis) {
         }
         *value = bucket.encode();
     }
+}
+
+/// [`Fault::CountsOneTooFew`].
+fn count_one_too_few(records: &mut Records, bucket: usize, sent: &mut [Renewal]) {
+    let Some((value, _)) = records.get_mut(&key(bucket)) else { return };
+    let mut bucket = decode(value);
+    for renewal in sent.iter_mut().filter(|renewal| renewal.unspent > 1) {
+        let record = bucket.meters.iter_mut().find(|record| record.rec == renewal.rec);
+        // Once: sent again, it is the same.
+        if let Some(pending) = record.and_then(|record| record.pending.as_mut())
+            && pending.unspent == renewal.unspent
+            && pending.unspent % 2 == 0
+        {
+            pending.unspent -= 1;
+            renewal.unspent -= 1;
+        }
+    }
+    *value = bucket.encode();
 }
 
 /// [`Fault::EvictionDropsLeases`].

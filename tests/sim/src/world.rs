@@ -343,6 +343,9 @@ impl World {
     }
 
     fn send_what_is_due(&mut self, node: usize, vm: usize, bucket: usize) {
+        if self.fault == Fault::DrainedKeeps && !self.places.contains(&node) {
+            return;
+        }
         let connected = self.is_connected(node);
         let (process, around) = self.with(node);
         let sent_at = around.now;

@@ -95,6 +95,17 @@ fn every_fault_of_the_catalogue_is_noticed_by_the_promise_it_breaks() {
     }
 }
 
+/// docs/quotas.md is what a sceptic reads: it lists what this runs.
+#[test]
+fn the_document_names_every_fault_with_its_promise() {
+    let document = include_str!("../../../docs/quotas.md");
+    for (fault, weather, promise) in CATALOGUE {
+        let row = document.lines().find(|line| line.starts_with(&format!("| `{fault:?}` |")));
+        let row = row.unwrap_or_else(|| panic!("{fault:?} is not in docs/quotas.md"));
+        assert!(row.contains(&format!("| {promise} | {weather}, ")), "{row}");
+    }
+}
+
 #[test]
 fn a_failure_is_shrunk_and_its_line_is_the_same_run() {
     let fault = Fault::CreditPerRepeat;
