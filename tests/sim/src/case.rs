@@ -77,7 +77,7 @@ impl Case {
     }
 
     /// The smallest case found that breaks the same promise: with fewer nodes, workers, callers,
-    /// mishaps and vices. Plays [`SHRINKING`] runs at most.
+    /// mishaps and vices. Plays `SHRINKING` runs at most.
     pub fn shrunk(&self, fault: Fault) -> Self {
         let breaks = |case: &Self| run(case, fault).violations.first().map(|first| first.check);
         let promise = breaks(self);

@@ -9,7 +9,7 @@ use crate::time::MonoMillis;
 use crate::wire::exchange::{Renewal, RenewalAnswer, RenewalOutcome};
 
 impl Bucket {
-    /// See [`install`].
+    /// See [`super::install`].
     pub fn install(
         &mut self,
         now: MonoMillis,
@@ -31,7 +31,7 @@ impl Bucket {
         installed
     }
 
-    /// See [`call_failed`].
+    /// See [`super::call_failed`].
     pub fn call_failed(&mut self, now: MonoMillis, renewal: &Renewal) {
         let named = |record: &&mut MeterRecord| record.meter == renewal.meter && record.rec == renewal.rec;
         let pending = self.meters.iter_mut().find(named).and_then(|record| record.pending.as_mut());
@@ -40,7 +40,7 @@ impl Bucket {
         }
     }
 
-    /// See [`recall`]. A lease that is on its way is not meant: the ledger granted it knowing
+    /// See [`super::recall`]. A lease that is on its way is not meant: the ledger granted it knowing
     /// who waits, and giving it back unused would let two nodes toss the last unit to and fro.
     pub fn recall(&mut self, meter: MeterId) {
         for lease in self.meters.iter_mut().filter(|r| r.meter == meter).flat_map(|r| &mut r.leases) {
@@ -48,7 +48,7 @@ impl Bucket {
         }
     }
 
-    /// See [`limit_changed`].
+    /// See [`super::limit_changed`].
     pub fn limit_changed(&mut self, now: MonoMillis, meter: MeterId) {
         for record in self.meters.iter_mut().filter(|record| record.meter == meter) {
             record.kept = match record.kept {

@@ -10,7 +10,7 @@ use crate::time::MonoMillis;
 use crate::wire::exchange::Renewal;
 
 impl Bucket {
-    /// See [`renewals_due`].
+    /// See [`super::renewals_due`].
     pub fn renewals_due(&mut self, now: MonoMillis, connected: bool, room: usize) -> Vec<Renewal> {
         self.meters.retain(|record| !record.is_forgettable(now));
         let mut due = vec![];

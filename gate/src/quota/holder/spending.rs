@@ -12,7 +12,7 @@ use crate::time::MonoMillis;
 use crate::wire::exchange::Meter;
 
 impl Bucket {
-    /// See [`spend`].
+    /// See [`super::spend`].
     pub fn spend(&mut self, now: MonoMillis, ask: &Ask<'_>) -> Spent {
         let tps_left = match rate::check(&self.rates, ask.client, ask.tps, now) {
             Room::Free { left } => left,

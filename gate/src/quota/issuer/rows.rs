@@ -22,9 +22,9 @@ pub struct MeterRow {
     pub window_ends_at: Option<UnixMillis>,
     /// When holders were last told to give back.
     pub recalled_at: Option<UnixMillis>,
-    /// Seconds of demand that one lease should last for, 1 to [`MAX_HORIZON_S`].
+    /// Seconds of demand that one lease should last for, 1 to [`super::MAX_HORIZON_S`].
     pub horizon_s: u32,
-    /// Units of one lease at most; absent = the limit's [`LEASES_PER_LIMIT`]th part.
+    /// Units of one lease at most; absent = the limit's [`super::LEASES_PER_LIMIT`]th part.
     pub max_lease: Option<u32>,
 }
 
@@ -88,7 +88,7 @@ pub enum LeaseState {
     Open,
     /// Its holder has given it back.
     Closed,
-    /// An operator gave its units to others ([`reclaim`]); a return is refused.
+    /// An operator gave its units to others ([`super::reclaim()`]); a return is refused.
     Reclaimed,
 }
 
