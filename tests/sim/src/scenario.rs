@@ -271,7 +271,7 @@ fn some(weather: Weather, nodes: u64, manager: &Clock, rng: &mut Rng) -> Demand 
             // Fair: more than anybody asks for. Else: less than the quiet time asks for.
             let in_window = quiet_calls * WINDOW_MS as u64 / weather.quiet_ms();
             let most = if windowed { in_window / 2 } else { quiet_calls / 2 };
-            let limit = if weather.is_fair() { quiet_calls * 6 } else { rng.between(1, most) };
+            let limit = if weather.is_fair() { quiet_calls * 12 } else { rng.between(1, most) };
             let window_ms = if windowed { WINDOW_MS } else { 0 };
             meters.push((draw_meter(id, limit, windowed, manager, rng), window_ms));
         }

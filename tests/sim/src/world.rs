@@ -31,8 +31,8 @@ const HEARS_MS: u64 = 1_000;
 const KEEPS_MS: u64 = 61_000;
 /// For how long before the end a meter must have been refused as exhausted to be called so.
 const LAST_MS: u64 = 10_000;
-/// Leases that a process can lose of one meter when it dies: one that is spent, its successor,
-/// and one on its way back.
+/// Leases that a process can lose of one meter when it dies: the one that is spent, and its
+/// successor or the one on its way back (a step that brings a successor has taken that one).
 const LOST_LEASES: usize = 2;
 
 /// Everything that can happen.
