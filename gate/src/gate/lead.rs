@@ -246,11 +246,11 @@ impl Gate {
             self.joined = true;
             self.history = History::since(state.revision);
         } else if state.resets != known.resets || state.epoch != known.epoch {
-            self.start_over(state.revision);
+            self.start_over(state.revision, host, now);
         } else if state.next_batch != known.next_batch {
             match feed::read_batches(host, &self.keys, known.next_batch, known.revision, &state) {
                 Changes::Since(changes) => self.take_news(&changes, host, now),
-                Changes::Reset => self.start_over(state.revision),
+                Changes::Reset => self.start_over(state.revision, host, now),
             }
         }
         self.feed = state;
@@ -302,10 +302,10 @@ impl Gate {
                     }
                     self.resume_units(*meter);
                 }
-                Subject::Recall { meter } => {
+                Subject::Recall { meter, lowered } => {
                     if let Some(bucket) = self.buckets.get(meter).copied() {
                         let key = self.keys.numbered("bucket", u64::from(bucket));
-                        let touched = holder::recall(host, &key, now, *meter);
+                        let touched = holder::recall(host, &key, now, *meter, *lowered);
                         self.due(bucket, touched.and_then(|touched| touched.next_due));
                     }
                 }
@@ -340,8 +340,23 @@ impl Gate {
         waiting.into_iter().for_each(|stream| self.resume(stream));
     }
 
-    /// Forgets everything held of credentials; all is known again from `revision` on.
-    fn start_over(&mut self, revision: Revision) {
+    /// Forgets everything held of credentials, and every "no" about quotas: changes that would have
+    /// ended it may be among those that were missed. All is known again from `revision` on.
+    fn start_over(&mut self, revision: Revision, host: &mut dyn Host, now: MonoMillis) {
+        let mut buckets: Vec<u16> = self
+            .buckets
+            .iter()
+            .map(|(_, bucket)| *bucket)
+            .chain(self.due_buckets.iter().map(|(bucket, _)| *bucket))
+            .collect();
+        buckets.sort_unstable();
+        buckets.dedup();
+        for bucket in buckets {
+            let key = self.keys.numbered("bucket", u64::from(bucket));
+            let touched = holder::news_missed(host, &key, now);
+            self.due(bucket, touched.and_then(|touched| touched.next_due));
+        }
+        self.resume_those(|wait| matches!(wait.what, WaitFor::Units(_)));
         let all = self.cache.extract(|_| false);
         all.into_iter().for_each(|entry| self.forget(entry));
         self.unknowns.clear();

@@ -2,14 +2,15 @@
 
 use super::*;
 use crate::credential::dgrk;
-use crate::id::{Epoch, Revision};
+use crate::id::{Epoch, Generation, LeaseId, Revision};
 use crate::request::{CredentialKind, RequestHead};
 use crate::shared::{Cas, CasMismatch};
 use crate::time::{Interval, UnixMillis};
 use crate::wire::changes::{Change, ChangesAnswer, Fingerprint, Subject};
 use crate::wire::directory::{Audience, DirectoryAnswer, PathRule};
 use crate::wire::exchange::{
-    ClientStatus, ExchangeAnswer, ExchangeRequest, Grant, Permission, Presented, Proof, Resolved, Secret,
+    ClientStatus, ExchangeAnswer, ExchangeRequest, Grant, Meter, MeterKind, Permission, Presented, Proof,
+    RenewalAnswer, RenewalOutcome, Resolved, Secret,
 };
 use crate::wire::{CHANGES_PATH, DIRECTORY_PATH, EXCHANGE_PATH, WIRE_VERSION};
 use alloc::boxed::Box;
@@ -68,6 +69,10 @@ struct Manager {
     path: PathRule,
     audience: Audience,
     resolves: usize,
+    /// Its answer to every renewal.
+    ledger: RenewalOutcome,
+    /// The next poll is answered with a reset.
+    resets: bool,
     usage: BTreeMap<String, u64>,
 }
 
@@ -117,6 +122,8 @@ impl Manager {
             path: PathRule::Exact("/orders".into()),
             audience: Audience::Both,
             resolves: 0,
+            ledger: RenewalOutcome::Exhausted { window_left_ms: None },
+            resets: false,
             usage: BTreeMap::new(),
         }
     }
@@ -141,7 +148,7 @@ impl Manager {
                 version: WIRE_VERSION,
                 epoch: Epoch(5),
                 revision: Revision(self.revision),
-                reset: call.path.contains("epoch=0&"),
+                reset: std::mem::take(&mut self.resets) || call.path.contains("epoch=0&"),
                 changes,
             })
         } else if call.path.starts_with(DIRECTORY_PATH) {
@@ -191,7 +198,16 @@ impl Manager {
                 epoch: Epoch(5),
                 as_of: Revision(self.revision),
                 resolved,
-                renewed: vec![],
+                renewed: request
+                    .renew
+                    .iter()
+                    .map(|renewal| RenewalAnswer {
+                        meter: renewal.meter,
+                        rec: renewal.rec,
+                        seq: renewal.seq,
+                        outcome: self.ledger,
+                    })
+                    .collect(),
                 usage_seq: request.usage.map(|usage| usage.seq),
             })
         };
@@ -548,6 +564,38 @@ fn a_worker_behind_the_ring_asks_for_everything_anew() {
     world.gates[1].handle_wake(&mut world.process, now);
     world.carry_out(1);
     assert_eq!(world.get(1, 20, &[("x-api-key", "good")]), Step::Wait);
+}
+
+#[test]
+fn a_reset_of_the_feed_ends_a_kept_exhausted() {
+    let mut world = World::new(1);
+    let meter =
+        Meter { id: MeterId(7), kind: MeterKind::ClientQuota, limit: 5, window_s: None, horizon_s: 30 };
+    world.manager.known.get_mut(&hex("good")).unwrap().meters = vec![meter];
+    let headers = [("x-api-key", "good")];
+    world.get(0, 1, &headers);
+    world.answer_all();
+    assert_eq!(
+        world.steps.iter().map(|(_, _, step)| code(step)).collect::<Vec<_>>(),
+        ["wait", "wait", "quota_exhausted"]
+    );
+    // The limit was raised, and the change that says so is among those that were missed.
+    world.manager.ledger = RenewalOutcome::Granted {
+        lease: LeaseId(1),
+        generation: Generation(1),
+        units: 5,
+        ttl_ms: 60_000,
+        window_left_ms: None,
+        remaining: 0,
+    };
+    assert_eq!(code(&world.get(0, 2, &headers)), "quota_exhausted");
+    world.manager.resets = true;
+    world.manager.change(Subject::Directory);
+    world.answer_all();
+    world.steps.clear();
+    assert_eq!(world.get(0, 3, &headers), Step::Wait);
+    world.answer_all();
+    assert!(world.steps.last().is_some_and(|(_, _, step)| is_admitted(step)), "{:?}", world.steps);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::time::MonoMillis;
 use crate::wire::exchange::Renewal;
 
 /// First byte of an encoded bucket; another number with every change of the layout.
-pub const LAYOUT: u8 = 1;
+pub const LAYOUT: u8 = 2;
 /// Buckets of a node: clients of one bucket share a compare-and-swap.
 pub const BUCKETS: u16 = 4_096;
 /// Clients counted per second in one bucket at most (at 4,096 buckets: 250,000 on one node).
@@ -111,6 +111,8 @@ pub struct Pending {
     pub answer_by: MonoMillis,
     /// The limit changed while it was on its way: a "no" is not to be kept.
     pub doubted: bool,
+    /// The limit was lowered while it was on its way: what it brings goes back.
+    pub recalled: bool,
 }
 
 /// A "no" of the ledger.
@@ -216,6 +218,7 @@ const PENDING: u8 = 2;
 const CLOSES: u8 = 1;
 const WAITING: u8 = 2;
 const DOUBTED: u8 = 4;
+const LOWERED: u8 = 8;
 
 const WINDOW: u8 = 1;
 const RECALLED: u8 = 2;
@@ -245,7 +248,8 @@ fn put_meter(out: &mut Vec<u8>, meter: &MeterRecord) {
         out.push(
             flag(CLOSES, pending.closed_lease.is_some())
                 | flag(WAITING, pending.waiting)
-                | flag(DOUBTED, pending.doubted),
+                | flag(DOUBTED, pending.doubted)
+                | flag(LOWERED, pending.recalled),
         );
         put_u64(out, pending.seq);
         put_u32(out, pending.unspent);
@@ -307,7 +311,7 @@ fn get_meter(input: &mut Input<'_>) -> Result<MeterRecord, Unreadable> {
 }
 
 fn get_pending(input: &mut Input<'_>) -> Result<Pending, Unreadable> {
-    let flags = input.flags(CLOSES | WAITING | DOUBTED)?;
+    let flags = input.flags(CLOSES | WAITING | DOUBTED | LOWERED)?;
     Ok(Pending {
         seq: input.u64()?,
         unspent: input.u32()?,
@@ -316,6 +320,7 @@ fn get_pending(input: &mut Input<'_>) -> Result<Pending, Unreadable> {
         closed_lease: if flags & CLOSES != 0 { Some(LeaseId(input.u64()?)) } else { None },
         waiting: flags & WAITING != 0,
         doubted: flags & DOUBTED != 0,
+        recalled: flags & LOWERED != 0,
     })
 }
 
@@ -447,9 +452,9 @@ pub(super) mod arbitrary {
     }
 
     fn pending() -> impl Strategy<Value = Pending> {
-        let flags = (any::<bool>(), any::<bool>());
+        let flags = (any::<bool>(), any::<bool>(), any::<bool>());
         (any::<u64>(), proptest::option::of(any::<u64>()), any::<u32>(), any::<u32>(), mono(), flags)
-            .prop_map(|(seq, closed, unspent, want, answer_by, (waiting, doubted))| Pending {
+            .prop_map(|(seq, closed, unspent, want, answer_by, (waiting, doubted, recalled))| Pending {
                 seq,
                 closed_lease: closed.map(LeaseId),
                 unspent,
@@ -457,6 +462,7 @@ pub(super) mod arbitrary {
                 waiting,
                 answer_by,
                 doubted,
+                recalled,
             })
     }
 

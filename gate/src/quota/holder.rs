@@ -191,14 +191,15 @@ pub fn call_failed<S: Shared + ?Sized>(
     touch(shared, key, now, |bucket| bucket.call_failed(now, renewal))
 }
 
-/// Another holder waits, or the limit was lowered: what is held of `meter` goes back.
+/// Another holder waits: what is held of `meter` goes back. `lowered`: what is on its way, too.
 pub fn recall<S: Shared + ?Sized>(
     shared: &mut S,
     key: &[u8],
     now: MonoMillis,
     meter: MeterId,
+    lowered: bool,
 ) -> Option<Touched<()>> {
-    touch(shared, key, now, |bucket| bucket.recall(meter))
+    touch(shared, key, now, |bucket| bucket.recall(meter, lowered))
 }
 
 /// The limit of `meter` was raised or reset: a kept "no" counts no longer, nor one on its way.
@@ -209,6 +210,11 @@ pub fn limit_changed<S: Shared + ?Sized>(
     meter: MeterId,
 ) -> Option<Touched<()>> {
     touch(shared, key, now, |bucket| bucket.limit_changed(now, meter))
+}
+
+/// Changes were missed: whatever "no" is kept counts no longer, nor one on its way.
+pub fn news_missed<S: Shared + ?Sized>(shared: &mut S, key: &[u8], now: MonoMillis) -> Option<Touched<()>> {
+    touch(shared, key, now, |bucket| bucket.news_missed(now))
 }
 
 /// Reads the bucket without changing it: how many leases it holds, and when it is due. For the
@@ -295,7 +301,8 @@ mod tests {
         let mut shared = OneKey(None);
         let ask = Ask { client: CLIENT, tps: 0, meters: &[], random: 2 };
         assert!(matches!(spend(&mut shared, b"k", MonoMillis(1), &ask).result, Spent::Admitted { .. }));
-        recall(&mut shared, b"k", MonoMillis(1), M);
+        recall(&mut shared, b"k", MonoMillis(1), M, true);
+        news_missed(&mut shared, b"k", MonoMillis(1));
         assert_eq!(shared.0, None);
     }
 
@@ -336,7 +343,8 @@ mod tests {
                 after.install(now, Epoch(seq), &answer, now);
             }
             after.spend(now, &ask);
-            after.recall(MeterId(seq));
+            after.recall(MeterId(seq), connected);
+            after.news_missed(now);
             after.limit_changed(now, MeterId(seq));
             after.next_due(now, connected);
             prop_assert_eq!(Bucket::decode(&after.encode()), Ok(after));

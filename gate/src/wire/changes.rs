@@ -59,10 +59,13 @@ pub enum Subject {
         /// Which.
         meter: MeterId,
     },
-    /// Another holder waits for units: leases of this meter go back at once.
+    /// Leases of this meter go back at once: another holder waits for units, or the limit was lowered.
     Recall {
         /// Which.
         meter: MeterId,
+        /// The limit was lowered: leases that are on their way are meant, too.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        lowered: bool,
     },
     /// The directory has a new revision.
     Directory,

@@ -11,7 +11,7 @@ use crate::testing::World;
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 
 fn recall(number: u64) -> Subject {
-    Subject::Recall { meter: MeterId(number) }
+    Subject::Recall { meter: MeterId(number), lowered: false }
 }
 
 async fn record_one(db: &Db, subject: &Subject) -> Revision {

@@ -210,7 +210,7 @@ async fn a_waiting_renewal_recalls_from_others_at_most_twice_a_second() {
             assert!(matches!(outcome, RenewalOutcome::Pending { .. }), "{outcome:?}");
         }
         let seen = poll(&caller, &format!("since={}&wait_ms=0", since.0)).await;
-        let recall = Subject::Recall { meter: gate::id::MeterId(meter) };
+        let recall = Subject::Recall { meter: gate::id::MeterId(meter), lowered: false };
         let subjects: Vec<_> = seen.changes.into_iter().map(|change| change.subject).collect();
         assert_eq!(subjects, [recall.clone(), recall], "at 0 and at 500 ms");
     }

@@ -54,7 +54,7 @@ pub async fn renew(
             let (outcome, effects) = account.step(conn, epoch, step.holder, &step.renewal, now).await?;
             step.outcome = Some(outcome);
             if effects.as_ref().is_some_and(|effects| effects.recall) {
-                announcements.push(Subject::Recall { meter });
+                announcements.push(Subject::Recall { meter, lowered: false });
             }
             if effects.as_ref().is_some_and(|effects| effects.units_back) {
                 announcements.push(Subject::Meter { meter });

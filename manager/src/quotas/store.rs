@@ -53,7 +53,7 @@ pub async fn set_limit(
         changes::record(conn, &Subject::Meter { meter: id }, now).await?;
     }
     if !raised {
-        changes::record(conn, &Subject::Recall { meter: id }, now).await?;
+        changes::record(conn, &Subject::Recall { meter: id, lowered: true }, now).await?;
     }
     Ok(id)
 }

@@ -122,7 +122,7 @@ async fn a_changed_limit_keeps_what_was_used_and_says_what_it_means() {
         assert_eq!(units(&outcomes[0]), 1, "a hundredth of the limit, at least 1");
 
         let raise = Subject::Meter { meter };
-        let lower = Subject::Recall { meter };
+        let lower = Subject::Recall { meter, lowered: true };
         assert_eq!(set(&db, MeterKind::ClientQuota, "acme", daily(10), NOW).await, meter);
         assert_eq!(announced(&db).await, [], "the same limit is no change");
         set(&db, MeterKind::ClientQuota, "acme", daily(20), NOW).await;
@@ -330,7 +330,7 @@ async fn the_ledger_answers_as_the_pure_issuer_does_whatever_comes() {
                 let expected_announcements: Vec<_> = expected
                     .iter()
                     .flat_map(|&(_, recall, back)| {
-                        let recall = recall.then_some(Subject::Recall { meter });
+                        let recall = recall.then_some(Subject::Recall { meter, lowered: false });
                         recall.into_iter().chain(back.then_some(Subject::Meter { meter }))
                     })
                     .collect();

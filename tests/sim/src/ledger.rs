@@ -229,7 +229,7 @@ impl Ledger {
         }
         tables.streams.insert(stream, effects.stream);
         if effects.recall {
-            news.push(Subject::Recall { meter: renewal.meter });
+            news.push(Subject::Recall { meter: renewal.meter, lowered: false });
         }
         if effects.units_back {
             news.push(Subject::Meter { meter: renewal.meter });
@@ -280,7 +280,7 @@ impl Ledger {
         match change {
             LimitChange::Same => None,
             LimitChange::Raised => Some(Subject::Meter { meter }),
-            LimitChange::Lowered => Some(Subject::Recall { meter }),
+            LimitChange::Lowered => Some(Subject::Recall { meter, lowered: true }),
         }
     }
 

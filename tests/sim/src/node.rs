@@ -8,6 +8,7 @@ use gate::quota::bucket::{Bucket, MAX_METERS};
 use gate::quota::holder::{self, Ask, Installed, Spent, Touched};
 use gate::shared::{Cas, CasMismatch, Shared};
 use gate::time::MonoMillis;
+use gate::wire::changes::Subject;
 use gate::wire::exchange::{Meter, Renewal, RenewalAnswer, RenewalOutcome};
 
 use crate::clock::{Clock, True};
@@ -205,14 +206,18 @@ impl Node {
         holder::install(&mut shared, &key(bucket), now, epoch, &answer, sent_at)
     }
 
-    /// A recall, or (`raised`) a limit that was raised.
-    pub fn hear(&mut self, bucket: usize, meter: MeterId, raised: bool, around: Surroundings<'_>) {
+    /// A change of the feed.
+    pub fn hear(&mut self, bucket: usize, subject: &Subject, around: Surroundings<'_>) {
         let now = around.now;
         let mut shared = WorkerShared::new(self.holder, &mut self.records, Op::Feed, around);
-        if raised {
-            holder::limit_changed(&mut shared, &key(bucket), now, meter);
-        } else {
-            holder::recall(&mut shared, &key(bucket), now, meter);
+        match *subject {
+            Subject::Meter { meter } => {
+                holder::limit_changed(&mut shared, &key(bucket), now, meter);
+            }
+            Subject::Recall { meter, lowered } => {
+                holder::recall(&mut shared, &key(bucket), now, meter, lowered);
+            }
+            Subject::Client { .. } | Subject::Credential { .. } | Subject::Directory => {}
         }
     }
 

@@ -509,17 +509,12 @@ impl World {
         if later > self.now {
             return self.at(later + 50, Event::Change { node, subject });
         }
-        let (meter, raised) = match subject {
-            Subject::Meter { meter } => (meter, true),
-            Subject::Recall { meter } => (meter, false),
-            Subject::Client { .. } | Subject::Credential { .. } | Subject::Directory => return,
-        };
         if !self.nodes[node].is_alive {
             return;
         }
         for bucket in 0..self.scenario.buckets {
             let (process, around) = self.with(node);
-            process.hear(bucket, meter, raised, around);
+            process.hear(bucket, &subject, around);
             self.send_frozen(node, 0);
             self.send_what_is_due(node, 0, bucket);
         }

@@ -40,32 +40,45 @@ impl Bucket {
         }
     }
 
-    /// See [`super::recall`]. A lease that is on its way is not meant: the ledger granted it knowing
-    /// who waits, and giving it back unused would let two nodes toss the last unit to and fro.
-    pub fn recall(&mut self, meter: MeterId) {
-        for lease in self.meters.iter_mut().filter(|r| r.meter == meter).flat_map(|r| &mut r.leases) {
-            lease.recalled = true;
+    /// See [`super::recall`]. Where others wait, a lease that is on its way is not meant: the ledger
+    /// granted it knowing who waits, and giving it back unused would let two nodes toss the last unit
+    /// to and fro.
+    pub fn recall(&mut self, meter: MeterId, lowered: bool) {
+        for record in self.meters.iter_mut().filter(|record| record.meter == meter) {
+            for lease in &mut record.leases {
+                lease.recalled = true;
+            }
+            if let Some(pending) = &mut record.pending {
+                pending.recalled |= lowered;
+            }
         }
     }
 
     /// See [`super::limit_changed`].
     pub fn limit_changed(&mut self, now: MonoMillis, meter: MeterId) {
-        for record in self.meters.iter_mut().filter(|record| record.meter == meter) {
-            record.kept = match record.kept {
-                // Who waits is told this until there is another word; it is asked for at once.
-                Some(Kept::Contended { until, recalling }) => {
-                    Some(Kept::Contended { until: cmp::min(until, now), recalling })
-                }
-                Some(Kept::Exhausted { .. } | Kept::Gone { .. }) | None => None,
-            };
-            if let Some(pending) = &mut record.pending {
-                pending.doubted = true;
-            }
-        }
+        self.meters.iter_mut().filter(|record| record.meter == meter).for_each(|record| record.doubt(now));
+    }
+
+    /// See [`super::news_missed`].
+    pub fn news_missed(&mut self, now: MonoMillis) {
+        self.meters.iter_mut().for_each(|record| record.doubt(now));
     }
 }
 
 impl MeterRecord {
+    fn doubt(&mut self, now: MonoMillis) {
+        self.kept = match self.kept {
+            // Who waits is told this until there is another word; it is asked for at once.
+            Some(Kept::Contended { until, recalling }) => {
+                Some(Kept::Contended { until: cmp::min(until, now), recalling })
+            }
+            Some(Kept::Exhausted { .. } | Kept::Gone { .. }) | None => None,
+        };
+        if let Some(pending) = &mut self.pending {
+            pending.doubted = true;
+        }
+    }
+
     fn install(
         &mut self,
         now: MonoMillis,
@@ -92,7 +105,7 @@ impl MeterRecord {
                     expires_at: sent_at + ttl_ms,
                     window_ends_at: window_left_ms.map(|left| sent_at + left),
                     ledger_left: remaining,
-                    recalled: false,
+                    recalled: pending.recalled,
                 });
                 None
             }
@@ -209,10 +222,50 @@ mod tests {
         let mut node = Node::new();
         node.spend(&[1]);
         let due = node.due();
-        node.bucket.recall(M);
+        node.bucket.recall(M, false);
         let outcome = node.lease(3, LEASE_MS, None);
         node.answer(&due[0], outcome);
         assert_eq!(node.due(), []);
+    }
+
+    #[test]
+    fn a_lowered_limit_has_what_is_on_its_way_go_back_once() {
+        let mut node = Node::new();
+        node.spend(&[1]);
+        let due = node.due();
+        node.bucket.recall(M, true);
+        let outcome = node.lease(3, LEASE_MS, None);
+        assert_eq!(node.answer(&due[0], outcome), Installed::Granted);
+        assert!(node.is_admitted(&[1]), "who waited is served");
+        let back = node.due();
+        assert_eq!((back[0].closed_lease, back[0].unspent), (Some(LeaseId(1)), 2));
+        let outcome = node.lease(3, LEASE_MS, None);
+        node.answer(&back[0], RenewalOutcome::Closed);
+        node.spend(&[1]);
+        let again = node.due();
+        node.answer(&again[0], outcome);
+        assert_eq!(node.due(), [], "what was granted since stays");
+    }
+
+    #[test]
+    fn missed_news_clear_every_kept_no_and_those_on_their_way() {
+        for on_its_way in [false, true] {
+            let mut node = Node::new();
+            node.spend(&[1, 2]);
+            let due = node.due();
+            let now = node.at();
+            if on_its_way {
+                node.bucket.news_missed(now);
+            }
+            for renewal in &due {
+                node.answer(renewal, RenewalOutcome::Exhausted { window_left_ms: None });
+            }
+            if !on_its_way {
+                node.bucket.news_missed(now);
+            }
+            assert!(matches!(node.spend(&[1, 2]), Spent::Wait { .. }), "{on_its_way}");
+            assert_eq!(node.due().len(), 2, "{on_its_way}");
+        }
     }
 
     #[test]

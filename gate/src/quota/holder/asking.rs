@@ -74,6 +74,7 @@ impl MeterRecord {
             waiting: self.asked > 0,
             answer_by: now + RENEWAL_TIMEOUT_MS,
             doubted: false,
+            recalled: false,
         });
         true
     }
@@ -254,7 +255,7 @@ mod tests {
     #[test]
     fn a_closed_lease_is_spent_no_more() {
         let mut node = Node::holding(5);
-        node.bucket.recall(M);
+        node.bucket.recall(M, false);
         assert!(node.is_admitted(&[1]), "until it is closed");
         assert_eq!(node.next_due(), Some(node.now));
         let due = node.due();
@@ -269,7 +270,7 @@ mod tests {
         let due = node.due();
         let outcome = node.lease(7, LEASE_MS, None);
         node.answer(&due[0], outcome);
-        node.bucket.recall(M);
+        node.bucket.recall(M, false);
         let first = node.due();
         assert_eq!((first[0].closed_lease, first[0].unspent, first[0].want), (Some(LeaseId(1)), 1, 0));
         node.answer(&first[0], RenewalOutcome::Closed);
