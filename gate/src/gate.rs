@@ -57,7 +57,7 @@ use usage::Usage;
 
 /// Version of everything that this crate keeps in shared records: part of their keys, so that a
 /// hot-swapped filter never reads what another version wrote.
-pub const SHARED_LAYOUT: u32 = 2;
+pub const SHARED_LAYOUT: u32 = 3;
 /// How often the gate wants [`Gate::handle_tick`].
 pub const TICK_MS: u32 = 100;
 /// How long a request waits for the first directory.

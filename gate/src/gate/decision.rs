@@ -335,45 +335,42 @@ impl Gate {
         key: CacheKey,
         arrival: &Arrival<'_, '_>,
     ) -> Result<Outcome, Refusal> {
+        let waits = match spent {
+            Spent::Wait { meter } => Some((meter, None, MAX_WAITING_FOR_UNITS)),
+            Spent::Contended { meter, retry_at } => Some((meter, Some(retry_at), MAX_WAITING_FOR_UNITS)),
+            // All of them go on at one instant, without anybody being asked: many may wait.
+            Spent::Turning { meter, retry_at } => Some((meter, Some(retry_at), MAX_WAITING)),
+            _ => None,
+        };
+        if let Some((meter, again_at, most)) = waits
+            && !arrival.out_of_patience(|what| matches!(what, WaitFor::Units(_)))
+            && self.waiting_for_units.get(&meter).map_or(0, |waiting| waiting.len()) < most
+        {
+            return Ok(Outcome::Hold {
+                waits: Some(WaitFor::Units(meter)),
+                patience_ms: u64::from(self.settings.quota_wait_ms),
+                again_at,
+                for_body: false,
+            });
+        }
         let Some(entry) = self.cache.get_mut(&key) else { return Err(Denial::Internal.into()) };
         let wire = &entry.grant.wire;
         let meter_kind = |meter| {
             let found = wire.meters.iter().find(|m| m.id == meter);
             found.map_or((MeterKind::ClientQuota, 0), |m| (m.kind, m.limit))
         };
-        let patience_ms = u64::from(self.settings.quota_wait_ms);
-        let out_of_patience = arrival.out_of_patience(|what| matches!(what, WaitFor::Units(_)));
-        let crowded = |gate: &Self, meter| {
-            gate.waiting_for_units.get(&meter).is_some_and(|waiting| waiting.len() >= MAX_WAITING_FOR_UNITS)
-        };
-        let wait = |meter, again_at| Outcome::Hold {
-            waits: Some(WaitFor::Units(meter)),
-            patience_ms,
-            again_at,
-            for_body: false,
-        };
         let (denial, left) = match spent {
             Spent::Admitted { .. } => return Err(Denial::Internal.into()),
             Spent::RateExceeded { .. } => {
                 (Denial::RateExceeded { tps: wire.tps }, ratelimit::rate_exceeded(wire))
             }
-            Spent::Wait { meter } => {
+            Spent::Wait { meter } | Spent::Turning { meter, .. } => {
                 let (kind, _) = meter_kind(meter);
-                let denial = Denial::QuotaUnavailable { kind };
-                if !out_of_patience && !crowded(self, meter) {
-                    return Ok(wait(meter, None));
-                }
-                let Some(entry) = self.cache.get_mut(&key) else { return Err(Denial::Internal.into()) };
-                return Err(entry.refusal(denial, Vec::new()));
+                (Denial::QuotaUnavailable { kind }, Vec::new())
             }
-            Spent::Contended { meter, retry_at } => {
+            Spent::Contended { meter, .. } => {
                 let (kind, _) = meter_kind(meter);
-                let denial = Denial::QuotaContended { kind };
-                if !out_of_patience && !crowded(self, meter) {
-                    return Ok(wait(meter, Some(retry_at)));
-                }
-                let Some(entry) = self.cache.get_mut(&key) else { return Err(Denial::Internal.into()) };
-                return Err(entry.refusal(denial, Vec::new()));
+                (Denial::QuotaContended { kind }, Vec::new())
             }
             Spent::Exhausted { meter, retry_after_ms } => {
                 let (kind, limit) = meter_kind(meter);

@@ -297,7 +297,7 @@ impl Gate {
                 Subject::Meter { meter } => {
                     if let Some(bucket) = self.buckets.get(meter).copied() {
                         let key = self.keys.numbered("bucket", u64::from(bucket));
-                        let touched = holder::limit_changed(host, &key, now, *meter);
+                        let touched = holder::limit_changed(host, &key, now, Some(*meter));
                         self.due(bucket, touched.and_then(|touched| touched.next_due));
                     }
                     self.resume_units(*meter);
@@ -343,20 +343,17 @@ impl Gate {
     /// Forgets everything held of credentials, and every "no" about quotas: changes that would have
     /// ended it may be among those that were missed. All is known again from `revision` on.
     fn start_over(&mut self, revision: Revision, host: &mut dyn Host, now: MonoMillis) {
-        let mut buckets: Vec<u16> = self
-            .buckets
-            .iter()
-            .map(|(_, bucket)| *bucket)
-            .chain(self.due_buckets.iter().map(|(bucket, _)| *bucket))
-            .collect();
-        buckets.sort_unstable();
-        buckets.dedup();
+        for (_, bucket) in self.buckets.iter() {
+            if !self.due_buckets.contains_key(bucket) {
+                self.due_buckets.insert(*bucket, now);
+            }
+        }
+        let buckets: Vec<u16> = self.due_buckets.iter().map(|(bucket, _)| *bucket).collect();
         for bucket in buckets {
             let key = self.keys.numbered("bucket", u64::from(bucket));
-            let touched = holder::news_missed(host, &key, now);
+            let touched = holder::limit_changed(host, &key, now, None);
             self.due(bucket, touched.and_then(|touched| touched.next_due));
         }
-        self.resume_those(|wait| matches!(wait.what, WaitFor::Units(_)));
         let all = self.cache.extract(|_| false);
         all.into_iter().for_each(|entry| self.forget(entry));
         self.unknowns.clear();

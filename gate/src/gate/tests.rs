@@ -586,6 +586,7 @@ fn a_reset_of_the_feed_ends_a_kept_exhausted() {
         units: 5,
         ttl_ms: 60_000,
         window_left_ms: None,
+        opens_in_ms: None,
         remaining: 0,
     };
     assert_eq!(code(&world.get(0, 2, &headers)), "quota_exhausted");

@@ -15,15 +15,15 @@ use crate::time::MonoMillis;
 use crate::wire::exchange::Renewal;
 
 /// First byte of an encoded bucket; another number with every change of the layout.
-pub const LAYOUT: u8 = 2;
+pub const LAYOUT: u8 = 3;
 /// Buckets of a node: clients of one bucket share a compare-and-swap.
 pub const BUCKETS: u16 = 4_096;
 /// Clients counted per second in one bucket at most (at 4,096 buckets: 250,000 on one node).
 pub const MAX_RATES: usize = 64;
 /// Meters in one bucket at most: a bucket stays below 10 KiB, which a worker copies in 2 µs.
 pub const MAX_METERS: usize = 64;
-/// Leases of one meter in one record: the one being spent, and the next.
-pub const MAX_LEASES: usize = 2;
+/// Leases of one meter in one record: the one being spent, the next, and one of the next window.
+pub const MAX_LEASES: usize = 3;
 
 /// Which of the [`BUCKETS`] a client's record is in: the first 8 bytes of the SHA-256 of its id,
 /// modulo their number.
@@ -57,7 +57,7 @@ pub struct MeterRecord {
     pub epoch: Option<Epoch>,
     /// The last step that was answered; 0 before the first.
     pub seq: u64,
-    /// At most [`MAX_LEASES`], the older one first.
+    /// At most [`MAX_LEASES`], in the order of their arrival.
     pub leases: Vec<Lease>,
     /// The step that is on its way.
     pub pending: Option<Pending>,
@@ -71,6 +71,8 @@ pub struct MeterRecord {
     pub horizon_s: u32,
     /// How fast units are spent.
     pub demand: Demand,
+    /// A lease of the next window was asked for in the window that ends then; 0 = never.
+    pub ahead_of: MonoMillis,
 }
 
 /// A block of units of one generation, debited in the ledger, spent here.
@@ -92,6 +94,8 @@ pub struct Lease {
     pub ledger_left: u64,
     /// To go back at once: another holder waits, or the bucket is full.
     pub recalled: bool,
+    /// Not to be spent before: of the next window. 0 = of the present one.
+    pub opens_at: MonoMillis,
 }
 
 /// A renewal as it was frozen before it was sent: sent again, it is the same to the byte.
@@ -113,6 +117,8 @@ pub struct Pending {
     pub doubted: bool,
     /// The limit was lowered while it was on its way: what it brings goes back.
     pub recalled: bool,
+    /// It asks for a lease of the next window.
+    pub ahead: bool,
 }
 
 /// A "no" of the ledger.
@@ -172,6 +178,7 @@ impl MeterRecord {
             closed_lease: pending.closed_lease,
             unspent: pending.unspent,
             waiting: pending.waiting,
+            ahead: pending.ahead,
         })
     }
 }
@@ -219,6 +226,7 @@ const CLOSES: u8 = 1;
 const WAITING: u8 = 2;
 const DOUBTED: u8 = 4;
 const LOWERED: u8 = 8;
+const AHEAD: u8 = 16;
 
 const WINDOW: u8 = 1;
 const RECALLED: u8 = 2;
@@ -241,6 +249,7 @@ fn put_meter(out: &mut Vec<u8>, meter: &MeterRecord) {
     put_u32(out, meter.demand.counted);
     put_u64(out, meter.demand.since.0);
     put_u32(out, meter.demand.per_s);
+    put_u64(out, meter.ahead_of.0);
     if let Some(epoch) = meter.epoch {
         put_u64(out, epoch.0);
     }
@@ -249,7 +258,8 @@ fn put_meter(out: &mut Vec<u8>, meter: &MeterRecord) {
             flag(CLOSES, pending.closed_lease.is_some())
                 | flag(WAITING, pending.waiting)
                 | flag(DOUBTED, pending.doubted)
-                | flag(LOWERED, pending.recalled),
+                | flag(LOWERED, pending.recalled)
+                | flag(AHEAD, pending.ahead),
         );
         put_u64(out, pending.seq);
         put_u32(out, pending.unspent);
@@ -288,6 +298,7 @@ fn put_meter(out: &mut Vec<u8>, meter: &MeterRecord) {
         put_u32(out, lease.left);
         put_u64(out, lease.expires_at.0);
         put_u64(out, lease.ledger_left);
+        put_u64(out, lease.opens_at.0);
         if let Some(end) = lease.window_ends_at {
             put_u64(out, end.0);
         }
@@ -303,15 +314,29 @@ fn get_meter(input: &mut Input<'_>) -> Result<MeterRecord, Unreadable> {
     let last_active = MonoMillis(input.u64()?);
     let horizon_s = input.u32()?;
     let demand = Demand { counted: input.u32()?, since: MonoMillis(input.u64()?), per_s: input.u32()? };
+    let ahead_of = MonoMillis(input.u64()?);
     let epoch = if flags & EPOCH != 0 { Some(Epoch(input.u64()?)) } else { None };
     let pending = if flags & PENDING != 0 { Some(get_pending(input)?) } else { None };
     let kept = get_kept(input)?;
     let leases = input.list(MAX_LEASES, get_lease)?;
-    Ok(MeterRecord { meter, rec, epoch, seq, leases, pending, kept, asked, last_active, horizon_s, demand })
+    Ok(MeterRecord {
+        meter,
+        rec,
+        epoch,
+        seq,
+        leases,
+        pending,
+        kept,
+        asked,
+        last_active,
+        horizon_s,
+        demand,
+        ahead_of,
+    })
 }
 
 fn get_pending(input: &mut Input<'_>) -> Result<Pending, Unreadable> {
-    let flags = input.flags(CLOSES | WAITING | DOUBTED | LOWERED)?;
+    let flags = input.flags(CLOSES | WAITING | DOUBTED | LOWERED | AHEAD)?;
     Ok(Pending {
         seq: input.u64()?,
         unspent: input.u32()?,
@@ -321,6 +346,7 @@ fn get_pending(input: &mut Input<'_>) -> Result<Pending, Unreadable> {
         waiting: flags & WAITING != 0,
         doubted: flags & DOUBTED != 0,
         recalled: flags & LOWERED != 0,
+        ahead: flags & AHEAD != 0,
     })
 }
 
@@ -349,6 +375,7 @@ fn get_lease(input: &mut Input<'_>) -> Result<Lease, Unreadable> {
         left: input.u32()?,
         expires_at: MonoMillis(input.u64()?),
         ledger_left: input.u64()?,
+        opens_at: MonoMillis(input.u64()?),
         window_ends_at: if flags & WINDOW != 0 { Some(MonoMillis(input.u64()?)) } else { None },
         recalled: flags & RECALLED != 0,
     })
@@ -437,8 +464,14 @@ pub(super) mod arbitrary {
 
     fn lease() -> impl Strategy<Value = Lease> {
         let ids = (any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>());
-        (ids, mono(), proptest::option::of(mono()), any::<u64>(), any::<bool>()).prop_map(
-            |((id, generation, units, left), expires_at, window_ends_at, ledger_left, recalled)| Lease {
+        let ends = (mono(), proptest::option::of(mono()), mono());
+        (ids, ends, any::<u64>(), any::<bool>()).prop_map(
+            |(
+                (id, generation, units, left),
+                (expires_at, window_ends_at, opens_at),
+                ledger_left,
+                recalled,
+            )| Lease {
                 id: LeaseId(id),
                 generation: Generation(generation),
                 units,
@@ -447,22 +480,26 @@ pub(super) mod arbitrary {
                 window_ends_at,
                 ledger_left,
                 recalled,
+                opens_at,
             },
         )
     }
 
     fn pending() -> impl Strategy<Value = Pending> {
-        let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+        let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
         (any::<u64>(), proptest::option::of(any::<u64>()), any::<u32>(), any::<u32>(), mono(), flags)
-            .prop_map(|(seq, closed, unspent, want, answer_by, (waiting, doubted, recalled))| Pending {
-                seq,
-                closed_lease: closed.map(LeaseId),
-                unspent,
-                want,
-                waiting,
-                answer_by,
-                doubted,
-                recalled,
+            .prop_map(|(seq, closed, unspent, want, answer_by, (waiting, doubted, recalled, ahead))| {
+                Pending {
+                    seq,
+                    closed_lease: closed.map(LeaseId),
+                    unspent,
+                    want,
+                    waiting,
+                    answer_by,
+                    doubted,
+                    recalled,
+                    ahead,
+                }
             })
     }
 
@@ -483,13 +520,14 @@ pub(super) mod arbitrary {
             proptest::option::of(pending()),
             proptest::option::of(kept()),
             proptest::option::of(any::<u64>()),
+            mono(),
         );
         (numbers, mono(), demand, held).prop_map(
             |(
                 (meter, rec, seq, asked, horizon_s),
                 last_active,
                 (counted, since, per_s),
-                (leases, pending, kept, epoch),
+                (leases, pending, kept, epoch, ahead_of),
             )| MeterRecord {
                 meter: MeterId(meter),
                 rec: Rec(rec),
@@ -502,6 +540,7 @@ pub(super) mod arbitrary {
                 last_active,
                 horizon_s,
                 demand: Demand { counted, since, per_s },
+                ahead_of,
             },
         )
     }

@@ -17,6 +17,7 @@ use crate::shared::{Shared, Write, update};
 use crate::time::MonoMillis;
 use crate::wire::exchange::{Meter, Renewal, RenewalAnswer};
 
+mod ahead;
 mod answers;
 mod asking;
 mod demand;
@@ -32,6 +33,16 @@ pub const RESEND_MS: u64 = 50;
 pub const IDLE_MS: u64 = 2_000;
 /// A lease in demand is succeeded by another so long before it expires.
 pub const RENEW_AHEAD_MS: u64 = 2_000;
+/// A lease of the next window is fetched in the last part of a window, each record at a moment of
+/// its own, so that the manager is not asked by everybody when the window turns.
+pub const AHEAD_MS: u64 = 30_000;
+/// But not in the very last: what comes after the window has turned comes too late.
+pub const AHEAD_MARGIN_MS: u64 = 1_000;
+/// For so long a request waits for the window to turn where a lease of the next one is there: a tick
+/// less than a request's patience.
+pub const TURN_MS: u64 = 200;
+/// How often it is noted that there is demand for a meter that is exhausted.
+pub const NOTE_DEMAND_MS: u64 = 1_000;
 /// "Exhausted" is asked for anew after so long: a lost change of the limit, and the drift of
 /// this clock over a month's window, both cost at most this.
 pub const KEEP_EXHAUSTED_MS: u64 = 60_000;
@@ -77,6 +88,14 @@ pub enum Spent {
     Wait {
         /// The first meter that lacks a unit.
         meter: MeterId,
+    },
+    /// The window is about to turn, and the next one's units are there: spend again at `retry_at`.
+    /// Patience that ends before is `quota_unavailable`.
+    Turning {
+        /// Which.
+        meter: MeterId,
+        /// When the lease opens.
+        retry_at: MonoMillis,
     },
     /// The ledger says that other holders have the last units: spend again at `retry_at`; when
     /// patience ends before, `quota_contended`.
@@ -191,7 +210,8 @@ pub fn call_failed<S: Shared + ?Sized>(
     touch(shared, key, now, |bucket| bucket.call_failed(now, renewal))
 }
 
-/// Another holder waits: what is held of `meter` goes back. `lowered`: what is on its way, too.
+/// Another holder waits: what is held of `meter` goes back. `lowered`, the limit was lowered: what is
+/// on its way or of the next window, too.
 pub fn recall<S: Shared + ?Sized>(
     shared: &mut S,
     key: &[u8],
@@ -199,22 +219,18 @@ pub fn recall<S: Shared + ?Sized>(
     meter: MeterId,
     lowered: bool,
 ) -> Option<Touched<()>> {
-    touch(shared, key, now, |bucket| bucket.recall(meter, lowered))
+    touch(shared, key, now, |bucket| bucket.recall(now, meter, lowered))
 }
 
-/// The limit of `meter` was raised or reset: a kept "no" counts no longer, nor one on its way.
+/// The limit of `meter` was raised or reset: a kept "no" counts no longer, nor one on its way. None:
+/// changes were missed, and it may have been any meter's.
 pub fn limit_changed<S: Shared + ?Sized>(
     shared: &mut S,
     key: &[u8],
     now: MonoMillis,
-    meter: MeterId,
+    meter: Option<MeterId>,
 ) -> Option<Touched<()>> {
     touch(shared, key, now, |bucket| bucket.limit_changed(now, meter))
-}
-
-/// Changes were missed: whatever "no" is kept counts no longer, nor one on its way.
-pub fn news_missed<S: Shared + ?Sized>(shared: &mut S, key: &[u8], now: MonoMillis) -> Option<Touched<()>> {
-    touch(shared, key, now, |bucket| bucket.news_missed(now))
 }
 
 /// Reads the bucket without changing it: how many leases it holds, and when it is due. For the
@@ -231,13 +247,26 @@ fn touch<S: Shared + ?Sized, T>(
     now: MonoMillis,
     mut change: impl FnMut(&mut Bucket) -> T,
 ) -> Option<Touched<T>> {
+    let mut result = None;
+    let next_due = change_bucket(shared, key, now, &mut |bucket| result = Some(change(bucket)))?;
+    Some(Touched { result: result?, next_due })
+}
+
+/// One for all: [`touch`] is compiled for each of its many callers.
+fn change_bucket<S: Shared + ?Sized>(
+    shared: &mut S,
+    key: &[u8],
+    now: MonoMillis,
+    change: &mut dyn FnMut(&mut Bucket),
+) -> Option<Option<MonoMillis>> {
     update(shared, key, |value| {
         let mut bucket = read(value);
-        let result = change(&mut bucket);
+        change(&mut bucket);
         let bytes = bucket.encode();
-        let same = value.map_or_else(|| bucket == Bucket::default(), |value| value == bytes);
+        let is_empty = bucket.rates.is_empty() && bucket.meters.is_empty();
+        let same = value.map_or(is_empty, |value| value == bytes);
         let write = if same { Write::Keep } else { Write::Put(bytes) };
-        (write, Touched { result, next_due: bucket.next_due(now, true) })
+        (write, bucket.next_due(now, true))
     })
 }
 
@@ -302,7 +331,7 @@ mod tests {
         let ask = Ask { client: CLIENT, tps: 0, meters: &[], random: 2 };
         assert!(matches!(spend(&mut shared, b"k", MonoMillis(1), &ask).result, Spent::Admitted { .. }));
         recall(&mut shared, b"k", MonoMillis(1), M, true);
-        news_missed(&mut shared, b"k", MonoMillis(1));
+        limit_changed(&mut shared, b"k", MonoMillis(1), None);
         assert_eq!(shared.0, None);
     }
 
@@ -337,15 +366,16 @@ mod tests {
                 after.call_failed(now, renewal);
                 let outcome = RenewalOutcome::Granted {
                     lease: LeaseId(seq), generation: Generation(1), units: u32::MAX, ttl_ms,
-                    window_left_ms: Some(ttl_ms), remaining: u64::MAX,
+                    window_left_ms: Some(ttl_ms), opens_in_ms: renewal.ahead.then_some(ttl_ms),
+                    remaining: u64::MAX,
                 };
                 let answer = RenewalAnswer { meter: renewal.meter, rec: renewal.rec, seq: renewal.seq, outcome };
                 after.install(now, Epoch(seq), &answer, now);
             }
             after.spend(now, &ask);
-            after.recall(MeterId(seq), connected);
-            after.news_missed(now);
-            after.limit_changed(now, MeterId(seq));
+            after.recall(now, MeterId(seq), connected);
+            after.limit_changed(now, None);
+            after.limit_changed(now, Some(MeterId(seq)));
             after.next_due(now, connected);
             prop_assert_eq!(Bucket::decode(&after.encode()), Ok(after));
         }

@@ -18,8 +18,9 @@ use crate::id::{Epoch, Generation, LeaseId};
 use crate::time::UnixMillis;
 use crate::wire::exchange::{Renewal, RenewalOutcome};
 
-use super::holder::DRIFT_PER_MILLE;
+use super::holder::{AHEAD_MS, DRIFT_PER_MILLE};
 
+mod ahead;
 #[cfg(test)]
 mod fixture;
 mod reclaim;
@@ -27,8 +28,8 @@ mod rows;
 mod size;
 
 pub use reclaim::{ReclaimError, reclaim};
-pub use rows::{LeaseRow, LeaseState, LimitChange, MeterRow, StoredAnswer, StreamRow};
-pub use size::{grant_size, lease_ttl_ms};
+pub use rows::{Ahead, LeaseRow, LeaseState, LimitChange, MeterRow, StoredAnswer, StreamRow};
+pub use size::{ahead_ttl_ms, grant_size, lease_ttl_ms};
 
 /// Life of a lease, unless the horizon is longer or the window ends before.
 pub const LEASE_TTL_MS: u64 = 60_000;
@@ -47,6 +48,10 @@ pub const MAX_HORIZON_S: u32 = 86_400;
 /// network delays for longer than this could open a stream that nobody reads the answer of.
 pub const STREAM_KEEP_MS: i64 = 3_600_000;
 
+/// A lease of the next window is granted so long before it begins: as early as holders ask for one,
+/// and what their clocks may be fast by.
+pub const AHEAD_UP_TO_MS: u64 = AHEAD_MS + 1_000;
+
 /// What the ledger knows when a renewal comes in.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
@@ -58,12 +63,16 @@ pub struct Known<'a> {
     pub meter: &'a MeterRow,
     /// End of the window that holds `now`, by the calendar of the meter's zone; absent = a total.
     pub window_ends_at: Option<UnixMillis>,
+    /// End of the window after that one; needed where the renewal says `ahead`.
+    pub next_window_ends_at: Option<UnixMillis>,
     /// The row of (holder, meter, rec), if there is one.
     pub stream: Option<&'a StreamRow>,
     /// The row of the renewal's `closed_lease`, if it belongs to **this stream**.
     pub closed_lease: Option<&'a LeaseRow>,
     /// **Other** holders with an open, unexpired lease of this meter and its present generation.
     pub other_holders: u32,
+    /// The same of the generation ahead.
+    pub ahead_holders: u32,
     /// An id for a lease, never used before.
     pub new_lease: LeaseId,
 }
@@ -85,8 +94,8 @@ pub struct Effects {
     pub roll: Option<Roll>,
     /// The lease that ends. Condition: it is open.
     pub close: Option<Close>,
-    /// The lease that begins, of the row's generation. Its units are debited on condition
-    /// `debited + units <= limit`, in the same statement.
+    /// The lease that begins, of the row's generation or of the one ahead. Its units are debited there
+    /// on condition `debited + units <= limit`, in the same statement.
     pub open: Option<Open>,
     /// The stream's row, inserted at seq 1. Condition otherwise: its seq is the one before.
     pub stream: StreamRow,
@@ -113,7 +122,9 @@ pub struct Close {
     pub lease: LeaseId,
     /// Units its holder did not spend, for the row.
     pub unspent: u32,
-    /// Units to take off `debited`: `unspent`, or 0 where the lease's generation has passed.
+    /// The generation that it was debited in.
+    pub generation: Generation,
+    /// Units to take off what is debited there: `unspent`, or 0 where that generation has passed.
     pub credit: u32,
 }
 
@@ -128,6 +139,8 @@ pub struct Open {
     pub units: u32,
     /// The manager's expiry: later than the holder's, whichever clock runs fast.
     pub expires_at: UnixMillis,
+    /// It is of the next window, which ends then.
+    pub ahead_until: Option<UnixMillis>,
 }
 
 /// Takes one step of a stream, or repeats the last, or refuses.
@@ -163,17 +176,31 @@ fn step(known: &Known<'_>, renewal: &Renewal, closed: Option<&LeaseRow>) -> Deci
     }
     let was_exhausted = meter.debited >= meter.limit;
     let close = closed.map(|lease| {
-        let counts = lease.generation == meter.generation;
-        Close { lease: lease.id, unspent: renewal.unspent, credit: if counts { renewal.unspent } else { 0 } }
+        let generation = lease.generation;
+        let credit = if meter.counts(generation) { renewal.unspent } else { 0 };
+        Close { lease: lease.id, unspent: renewal.unspent, generation, credit }
     });
-    let credit = close.map_or(0, |close| u64::from(close.credit));
-    meter.debited = meter.debited.saturating_sub(credit);
+    if let Some(close) = close {
+        meter.credit(close.generation, close.credit);
+    }
+    let credit = close.filter(|close| close.generation == meter.generation).map_or(0, |close| close.credit);
 
     // Leases of the generation before are no reason to wait for this one's units.
-    let others = if roll.is_some() { 0 } else { known.other_holders };
+    let adopted = known.meter.ahead.is_some_and(|ahead| ahead.generation == meter.generation);
+    let others = match roll {
+        Some(_) if adopted => known.ahead_holders,
+        Some(_) => 0,
+        None => known.other_holders,
+    };
     let is_exhausted = meter.debited >= meter.limit;
-    let (open, answer) = grant(known, renewal, &meter, others);
-    meter.debited = meter.debited.saturating_add(open.map_or(0, |open| u64::from(open.units)));
+    let next = ahead::next_window(known, renewal, &meter);
+    let (open, answer) = match next {
+        Some(next) => ahead::grant(known, renewal, &meter, next),
+        None => grant(known, renewal, &meter, others),
+    };
+    if next.is_none() {
+        meter.debited = meter.debited.saturating_add(open.map_or(0, |open| u64::from(open.units)));
+    }
 
     let came_late = closed.is_some_and(|lease| lease.expires_at <= known.now);
     let recall_is_due =
@@ -185,10 +212,19 @@ fn step(known: &Known<'_>, renewal: &Renewal, closed: Option<&LeaseRow>) -> Deci
             close,
             open,
             stream: StreamRow { seq: renewal.seq, answer },
-            recall: renewal.want > 0 && renewal.waiting && is_exhausted && others > 0 && recall_is_due,
+            recall: renewal.want > 0
+                && next.is_none()
+                && renewal.waiting
+                && is_exhausted
+                && others > 0
+                && recall_is_due,
             units_back: credit > 0 && came_late && was_exhausted && meter.debited < meter.limit,
         }),
     }
+}
+
+fn after_generation(generation: Generation) -> Generation {
+    Generation(generation.0.saturating_add(1))
 }
 
 /// What the meter, after the credit, has for this renewal.
@@ -217,6 +253,7 @@ fn grant(
         generation: meter.generation,
         units,
         expires_at: after(known.now, later),
+        ahead_until: None,
     };
     let answer = StoredAnswer::Granted {
         lease: open.lease,
@@ -224,6 +261,7 @@ fn grant(
         units,
         spend_until: after(known.now, ttl_ms),
         window_ends_at: meter.window_ends_at,
+        opens_at: None,
         remaining: meter.limit.saturating_sub(meter.debited).saturating_sub(u64::from(units)),
     };
     (Some(open), answer)
@@ -234,7 +272,12 @@ fn grant(
 pub fn rolls(meter: &MeterRow, window_ends_at: Option<UnixMillis>, now: UnixMillis) -> Option<Roll> {
     let (known, present) = (meter.window_ends_at?, window_ends_at?);
     (known <= now && known < present).then(|| Roll {
-        generation: Generation(meter.generation.0.saturating_add(1)),
+        generation: match meter.ahead {
+            Some(ahead) if ahead.window_ends_at == present => ahead.generation,
+            // Nobody asked in all of that window.
+            Some(ahead) => after_generation(ahead.generation),
+            None => after_generation(meter.generation),
+        },
         window_ends_at: present,
     })
 }
@@ -270,11 +313,18 @@ mod tests {
             units: 10,
             ttl_ms: LEASE_TTL_MS,
             window_left_ms: None,
+            opens_in_ms: None,
             remaining: 990,
         };
         assert_eq!(decided.outcome, outcome);
         let effects = decided.effects.expect("a step");
-        let open = Open { lease: NEW, generation: Generation(3), units: 10, expires_at: in_ms(62_120) };
+        let open = Open {
+            lease: NEW,
+            generation: Generation(3),
+            units: 10,
+            expires_at: in_ms(62_120),
+            ahead_until: None,
+        };
         assert_eq!((effects.open, effects.close, effects.roll), (Some(open), None, None));
         assert_eq!((effects.stream.seq, effects.recall, effects.units_back), (1, false, false));
     }
@@ -399,7 +449,10 @@ mod tests {
         assert_eq!(decided.outcome, RenewalOutcome::Closed);
         let effects = decided.effects.expect("a step");
         assert_eq!((effects.open, effects.recall), (None, false));
-        assert_eq!(effects.close, Some(Close { lease: HELD, unspent: 4, credit: 4 }));
+        assert_eq!(
+            effects.close,
+            Some(Close { lease: HELD, unspent: 4, generation: Generation(3), credit: 4 })
+        );
     }
 
     #[test]
@@ -453,7 +506,10 @@ mod tests {
             ..known(&meter)
         };
         let effects = renew(&question, &closing(5, 0, 4)).effects.expect("a step");
-        assert_eq!(effects.close, Some(Close { lease: HELD, unspent: 4, credit: 0 }));
+        assert_eq!(
+            effects.close,
+            Some(Close { lease: HELD, unspent: 4, generation: Generation(3), credit: 0 })
+        );
         let mut after = meter.clone();
         after.apply(&effects, NOW);
         assert_eq!(after.debited, 0);

@@ -64,7 +64,7 @@ pub enum Subject {
         /// Which.
         meter: MeterId,
         /// The limit was lowered: leases that are on their way are meant, too.
-        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        #[serde(default)]
         lowered: bool,
     },
     /// The directory has a new revision.

@@ -298,6 +298,9 @@ pub struct Renewal {
     /// Requests stand waiting for a unit: worth a recall from other holders.
     #[serde(default)]
     pub waiting: bool,
+    /// The lease is to be of the next window, and is of no use before.
+    #[serde(default)]
+    pub ahead: bool,
 }
 
 /// What a renewal got.
@@ -330,6 +333,10 @@ pub enum RenewalOutcome {
         /// How long its window lasts; absent = a total. A lease never outlives its window.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         window_left_ms: Option<u64>,
+        /// It is of the next window, which begins then; absent = of the present one. Only a renewal
+        /// that says `ahead` is answered so, and perhaps with a lease of the present window.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        opens_in_ms: Option<u64>,
         /// limit − debited after this grant.
         remaining: u64,
     },
@@ -344,7 +351,8 @@ pub enum RenewalOutcome {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         window_left_ms: Option<u64>,
     },
-    /// The final step (`want` = 0) is on record: the node may forget the stream.
+    /// The step is on record and brings nothing: the final one (`want` = 0), after which the node may
+    /// forget the stream, or one that asked `ahead` for what is not to be had.
     Closed,
     /// Neither the step on record nor the one after it, or another epoch: the node drops the
     /// record, whose units count as withheld, and begins a new stream.

@@ -117,14 +117,12 @@ impl Account {
             None => None,
         };
         let present = self.present_window(now);
-        let mut others: Vec<HolderId> = self
-            .live
-            .values()
-            .filter(|(other, generation)| *other != holder && *generation == self.row.generation)
-            .map(|(other, _)| *other)
-            .collect();
-        others.sort_unstable();
-        others.dedup();
+        let next = match present {
+            Some(window) if renewal.ahead => {
+                Window::containing(self.meter.limit.period, &self.meter.limit.zone, window.end)
+            }
+            Some(_) | None => None,
+        };
         let decided = issuer::renew(
             &Known {
                 now,
@@ -133,7 +131,9 @@ impl Account {
                 window_ends_at: present.map(|window| window.end),
                 stream: stream.as_ref(),
                 closed_lease: closed_lease.as_ref(),
-                other_holders: u32::try_from(others.len()).unwrap_or(u32::MAX),
+                next_window_ends_at: next.map(|window| window.end),
+                other_holders: self.others(holder, self.row.generation),
+                ahead_holders: self.row.ahead.map_or(0, |ahead| self.others(holder, ahead.generation)),
                 new_lease: LeaseId(self.last_lease + 1),
             },
             renewal,
@@ -142,6 +142,15 @@ impl Account {
             self.apply(conn, effects, present, holder, renewal, now).await?;
         }
         Ok((decided.outcome, decided.effects))
+    }
+
+    /// Other holders with open, unexpired leases of a generation.
+    fn others(&self, holder: HolderId, generation: Generation) -> u32 {
+        let of_it = self.live.values().filter(|(other, of)| *other != holder && *of == generation);
+        let mut others: Vec<HolderId> = of_it.map(|(other, _)| *other).collect();
+        others.sort_unstable();
+        others.dedup();
+        u32::try_from(others.len()).unwrap_or(u32::MAX)
     }
 
     /// The window that holds `now`; the one on record while it lasts.

@@ -1,6 +1,7 @@
 //! Counted limits and their windows, as values.
 
 use gate::id::{Generation, MeterId};
+use gate::quota::issuer::Ahead;
 use gate::time::UnixMillis;
 use gate::wire::exchange::MeterKind;
 use jiff::tz::TimeZone;
@@ -159,6 +160,8 @@ pub struct Meter {
     pub window: Option<Window>,
     /// Units handed out in this generation, net of what came back.
     pub debited: u64,
+    /// What has been handed out of the next window already.
+    pub ahead: Option<Ahead>,
 }
 
 impl Meter {
@@ -167,10 +170,30 @@ impl Meter {
     pub fn at(mut self, now: UnixMillis) -> Self {
         if self.window.is_some_and(|window| window.end <= now) {
             self.window = Window::containing(self.limit.period, &self.limit.zone, now);
-            self.generation = Generation(self.generation.0 + 1);
-            self.debited = 0;
+            let end = self.window.map(|window| window.end);
+            let adopted = self.ahead.filter(|ahead| Some(ahead.window_ends_at) == end);
+            self.generation = adopted.map_or(self.next_generation(), |ahead| ahead.generation);
+            self.debited = adopted.map_or(0, |ahead| ahead.debited);
+            self.ahead = None;
         }
         self
+    }
+
+    /// A number that no life of the counter has had.
+    pub fn next_generation(&self) -> Generation {
+        let last = self.ahead.map_or(self.generation, |ahead| ahead.generation);
+        Generation(last.0 + 1)
+    }
+
+    /// The next life, begun by an operator in `window`. Where leases of the window after it are out,
+    /// they count there still, under a later number: those of the first generation that is returned
+    /// are of the second from now on.
+    pub fn reset(self, window: Option<Window>) -> (Self, Option<(Generation, Generation)>) {
+        let generation = self.next_generation();
+        let ahead = self.ahead.filter(|_| self.window == window);
+        let moved = ahead.map(|ahead| Ahead { generation: Generation(generation.0 + 1), ..ahead });
+        let renamed = ahead.zip(moved).map(|(ahead, moved)| (ahead.generation, moved.generation));
+        (Self { generation, window, debited: 0, ahead: moved, ..self }, renamed)
     }
 
     /// Units that can still be handed out.

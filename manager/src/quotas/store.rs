@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gate::id::{Generation, HolderId, LeaseId, MeterId};
-use gate::quota::issuer::{LeaseRow, LeaseState, MeterRow, Open, STREAM_KEEP_MS, StoredAnswer, StreamRow};
+use gate::quota::issuer::{
+    Ahead, LeaseRow, LeaseState, MeterRow, Open, STREAM_KEEP_MS, StoredAnswer, StreamRow,
+};
 use gate::time::UnixMillis;
 use gate::wire::changes::Subject;
 use gate::wire::exchange::{MeterKind, Renewal};
@@ -45,14 +47,14 @@ pub async fn set_limit(
     let after = if same_window {
         Meter { limit, ..before }.at(now)
     } else {
-        let generation = Generation(before.generation.0 + 1);
-        Meter { limit, window, generation, debited: 0, ..before }
+        let generation = before.next_generation();
+        Meter { limit, window, generation, debited: 0, ahead: None, ..before }
     };
     update(conn, &after).await?;
     if raised || !same_window {
         changes::record(conn, &Subject::Meter { meter: id }, now).await?;
     }
-    if !raised {
+    if !raised || !same_window {
         changes::record(conn, &Subject::Recall { meter: id, lowered: true }, now).await?;
     }
     Ok(id)
@@ -88,7 +90,8 @@ pub async fn meter_of(conn: &mut Conn, kind: MeterKind, owner: &str) -> Result<O
     let row = sqlx::query(
         "-- quotas.meter_of
          SELECT id, kind, owner, limit_units, period, zone, horizon_s,
-                generation, window_start, window_end, debited
+                generation, window_start, window_end, debited,
+                ahead_generation, ahead_window_end, ahead_debited
            FROM meters
           WHERE kind = $1 AND owner = $2",
     )
@@ -107,8 +110,11 @@ pub async fn reset(conn: &mut Conn, kind: MeterKind, owner: &str, now: UnixMilli
     };
     let id = before.id;
     let window = Window::containing(before.limit.period, &before.limit.zone, now);
-    let generation = Generation(before.generation.0 + 1);
-    update(conn, &Meter { generation, window, debited: 0, ..before }).await?;
+    let (after, renamed) = before.reset(window);
+    update(conn, &after).await?;
+    if let Some((from, to)) = renamed {
+        rename_generation(conn, id, from, to).await?;
+    }
     changes::record(conn, &Subject::Meter { meter: id }, now).await?;
     Ok(true)
 }
@@ -153,7 +159,8 @@ async fn lock_of(conn: &mut Conn, kind: MeterKind, owner: &str) -> Result<Option
             SET debited = debited
           WHERE kind = $1 AND owner = $2
       RETURNING id, kind, owner, limit_units, period, zone, horizon_s,
-                generation, window_start, window_end, debited",
+                generation, window_start, window_end, debited,
+                ahead_generation, ahead_window_end, ahead_debited",
     )
     .bind(kind_text(kind))
     .bind(owner)
@@ -196,7 +203,8 @@ async fn update(conn: &mut Conn, meter: &Meter) -> Result<(), DbError> {
          UPDATE meters
             SET limit_units = $2, period = $3, zone = $4,
                 recalled_at = CASE WHEN generation = $5 THEN recalled_at END,
-                generation = $5, window_start = $6, window_end = $7, debited = $8
+                generation = $5, window_start = $6, window_end = $7, debited = $8,
+                ahead_generation = $9, ahead_window_end = $10, ahead_debited = $11
           WHERE id = $1",
     )
     .bind(meter.id.0 as i64)
@@ -207,6 +215,28 @@ async fn update(conn: &mut Conn, meter: &Meter) -> Result<(), DbError> {
     .bind(meter.window.map(|window| window.start.0))
     .bind(meter.window.map(|window| window.end.0))
     .bind(meter.debited as i64)
+    .bind(meter.ahead.map(|ahead| ahead.generation.0 as i64))
+    .bind(meter.ahead.map(|ahead| ahead.window_ends_at.0))
+    .bind(meter.ahead.map(|ahead| ahead.debited as i64))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Leases of one generation count in another one from now on.
+async fn rename_generation(
+    conn: &mut Conn,
+    meter: MeterId,
+    from: Generation,
+    to: Generation,
+) -> Result<(), DbError> {
+    sqlx::query(
+        "-- quotas.rename_generation
+         UPDATE leases SET generation = $3 WHERE meter = $1 AND generation = $2",
+    )
+    .bind(meter.0 as i64)
+    .bind(from.0 as i64)
+    .bind(to.0 as i64)
     .execute(conn)
     .await?;
     Ok(())
@@ -239,6 +269,14 @@ fn parse(row: &AnyRow) -> Result<Meter, DbError> {
         generation: Generation(count(7, "generation")?),
         window,
         debited: count(10, "debited")?,
+        ahead: match row.try_get::<Option<i64>, _>(11)? {
+            Some(_) => Some(Ahead {
+                generation: Generation(count(11, "ahead_generation")?),
+                window_ends_at: UnixMillis(row.try_get(12)?),
+                debited: count(13, "ahead_debited")?,
+            }),
+            None => None,
+        },
     })
 }
 
@@ -304,6 +342,7 @@ pub(super) async fn lock(conn: &mut Conn, id: MeterId, horizon_s: u32) -> Result
           WHERE id = $1
       RETURNING id, kind, owner, limit_units, period, zone, horizon_s,
                 generation, window_start, window_end, debited,
+                ahead_generation, ahead_window_end, ahead_debited,
                 max_lease, last_lease, recalled_at",
     )
     .bind(id.0 as i64)
@@ -311,7 +350,7 @@ pub(super) async fn lock(conn: &mut Conn, id: MeterId, horizon_s: u32) -> Result
     .await?;
     let Some(row) = row else { return Ok(None) };
     let meter = parse(&row)?;
-    let max_lease = row.try_get::<Option<i64>, _>(11)?;
+    let max_lease = row.try_get::<Option<i64>, _>(14)?;
     Ok(Some(Locked {
         row: MeterRow {
             meter: meter.id,
@@ -319,11 +358,12 @@ pub(super) async fn lock(conn: &mut Conn, id: MeterId, horizon_s: u32) -> Result
             debited: meter.debited,
             generation: meter.generation,
             window_ends_at: meter.window.map(|window| window.end),
-            recalled_at: row.try_get::<Option<i64>, _>(13)?.map(UnixMillis),
+            recalled_at: row.try_get::<Option<i64>, _>(16)?.map(UnixMillis),
             horizon_s: meter.horizon_s.unwrap_or(horizon_s),
             max_lease: max_lease.map(|units| u32::try_from(units).unwrap_or(u32::MAX)),
+            ahead: meter.ahead,
         },
-        last_lease: row.try_get::<i64, _>(12)? as u64,
+        last_lease: row.try_get::<i64, _>(15)? as u64,
         meter,
     }))
 }
@@ -341,9 +381,11 @@ pub(super) async fn debit(
         "-- quotas.renew.debit
          UPDATE meters
             SET generation = $2, window_start = $3, window_end = $4,
-                debited = $5, last_lease = $6, recalled_at = $7
+                debited = $5, last_lease = $6, recalled_at = $7,
+                ahead_generation = $10, ahead_window_end = $11, ahead_debited = $12
           WHERE id = $1 AND generation = $8 AND debited = $9
-            AND ($5 <= limit_units OR $5 <= debited)",
+            AND ($5 <= limit_units OR $5 <= debited OR ($2 = ahead_generation AND $5 <= ahead_debited))
+            AND (CAST($12 AS BIGINT) IS NULL OR $12 <= limit_units OR $12 <= ahead_debited)",
     )
     .bind(after.meter.0 as i64)
     .bind(after.generation.0 as i64)
@@ -354,6 +396,9 @@ pub(super) async fn debit(
     .bind(after.recalled_at.map(|at| at.0))
     .bind(before.generation.0 as i64)
     .bind(before.debited as i64)
+    .bind(after.ahead.map(|ahead| ahead.generation.0 as i64))
+    .bind(after.ahead.map(|ahead| ahead.window_ends_at.0))
+    .bind(after.ahead.map(|ahead| ahead.debited as i64))
     .execute(conn)
     .await?;
     expect_one("meters", "debited", after.meter, updated.rows_affected())
@@ -390,7 +435,7 @@ pub(super) async fn stream_row(
 ) -> Result<Option<StreamRow>, DbError> {
     let row = sqlx::query(
         "-- quotas.renew.stream
-         SELECT seq, answer, lease, generation, units, spend_until, window_end, remaining
+         SELECT seq, answer, lease, generation, units, spend_until, window_end, remaining, opens_at
            FROM lease_streams
           WHERE meter = $1 AND holder = $2 AND rec = $3",
     )
@@ -419,6 +464,7 @@ fn parse_stream(row: &AnyRow, meter: MeterId) -> Result<StreamRow, DbError> {
                 row.try_get::<Option<i64>, _>(5)?.ok_or_else(|| senseless("spend_until"))?,
             ),
             window_ends_at,
+            opens_at: row.try_get::<Option<i64>, _>(8)?.map(UnixMillis),
             remaining: number(7, "remaining")?,
         },
         "pending" => StoredAnswer::Pending,
@@ -437,9 +483,15 @@ pub(super) async fn put_stream(
     now: UnixMillis,
 ) -> Result<(), DbError> {
     let (answer, grant, window_ends_at) = match stream.answer {
-        StoredAnswer::Granted { lease, generation, units, spend_until, window_ends_at, remaining } => {
-            ("granted", Some((lease, generation, units, spend_until, remaining)), window_ends_at)
-        }
+        StoredAnswer::Granted {
+            lease,
+            generation,
+            units,
+            spend_until,
+            window_ends_at,
+            opens_at,
+            remaining,
+        } => ("granted", Some((lease, generation, units, spend_until, opens_at, remaining)), window_ends_at),
         StoredAnswer::Pending => ("pending", None, None),
         StoredAnswer::Exhausted { window_ends_at } => ("exhausted", None, window_ends_at),
         StoredAnswer::Closed => ("closed", None, None),
@@ -447,13 +499,14 @@ pub(super) async fn put_stream(
     let put = sqlx::query(
         "-- quotas.renew.put_stream
          INSERT INTO lease_streams (meter, holder, rec, seq, answer, lease, generation, units,
-                                    spend_until, window_end, remaining, stepped_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                                    spend_until, window_end, remaining, stepped_at, opens_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
              ON CONFLICT (meter, holder, rec) DO UPDATE
             SET seq = excluded.seq, answer = excluded.answer, lease = excluded.lease,
                 generation = excluded.generation, units = excluded.units,
                 spend_until = excluded.spend_until, window_end = excluded.window_end,
-                remaining = excluded.remaining, stepped_at = excluded.stepped_at
+                remaining = excluded.remaining, stepped_at = excluded.stepped_at,
+                opens_at = excluded.opens_at
           WHERE lease_streams.seq = excluded.seq - 1",
     )
     .bind(renewal.meter.0 as i64)
@@ -464,10 +517,11 @@ pub(super) async fn put_stream(
     .bind(grant.map(|(lease, ..)| lease.0 as i64))
     .bind(grant.map(|(_, generation, ..)| generation.0 as i64))
     .bind(grant.map(|(_, _, units, ..)| i64::from(units)))
-    .bind(grant.map(|(_, _, _, spend_until, _)| spend_until.0))
+    .bind(grant.map(|(_, _, _, spend_until, ..)| spend_until.0))
     .bind(window_ends_at.map(|end| end.0))
     .bind(grant.map(|(.., remaining)| remaining as i64))
     .bind(now.0)
+    .bind(grant.and_then(|(.., opens_at, _)| opens_at).map(|at| at.0))
     .execute(conn)
     .await?;
     expect_one("lease_streams", "seq", renewal.meter, put.rows_affected())

@@ -36,6 +36,14 @@ faults! {
     ExpireNever: Rough, "no spend after expiry";
     /// A node lets a lease live two seconds longer than its window.
     ExpireLate: Rough, "no spend in another window";
+    /// A node spends a lease of the next window as soon as it has it.
+    OpensEarly: Rough, "no spend in another window";
+    /// A node asks for no lease of the next window.
+    NeverAhead: Fair, "units are there when the window turns";
+    /// The ledger begins a window as if nothing had been handed out of it.
+    ForgottenAhead: Rough, "debited is what was handed out and not returned";
+    /// A reset in the last seconds of a window takes the number that leases of the next one have.
+    ResetForgetsAhead: Rough, "debited is what was handed out and not returned";
     /// A node forgets a renewal that was not answered in time, with the lease that it closed.
     ImpatientNode: Rough, "a step that is sent again is the same";
     /// A node installs any answer of a stream, whichever step it belongs to.
@@ -54,7 +62,7 @@ faults! {
     /// Two generations of a listener share one holder id and the numbers of their streams.
     SharedHolder: Rough, "a stream in order is not refused";
     /// A process that was killed comes back under its old name, with the numbers of its streams.
-    HolderSurvivesCrash: Stormy, "a step that is sent again is the same";
+    HolderSurvivesCrash: Stormy, "a lease arrives once, where it was granted";
     /// The ledger forgets what it answered, so that a repeat is a new first step.
     ForgottenAnswers: Rough, "a repeat gets the same answer";
     /// The answer leaves before the commit, which a crash then prevents.
@@ -87,7 +95,7 @@ faults! {
     /// Recalls and changes of the limit do not reach the nodes.
     SilentFeed: Rough, "no refusal while units are free";
     /// Neither half looks at the epoch after a database was restored.
-    EpochIgnored: Stormy, "a lease that closes was opened";
+    EpochIgnored: Stormy, "a stream of another epoch is refused";
     /// Two workers each draw the name of their process, and the last plain write stays.
     HolderByPlainSet: ClearGates, "a process has one name";
     /// A manager reads the newest revision after the rows instead of before.

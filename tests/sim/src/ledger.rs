@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gate::id::{Epoch, Generation, HolderId, LeaseId, MeterId, Rec};
 use gate::quota::issuer::{
-    self, Close, Effects, Known, LeaseRow, LeaseState, LimitChange, MeterRow, Roll, StreamRow,
+    self, Ahead, Close, Effects, Known, LeaseRow, LeaseState, LimitChange, MeterRow, StreamRow,
 };
 use gate::time::UnixMillis;
 use gate::wire::changes::Subject;
@@ -30,6 +30,17 @@ pub struct Tables {
     /// The open ones of them, by meter.
     open: BTreeMap<MeterId, BTreeSet<LeaseId>>,
     next_lease: u64,
+}
+
+impl Tables {
+    /// Other holders with open, unexpired leases of a generation.
+    fn others(&self, (holder, meter, _): Stream, generation: Generation, now: UnixMillis) -> u32 {
+        let open = self.open.get(&meter).into_iter().flatten().filter_map(|id| self.leases.get(id));
+        let others = open.filter(|((other, _, _), lease)| {
+            *other != holder && lease.generation == generation && lease.expires_at > now
+        });
+        others.map(|((other, _, _), _)| *other).collect::<BTreeSet<HolderId>>().len() as u32
+    }
 }
 
 /// The managers' ledger.
@@ -136,17 +147,9 @@ impl Ledger {
             }
             _ => {}
         }
-        let others: BTreeSet<HolderId> = tables
-            .open
-            .get(&renewal.meter)
-            .into_iter()
-            .flatten()
-            .filter_map(|id| tables.leases.get(id))
-            .filter(|((other, _, _), lease)| {
-                *other != holder && lease.generation == meter.generation && lease.expires_at > now
-            })
-            .map(|((other, _, _), _)| *other)
-            .collect();
+        let next = present.filter(|_| *window_ms > 0).map(|end| UnixMillis(end.0 + window_ms));
+        let ahead_holders = meter.ahead.map_or(0, |ahead| tables.others(stream, ahead.generation, now));
+        let others = tables.others(stream, meter.generation, now);
         let forget = self.fault == Fault::ForgottenAnswers && renewal.seq == 1;
         let closed_lease = renewal.closed_lease.and_then(|id| tables.leases.get(&id));
         let mut closed_lease = closed_lease.filter(|(of, _)| *of == stream).map(|(_, row)| *row);
@@ -168,7 +171,9 @@ impl Ledger {
                 window_ends_at: present,
                 stream: tables.streams.get(&stream).filter(|_| !forget),
                 closed_lease: closed_lease.as_ref(),
-                other_holders: if self.fault == Fault::NothingIsPending { 0 } else { others.len() as u32 },
+                next_window_ends_at: next,
+                other_holders: if self.fault == Fault::NothingIsPending { 0 } else { others },
+                ahead_holders: if self.fault == Fault::NothingIsPending { 0 } else { ahead_holders },
                 new_lease: LeaseId(tables.next_lease),
             },
             &asked,
@@ -194,7 +199,14 @@ impl Ledger {
         let mut effects = effects.clone();
         if let Some(close) = &mut effects.close {
             match fault {
-                Fault::CreditAcrossGenerations => close.credit = close.unspent,
+                Fault::CreditAcrossGenerations => {
+                    // Unless it counts where it was debited: for the next window.
+                    if close.credit == 0 {
+                        let (row, _) = &tables.meters[&renewal.meter];
+                        close.generation = effects.roll.map_or(row.generation, |roll| roll.generation);
+                    }
+                    close.credit = close.unspent;
+                }
                 Fault::CreditWholeLease => {
                     let units = tables.leases.get(&close.lease).map_or(0, |(_, row)| row.units);
                     close.credit = if close.credit > 0 { units } else { 0 };
@@ -204,6 +216,9 @@ impl Ledger {
         }
         let (meter, _) = tables.meters.get_mut(&renewal.meter).expect("its row was just read");
         let limit = meter.limit;
+        if fault == Fault::ForgottenAhead && effects.roll.is_some() {
+            meter.ahead = meter.ahead.map(|ahead| Ahead { debited: 0, ..ahead });
+        }
         meter.apply(&effects, now);
         if let Some(roll) = effects.roll {
             reference.window_turned(renewal.meter, roll.generation, limit);
@@ -225,6 +240,9 @@ impl Ledger {
             };
             tables.open.entry(renewal.meter).or_default().insert(open.lease);
             tables.leases.insert(open.lease, (stream, row));
+            if open.ahead_until.is_some() {
+                reference.limit_set(renewal.meter, open.generation, limit);
+            }
             reference.opened(stream, &row, &effects.stream.answer, manager.clock);
         }
         tables.streams.insert(stream, effects.stream);
@@ -236,6 +254,9 @@ impl Ledger {
         }
         let row = &tables.meters[&renewal.meter].0;
         reference.ledger_says(renewal.meter, row.generation, row.debited);
+        if let Some(ahead) = row.ahead {
+            reference.ledger_says(renewal.meter, ahead.generation, ahead.debited);
+        }
     }
 
     fn repeat(&mut self, renewal: &Renewal, outcome: &RenewalOutcome) {
@@ -277,6 +298,9 @@ impl Ledger {
         }
         let change = row.set_limit(limit);
         reference.limit_set(meter, row.generation, limit);
+        if let Some(ahead) = row.ahead {
+            reference.limit_set(meter, ahead.generation, limit);
+        }
         match change {
             LimitChange::Same => None,
             LimitChange::Raised => Some(Subject::Meter { meter }),
@@ -287,14 +311,17 @@ impl Ledger {
     /// An operator begins a new generation.
     pub fn reset(&mut self, manager: Manager, meter: MeterId, reference: &mut Reference) -> Option<Subject> {
         let (row, window_ms) = self.tables.meters.get_mut(&meter)?;
-        let generation = Generation(row.generation.0 + 1);
-        match present_window(row, *window_ms, manager.now()) {
-            Some(window_ends_at) => row.begin(Roll { generation, window_ends_at }),
-            None => {
-                *row = MeterRow { generation, debited: 0, recalled_at: None, ..row.clone() };
+        let renamed = row.reset(present_window(row, *window_ms, manager.now()));
+        let (generation, limit) = (row.generation, row.limit);
+        if let Some((from, to)) = renamed.filter(|_| self.fault != Fault::ResetForgetsAhead) {
+            for ((_, of, _), lease) in self.tables.leases.values_mut() {
+                if *of == meter && lease.generation == from {
+                    lease.generation = to;
+                }
             }
+            reference.renamed(meter, from, to);
         }
-        reference.window_turned(meter, generation, row.limit);
+        reference.window_turned(meter, generation, limit);
         Some(Subject::Meter { meter })
     }
 
@@ -328,8 +355,10 @@ impl Ledger {
         let (epoch, old) = (Epoch(self.tables.epoch.0 + 1), backup.epoch);
         self.tables = Tables { epoch, ..backup };
         self.stale.clear();
-        let rows =
-            self.tables.meters.values().map(|(row, _)| (row.meter, row.generation, row.debited, row.limit));
+        let rows = self.tables.meters.values().flat_map(|(row, _)| {
+            let ahead = row.ahead.map(|ahead| (row.meter, ahead.generation, ahead.debited, row.limit));
+            std::iter::once((row.meter, row.generation, row.debited, row.limit)).chain(ahead)
+        });
         reference.epoch_began(epoch, rows, self.tables.leases.keys().map(|lease| (old, *lease)));
     }
 

@@ -129,6 +129,9 @@ impl Node {
         around: Surroundings<'_>,
     ) -> Option<Touched<Vec<Renewal>>> {
         let now = around.now;
+        if around.fault == Fault::NeverAhead {
+            forget_the_next_window(&mut self.records, bucket);
+        }
         if around.fault == Fault::ImpatientNode {
             forget_unanswered(&mut self.records, bucket, now);
         }
@@ -191,6 +194,11 @@ impl Node {
             *ttl_ms += 2_000;
             *left += 2_000;
         }
+        if fault == Fault::OpensEarly
+            && let RenewalOutcome::Granted { opens_in_ms: Some(opens), .. } = &mut answer.outcome
+        {
+            *opens = 0;
+        }
         if fault == Fault::ExpireNever
             && let RenewalOutcome::Granted { ttl_ms, window_left_ms: None, .. } = &mut answer.outcome
         {
@@ -212,7 +220,7 @@ impl Node {
         let mut shared = WorkerShared::new(self.holder, &mut self.records, Op::Feed, around);
         match *subject {
             Subject::Meter { meter } => {
-                holder::limit_changed(&mut shared, &key(bucket), now, meter);
+                holder::limit_changed(&mut shared, &key(bucket), now, Some(meter));
             }
             Subject::Recall { meter, lowered } => {
                 holder::recall(&mut shared, &key(bucket), now, meter, lowered);
@@ -269,6 +277,17 @@ fn key(bucket: usize) -> Vec<u8> {
 
 fn decode(value: &[u8]) -> Bucket {
     Bucket::decode(value).expect("only encoded buckets are written here")
+}
+
+/// [`Fault::NeverAhead`].
+fn forget_the_next_window(records: &mut Records, bucket: usize) {
+    if let Some((value, _)) = records.get_mut(&key(bucket)) {
+        let mut bucket = decode(value);
+        for record in &mut bucket.meters {
+            record.ahead_of = MonoMillis(u64::MAX);
+        }
+        *value = bucket.encode();
+    }
 }
 
 /// [`Fault::ImpatientNode`].

@@ -5,7 +5,7 @@
 //! spent + credited ≤ units. The books hold the stronger truth that a lease comes back whole:
 //! spent + unspent = units.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gate::id::{ClientKey, Epoch, Generation, HolderId, LeaseId, MeterId, Rec};
 use gate::quota::bucket::{Bucket, Lease, MeterRecord};
@@ -58,6 +58,8 @@ struct Book {
     /// By that clock; later spends are too late.
     spend_until: UnixMillis,
     window_ends_at: Option<UnixMillis>,
+    /// By that clock, where the lease is of the next window.
+    opens_at: Option<UnixMillis>,
 }
 
 /// The books.
@@ -69,6 +71,8 @@ pub struct Reference {
     leases: BTreeMap<(Epoch, LeaseId), Book>,
     /// The highest limit in force.
     limits: BTreeMap<Life, u64>,
+    /// Lives that have begun.
+    begun: BTreeSet<Life>,
     /// Units of all leases less what was returned.
     debited: BTreeMap<Life, u64>,
     /// Units spent.
@@ -98,6 +102,7 @@ impl Reference {
             skew_ms: if managers.len() > 1 { skew_ms } else { 0 },
             leases: BTreeMap::new(),
             limits: BTreeMap::new(),
+            begun: BTreeSet::new(),
             debited: BTreeMap::new(),
             admitted: BTreeMap::new(),
             answers: BTreeMap::new(),
@@ -123,14 +128,27 @@ impl Reference {
 
     /// Another generation begins.
     pub fn window_turned(&mut self, meter: MeterId, generation: Generation, limit: u64) {
-        let unseen = !self.limits.contains_key(&(meter, self.epoch, generation));
+        let unseen = self.begun.insert((meter, self.epoch, generation));
         self.check(unseen, "a generation begins once", || format!("meter {meter} generation {generation}"));
         self.limit_set(meter, generation, limit);
     }
 
+    /// A generation that was handed out ahead goes on under another number.
+    pub fn renamed(&mut self, meter: MeterId, from: Generation, to: Generation) {
+        let (from, to) = ((meter, self.epoch, from), (meter, self.epoch, to));
+        for book in self.leases.values_mut().filter(|book| book.life == from) {
+            book.life = to;
+        }
+        for books in [&mut self.limits, &mut self.debited, &mut self.admitted] {
+            if let Some(units) = books.remove(&from) {
+                books.insert(to, units);
+            }
+        }
+    }
+
     /// The ledger opened a lease, by this manager's clock.
     pub fn opened(&mut self, stream: Stream, row: &LeaseRow, answer: &StoredAnswer, granted_by: Clock) {
-        let StoredAnswer::Granted { spend_until, window_ends_at, .. } = *answer else {
+        let StoredAnswer::Granted { spend_until, window_ends_at, opens_at, .. } = *answer else {
             return self.check(false, "a lease is answered as one", || format!("{row:?} {answer:?}"));
         };
         let life = (stream.1, self.epoch, row.generation);
@@ -145,6 +163,7 @@ impl Reference {
             granted_by,
             spend_until,
             window_ends_at,
+            opens_at,
         };
         *self.debited.entry(life).or_insert(0) += u64::from(row.units);
         let unseen = self.leases.insert((self.epoch, row.id), book).is_none();
@@ -354,7 +373,8 @@ impl Reference {
         let (life, shown) = (book.life, format!("lease {}: {book:?} at {now:?}", lease.id));
         let whole = book.spent + book.returned.unwrap_or(0) <= book.units;
         let in_time = now.0 <= book.spend_until.0 + DRIFT_MS + self.skew_ms;
-        let in_window = book.window_ends_at.is_none_or(|end| now.0 < end.0 + self.skew_ms);
+        let in_window = book.window_ends_at.is_none_or(|end| now.0 < end.0 + self.skew_ms)
+            && book.opens_at.is_none_or(|begin| now.0 + self.skew_ms >= begin.0);
         self.check(whole, "spent + credited <= units", || shown.clone());
         self.check(in_window, "no spend in another window", || shown.clone());
         self.check(in_time, "no spend after expiry", || shown);
@@ -395,8 +415,8 @@ impl Reference {
     }
 }
 
-/// A clock that is slow by 2 in 1,000 shows the end of a lease of 60 s so much late.
-const DRIFT_MS: i64 = 125;
+/// A clock that is slow by 2 in 1,000 shows the end of a lease of 90 s so much late.
+const DRIFT_MS: i64 = 185;
 /// Longer than any run.
 const END: True = 250_000;
 /// Clocks are read in whole milliseconds.

@@ -335,6 +335,7 @@ fn draw_meter(id: u64, limit: u64, windowed: bool, manager: &Clock, rng: &mut Rn
         recalled_at: None,
         horizon_s: *rng.pick(&[1, 5, 30]),
         max_lease: *rng.pick(&[None, Some(1), Some(10), Some(1_000)]),
+        ahead: None,
     }
 }
 

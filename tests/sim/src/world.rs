@@ -17,7 +17,7 @@ use crate::ledger::{Ledger, Manager, Tables};
 use crate::node::{Node, Surroundings, Vm, Waiting};
 use crate::reference::{Reference, Violation};
 use crate::rng::Rng;
-use crate::scenario::{Mishap, Scenario, Weather, draw_clock};
+use crate::scenario::{Mishap, Scenario, WINDOW_MS, Weather, draw_clock};
 
 /// How long a request waits for a unit.
 const PATIENCE_MS: u64 = 300;
@@ -29,6 +29,10 @@ const SILENCE_MS: u64 = 5_000;
 const HEARS_MS: u64 = 1_000;
 /// How long a node keeps "exhausted" whose end was announced by a manager that died over it.
 const KEEPS_MS: u64 = 61_000;
+/// For how long after a window has turned the node must have had units of it.
+const TURNED_MS: i64 = 1_000;
+/// For how long there must have been demand before.
+const WARM_MS: u64 = 5_000;
 /// For how long before the end a meter must have been refused as exhausted to be called so.
 const LAST_MS: u64 = 10_000;
 /// Leases that a process can lose of one meter when it dies: the one that is spent, and its
@@ -283,11 +287,16 @@ impl World {
                 self.outcome.admitted += 1;
                 None
             }
-            Spent::Wait { .. } | Spent::Contended { .. } if self.now < request.deadline => {
+            Spent::Wait { .. } | Spent::Contended { .. } | Spent::Turning { .. }
+                if self.now < request.deadline =>
+            {
+                if let Spent::Wait { meter } = touched.result {
+                    self.check_the_turn(node, caller.bucket, meter);
+                }
                 self.nodes[node].vms[vm].waiting.push(request);
                 None
             }
-            Spent::Wait { .. } => Some("unavailable"),
+            Spent::Wait { .. } | Spent::Turning { .. } => Some("unavailable"),
             Spent::Contended { .. } => Some("contended"),
             Spent::Exhausted { meter, .. } => {
                 self.exhausted_at.insert((request.place, meter), self.now);
@@ -332,6 +341,31 @@ impl World {
         let now = self.now;
         self.reference.check(!is_free, "no refusal while units are free", || {
             format!("node {node}, meter {meter}: free since {free_since:?}, now {now}")
+        });
+    }
+
+    /// In fair weather nobody waits for the manager because a window has turned: what the node
+    /// holds of the new one was fetched before.
+    fn check_the_turn(&mut self, node: usize, bucket: usize, meter: MeterId) {
+        let row = &self.ledger.tables.meters[&meter].0;
+        // Two managers see it turn at two moments.
+        let [manager] = self.scenario.managers[..] else { return };
+        let turned_ms = manager.unix(self.now).0.rem_euclid(WINDOW_MS);
+        if self.scenario.weather != Weather::Fair
+            || row.window_ends_at.is_none()
+            || turned_ms > TURNED_MS
+            || self.now < WARM_MS
+        {
+            return;
+        }
+        let now = MonoMillis(self.nodes[node].clock.at(self.now));
+        let found = self.nodes[node].bucket(bucket).meters.into_iter().find(|record| record.meter == meter);
+        let was_there = found.as_ref().is_some_and(|record| {
+            record.leases.iter().any(|lease| lease.window_ends_at.is_some_and(|end| end > now))
+                || record.pending.is_some_and(|pending| pending.closed_lease.is_some())
+        });
+        self.reference.check(was_there, "units are there when the window turns", || {
+            format!("node {node}, meter {meter}, {turned_ms} ms after the turn: {found:?}")
         });
     }
 

@@ -42,10 +42,10 @@ impl Bucket {
 
     /// See [`super::recall`]. Where others wait, a lease that is on its way is not meant: the ledger
     /// granted it knowing who waits, and giving it back unused would let two nodes toss the last unit
-    /// to and fro.
-    pub fn recall(&mut self, meter: MeterId, lowered: bool) {
+    /// to and fro. Nor is one of the next window, whose units nobody can use now.
+    pub fn recall(&mut self, now: MonoMillis, meter: MeterId, lowered: bool) {
         for record in self.meters.iter_mut().filter(|record| record.meter == meter) {
-            for lease in &mut record.leases {
+            for lease in record.leases.iter_mut().filter(|lease| lowered || lease.is_open(now)) {
                 lease.recalled = true;
             }
             if let Some(pending) = &mut record.pending {
@@ -55,13 +55,9 @@ impl Bucket {
     }
 
     /// See [`super::limit_changed`].
-    pub fn limit_changed(&mut self, now: MonoMillis, meter: MeterId) {
-        self.meters.iter_mut().filter(|record| record.meter == meter).for_each(|record| record.doubt(now));
-    }
-
-    /// See [`super::news_missed`].
-    pub fn news_missed(&mut self, now: MonoMillis) {
-        self.meters.iter_mut().for_each(|record| record.doubt(now));
+    pub fn limit_changed(&mut self, now: MonoMillis, meter: Option<MeterId>) {
+        let is_meant = |record: &&mut MeterRecord| meter.is_none_or(|meter| record.meter == meter);
+        self.meters.iter_mut().filter(is_meant).for_each(|record| record.doubt(now));
     }
 }
 
@@ -92,9 +88,23 @@ impl MeterRecord {
         }
         let kept = match *outcome {
             RenewalOutcome::Refused => return Installed::Dropped,
-            RenewalOutcome::Granted { lease, generation, units, ttl_ms, window_left_ms, remaining } => {
+            RenewalOutcome::Granted {
+                lease,
+                generation,
+                units,
+                ttl_ms,
+                window_left_ms,
+                opens_in_ms,
+                remaining,
+            } => {
                 if pending.want == 0 || units == 0 || self.leases.len() >= MAX_LEASES {
                     return Installed::Dropped; // no answer to what was asked
+                }
+                if opens_in_ms.is_none() {
+                    // The ledger has begun this generation: what we hold ahead of it is open.
+                    for held in self.leases.iter_mut().filter(|held| held.generation == generation) {
+                        held.opens_at = MonoMillis(0);
+                    }
                 }
                 self.last_active = cmp::max(self.last_active, now);
                 self.leases.push(Lease {
@@ -106,8 +116,10 @@ impl MeterRecord {
                     window_ends_at: window_left_ms.map(|left| sent_at + left),
                     ledger_left: remaining,
                     recalled: pending.recalled,
+                    // From the arrival on, which is later than the instant that the manager told.
+                    opens_at: opens_in_ms.map_or(MonoMillis(0), |left| now + lengthened(left)),
                 });
-                None
+                if opens_in_ms.is_some() { self.kept } else { None }
             }
             RenewalOutcome::Pending { retry_ms } => Some(Kept::Contended {
                 until: now + retry_ms.clamp(1, MAX_RETRY_MS),
@@ -125,7 +137,8 @@ impl MeterRecord {
                 self.leases.clear();
                 Some(Kept::Gone { until: now + KEEP_GONE_MS })
             }
-            RenewalOutcome::Closed => None,
+            // What it gave back may have ended a "no"; that was seen when it was frozen.
+            RenewalOutcome::Closed => self.kept,
         };
         self.epoch = Some(epoch);
         self.seq = pending.seq;
@@ -140,9 +153,18 @@ impl MeterRecord {
     }
 }
 
-/// A duration of the manager's clock as this clock may safely count it.
+/// A duration of the manager's clock as this clock may safely count it: not to be late.
 fn shortened(millis: u64) -> u64 {
-    millis - millis.saturating_mul(DRIFT_PER_MILLE).div_ceil(1_000).min(millis)
+    millis - drift_of(millis).min(millis)
+}
+
+/// As [`shortened`], not to be early.
+fn lengthened(millis: u64) -> u64 {
+    millis.saturating_add(drift_of(millis))
+}
+
+fn drift_of(millis: u64) -> u64 {
+    millis.saturating_mul(DRIFT_PER_MILLE).div_ceil(1_000)
 }
 
 #[cfg(test)]
@@ -222,7 +244,8 @@ mod tests {
         let mut node = Node::new();
         node.spend(&[1]);
         let due = node.due();
-        node.bucket.recall(M, false);
+        let now = node.at();
+        node.bucket.recall(now, M, false);
         let outcome = node.lease(3, LEASE_MS, None);
         node.answer(&due[0], outcome);
         assert_eq!(node.due(), []);
@@ -233,7 +256,8 @@ mod tests {
         let mut node = Node::new();
         node.spend(&[1]);
         let due = node.due();
-        node.bucket.recall(M, true);
+        let now = node.at();
+        node.bucket.recall(now, M, true);
         let outcome = node.lease(3, LEASE_MS, None);
         assert_eq!(node.answer(&due[0], outcome), Installed::Granted);
         assert!(node.is_admitted(&[1]), "who waited is served");
@@ -255,13 +279,13 @@ mod tests {
             let due = node.due();
             let now = node.at();
             if on_its_way {
-                node.bucket.news_missed(now);
+                node.bucket.limit_changed(now, None);
             }
             for renewal in &due {
                 node.answer(renewal, RenewalOutcome::Exhausted { window_left_ms: None });
             }
             if !on_its_way {
-                node.bucket.news_missed(now);
+                node.bucket.limit_changed(now, None);
             }
             assert!(matches!(node.spend(&[1, 2]), Spent::Wait { .. }), "{on_its_way}");
             assert_eq!(node.due().len(), 2, "{on_its_way}");
@@ -275,6 +299,7 @@ mod tests {
         let due = node.due();
         node.answer(&due[0], RenewalOutcome::Exhausted { window_left_ms: Some(5_000) });
         assert_eq!(node.spend(&[1]), Spent::Exhausted { meter: M, retry_after_ms: Some(5_000) });
+        node.bucket.meters[0].ahead_of = MonoMillis(node.now + 5_000); // nothing is fetched ahead here
         assert_eq!(node.due(), []);
         node.now += 4_989;
         assert_eq!(node.spend(&[1]), Spent::Exhausted { meter: M, retry_after_ms: Some(11) });
@@ -303,11 +328,11 @@ mod tests {
             let due = node.due();
             let now = node.at();
             if on_its_way {
-                node.bucket.limit_changed(now, M);
+                node.bucket.limit_changed(now, Some(M));
             }
             node.answer(&due[0], RenewalOutcome::Exhausted { window_left_ms: None });
             if !on_its_way {
-                node.bucket.limit_changed(now, M);
+                node.bucket.limit_changed(now, Some(M));
             }
             assert_eq!(node.spend(&[1]), Spent::Wait { meter: M });
             assert_eq!(node.due().len(), 1);
@@ -321,7 +346,7 @@ mod tests {
         let due = node.due();
         node.answer(&due[0], RenewalOutcome::Pending { retry_ms: 100 });
         let now = node.at();
-        node.bucket.limit_changed(now, M);
+        node.bucket.limit_changed(now, Some(M));
         assert_eq!(node.spend(&[1]), Spent::Contended { meter: M, retry_at: now });
         assert_eq!(node.due().len(), 1);
     }
@@ -334,6 +359,7 @@ mod tests {
             units,
             ttl_ms: 1,
             window_left_ms: None,
+            opens_in_ms: None,
             remaining: 0,
         };
         for (case, epoch, outcome) in [

@@ -38,7 +38,7 @@ impl Bucket {
 }
 
 impl MeterRecord {
-    fn is_idle(&self, now: MonoMillis) -> bool {
+    pub(super) fn is_idle(&self, now: MonoMillis) -> bool {
         self.asked == 0 && now - self.last_active >= IDLE_MS
     }
 
@@ -55,14 +55,17 @@ impl MeterRecord {
     fn freeze(&mut self, now: MonoMillis, connected: bool) -> bool {
         let idle = connected && self.is_idle(now);
         let must_go = self.leases.iter().position(|lease| idle || lease.recalled || lease.is_over(now));
-        let goes_back = must_go.and_then(|at| self.leases.get(at)).map_or(0, |lease| lease.left);
-        if goes_back > 0 {
+        let goes_back = must_go.and_then(|at| self.leases.get(at));
+        if goes_back.is_some_and(|lease| lease.left > 0 && lease.is_open(now)) {
             // Whatever the ledger said before, it has units again once it has these.
             self.kept = None;
         }
-        let want = self.wanted(now);
+        let (want, ahead) = self.wanted_now_or_ahead(now);
         if must_go.is_none() && want == 0 {
             return false;
+        }
+        if ahead {
+            self.ahead_of = self.window_ends_at(now).unwrap_or(now);
         }
         let closing = must_go.or_else(|| self.leases.iter().position(|lease| lease.left == 0));
         let closed = closing.filter(|at| *at < self.leases.len()).map(|at| self.leases.remove(at));
@@ -75,11 +78,20 @@ impl MeterRecord {
             answer_by: now + RENEWAL_TIMEOUT_MS,
             doubted: false,
             recalled: false,
+            ahead,
         });
         true
     }
 
-    /// Units to ask for now; 0 = none.
+    /// Units to ask for, and whether of the next window.
+    fn wanted_now_or_ahead(&self, now: MonoMillis) -> (u32, bool) {
+        match self.wanted(now) {
+            0 if self.fetches_ahead(now) => (self.demand_of_horizon(now), true),
+            want => (want, false),
+        }
+    }
+
+    /// Units of the present window to ask for now; 0 = none.
     fn wanted(&self, now: MonoMillis) -> u32 {
         let waiting = self.asked > 0;
         let refused = self.kept.is_some_and(|kept| match kept {
@@ -89,14 +101,16 @@ impl MeterRecord {
         if refused {
             return 0;
         }
-        let staying = || self.leases.iter().filter(|lease| !lease.recalled);
+        let staying = || self.leases.iter().filter(|lease| !lease.recalled && lease.is_open(now));
         let units: u64 = staying().filter(|l| l.has_units(now)).map(|l| u64::from(l.left)).sum();
         if waiting && units == 0 {
             // While units are being recalled, only those who wait get one.
             let recalled = self.leases.iter().any(|lease| lease.recalled);
             return if recalled { self.asked } else { cmp::max(self.asked, self.demand_of_horizon(now)) };
         }
-        let room = self.leases.len() < MAX_LEASES || self.leases.iter().any(|lease| lease.left == 0);
+        let open = || self.leases.iter().filter(|lease| lease.is_open(now) && !lease.is_over(now));
+        let room = self.leases.iter().any(|lease| lease.left == 0)
+            || (open().count() < MAX_OPEN && self.leases.len() < MAX_LEASES);
         let ahead = staying().rfind(|lease| !lease.is_over(now)).is_some_and(|newest| {
             // Leases of one unit: the end is near, and every unit goes to a request that waits.
             let drained = newest.units > 1 && units.saturating_mul(3) <= u64::from(newest.units);
@@ -122,12 +136,14 @@ impl MeterRecord {
         if let Some(pending) = &self.pending {
             return pending.answer_by;
         }
-        if self.wanted(now) > 0 {
+        if self.wanted_now_or_ahead(now).0 > 0 {
             return now;
         }
         let kept_until = self.kept.map(|kept| kept.until()).filter(|until| now < *until);
+        let fetches = self.fetches_ahead_at(now).filter(|at| now < *at);
         if self.leases.is_empty() && self.asked == 0 {
-            return cmp::max(self.last_active + IDLE_MS, kept_until.unwrap_or(MonoMillis(0)));
+            let forgotten = cmp::max(self.last_active + IDLE_MS, kept_until.unwrap_or(MonoMillis(0)));
+            return fetches.map_or(forgotten, |at| cmp::min(at, forgotten));
         }
         let idle = (connected && self.asked == 0).then_some(self.last_active + IDLE_MS);
         let asks = kept_until.filter(|_| self.asked > 0);
@@ -136,9 +152,12 @@ impl MeterRecord {
             let ahead = self.renews_ahead_at(lease).filter(|at| now < *at);
             if lease.recalled { now } else { ahead.map_or(over, |at| cmp::min(at, over)) }
         });
-        leases.chain(idle).chain(asks).min().unwrap_or(now)
+        leases.chain(idle).chain(asks).chain(fetches).min().unwrap_or(now)
     }
 }
+
+/// Of the present window a record holds two leases at most: what dies with a process is no more.
+const MAX_OPEN: usize = MAX_LEASES - 1;
 
 #[cfg(test)]
 mod tests {
@@ -255,7 +274,8 @@ mod tests {
     #[test]
     fn a_closed_lease_is_spent_no_more() {
         let mut node = Node::holding(5);
-        node.bucket.recall(M, false);
+        let now = node.at();
+        node.bucket.recall(now, M, false);
         assert!(node.is_admitted(&[1]), "until it is closed");
         assert_eq!(node.next_due(), Some(node.now));
         let due = node.due();
@@ -270,7 +290,8 @@ mod tests {
         let due = node.due();
         let outcome = node.lease(7, LEASE_MS, None);
         node.answer(&due[0], outcome);
-        node.bucket.recall(M, false);
+        let now = node.at();
+        node.bucket.recall(now, M, false);
         let first = node.due();
         assert_eq!((first[0].closed_lease, first[0].unspent, first[0].want), (Some(LeaseId(1)), 1, 0));
         node.answer(&first[0], RenewalOutcome::Closed);

@@ -61,7 +61,15 @@ impl Node {
     pub fn lease(&mut self, units: u32, ttl_ms: u64, window_left_ms: Option<u64>) -> RenewalOutcome {
         self.lease += 1;
         let (lease, generation) = (LeaseId(self.lease), Generation(1));
-        RenewalOutcome::Granted { lease, generation, units, ttl_ms, window_left_ms, remaining: 500 }
+        RenewalOutcome::Granted {
+            lease,
+            generation,
+            units,
+            ttl_ms,
+            window_left_ms,
+            opens_in_ms: None,
+            remaining: 500,
+        }
     }
 
     /// Asks for meter 1 and gets a lease of `units`.

@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp;
 
-use super::{Ask, EVICT_IDLE_MS, Left, MAX_RETRY_MS, Spent};
+use super::{AHEAD_MS, Ask, EVICT_IDLE_MS, Left, MAX_RETRY_MS, NOTE_DEMAND_MS, Spent, TURN_MS};
 use crate::id::{MeterId, Rec};
 use crate::quota::bucket::{Bucket, Demand, Kept, Lease, MAX_METERS, MeterRecord};
 use crate::quota::rate::{self, Room};
@@ -25,6 +25,7 @@ impl Bucket {
             .map(|meter| self.record(meter.id).map_or(Held::Nothing, |r| r.held(now)))
             .collect();
         if let Some(refused) = held.iter().zip(ask.meters).find_map(|(held, meter)| held.refusal(meter.id)) {
+            self.note_demand(now, ask.meters);
             return refused;
         }
         if held.iter().all(|held| *held == Held::Units) {
@@ -34,8 +35,26 @@ impl Bucket {
         self.ask_for_units(now, ask, &held)
     }
 
+    /// Who is refused shortly before the window turns will ask when it has turned: once a second
+    /// that is written down, so that a lease of the next window is there by then.
+    fn note_demand(&mut self, now: MonoMillis, meters: &[Meter]) {
+        for meter in meters {
+            let Some(record) = self.record_mut(meter.id) else { continue };
+            if let Some(Kept::Exhausted { window_ends_at: Some(end), .. }) = record.kept
+                && end - now <= AHEAD_MS
+                && now - record.last_active >= NOTE_DEMAND_MS
+            {
+                record.last_active = now;
+            }
+        }
+    }
+
     pub(super) fn record(&self, meter: MeterId) -> Option<&MeterRecord> {
         self.meters.iter().find(|record| record.meter == meter)
+    }
+
+    fn record_mut(&mut self, meter: MeterId) -> Option<&mut MeterRecord> {
+        self.meters.iter_mut().find(|record| record.meter == meter)
     }
 
     /// One unit of each; every one of them has some.
@@ -43,7 +62,7 @@ impl Bucket {
         let mut left = Vec::with_capacity(meters.len());
         for (i, meter) in meters.iter().enumerate() {
             let repeated = meters.iter().take(i).any(|before| before.id == meter.id);
-            if let Some(record) = self.meters.iter_mut().find(|record| record.meter == meter.id) {
+            if let Some(record) = self.record_mut(meter.id) {
                 if !repeated {
                     record.take(now, meter.horizon_s);
                 }
@@ -60,12 +79,17 @@ impl Bucket {
             let told = match *held {
                 Held::Units => {
                     // Wanted as soon as the others are there: nothing to give back as idle.
-                    if let Some(record) = self.meters.iter_mut().find(|record| record.meter == meter.id) {
+                    if let Some(record) = self.record_mut(meter.id) {
                         record.last_active = cmp::max(record.last_active, now);
                     }
                     continue;
                 }
                 Held::Exhausted { .. } | Held::Gone => continue,
+                Held::Turning { at } => {
+                    // Nobody need be asked; said unless something else lacks.
+                    answer = answer.or(Some(Spent::Turning { meter: meter.id, retry_at: at }));
+                    continue;
+                }
                 Held::Contended { until } => Spent::Contended { meter: meter.id, retry_at: until },
                 Held::Nothing => Spent::Wait { meter: meter.id },
             };
@@ -76,13 +100,18 @@ impl Bucket {
                     MadeRoom::None => return Spent::Capacity,
                 }
             }
-            if let Some(record) = self.meters.iter_mut().find(|record| record.meter == meter.id) {
+            if let Some(record) = self.record_mut(meter.id) {
                 record.asked = record.asked.saturating_add(1);
+                // What is held of the next window is not idle while requests wait for the present one.
+                record.last_active = cmp::max(record.last_active, now);
                 record.horizon_s = meter.horizon_s;
             }
             // Of two that are lacking, the one of which the ledger has said something is told.
             if answer.is_none()
-                || matches!((&answer, &told), (Some(Spent::Wait { .. }), Spent::Contended { .. }))
+                || matches!(
+                    (&answer, &told),
+                    (Some(Spent::Wait { .. }), Spent::Contended { .. }) | (Some(Spent::Turning { .. }), _)
+                )
             {
                 answer = Some(told);
             }
@@ -137,6 +166,7 @@ enum MadeRoom {
 enum Held {
     Units,
     Nothing,
+    Turning { at: MonoMillis },
     Contended { until: MonoMillis },
     Exhausted { retry_after_ms: Option<u64> },
     Gone,
@@ -146,7 +176,7 @@ impl Held {
     /// The answers that no waiting changes.
     fn refusal(self, meter: MeterId) -> Option<Spent> {
         match self {
-            Self::Units | Self::Nothing | Self::Contended { .. } => None,
+            Self::Units | Self::Nothing | Self::Turning { .. } | Self::Contended { .. } => None,
             Self::Exhausted { retry_after_ms } => Some(Spent::Exhausted { meter, retry_after_ms }),
             Self::Gone => Some(Spent::Gone { meter }),
         }
@@ -159,8 +189,13 @@ impl Lease {
         self.expires_at <= now || self.window_ends_at.is_some_and(|end| end <= now)
     }
 
+    /// Whether its window has begun.
+    pub(super) fn is_open(&self, now: MonoMillis) -> bool {
+        self.opens_at <= now
+    }
+
     pub(super) fn has_units(&self, now: MonoMillis) -> bool {
-        self.left > 0 && !self.is_over(now)
+        self.left > 0 && !self.is_over(now) && self.is_open(now)
     }
 }
 
@@ -178,7 +213,14 @@ impl MeterRecord {
             last_active: now,
             horizon_s: meter.horizon_s,
             demand: Demand { counted: 0, since: now, per_s: 0 },
+            ahead_of: MonoMillis(0),
         }
+    }
+
+    /// When the lease of the next window opens, if that is soon.
+    fn opens_soon(&self, now: MonoMillis) -> Option<MonoMillis> {
+        let next = self.leases.iter().rfind(|lease| !lease.is_open(now))?;
+        (next.left > 0 && next.opens_at - now <= TURN_MS).then_some(next.opens_at)
     }
 
     fn held(&self, now: MonoMillis) -> Held {
@@ -189,13 +231,17 @@ impl MeterRecord {
             // Asking again takes its time. Whose patience ends meanwhile is told what the ledger
             // said last, not that it said nothing.
             Some(Kept::Contended { until, .. }) if now < until + MAX_RETRY_MS => Held::Contended { until },
-            Some(kept) if kept.until() <= now => Held::Nothing,
-            None | Some(Kept::Contended { .. }) => Held::Nothing,
+            Some(Kept::Exhausted { until, .. } | Kept::Gone { until }) if until <= now => self.nothing(now),
+            None | Some(Kept::Contended { .. }) => self.nothing(now),
             Some(Kept::Exhausted { window_ends_at, .. }) => {
                 Held::Exhausted { retry_after_ms: window_ends_at.map(|end| end - now) }
             }
             Some(Kept::Gone { .. }) => Held::Gone,
         }
+    }
+
+    fn nothing(&self, now: MonoMillis) -> Held {
+        self.opens_soon(now).map_or(Held::Nothing, |at| Held::Turning { at })
     }
 
     fn take(&mut self, now: MonoMillis, horizon_s: u32) {
@@ -209,7 +255,7 @@ impl MeterRecord {
 
     fn left(&self, now: MonoMillis) -> Left {
         let here: u64 = self.leases.iter().filter(|l| l.has_units(now)).map(|l| u64::from(l.left)).sum();
-        let newest = self.leases.last();
+        let newest = self.leases.iter().rfind(|lease| lease.is_open(now));
         Left {
             meter: self.meter,
             remaining: here.saturating_add(newest.map_or(0, |lease| lease.ledger_left)),
@@ -243,6 +289,7 @@ mod tests {
             closed_lease: None,
             unspent: 0,
             waiting: true,
+            ahead: false,
         };
         assert_eq!(due, [expected]);
         assert_eq!(node.due(), [], "one renewal is on its way");

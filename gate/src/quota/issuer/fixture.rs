@@ -19,6 +19,7 @@ pub fn total(limit: u64, debited: u64) -> MeterRow {
         recalled_at: None,
         horizon_s: 30,
         max_lease: None,
+        ahead: None,
     }
 }
 
@@ -35,6 +36,8 @@ pub fn known(meter: &MeterRow) -> Known<'_> {
         stream: None,
         closed_lease: None,
         other_holders: 0,
+        ahead_holders: 0,
+        next_window_ends_at: meter.window_ends_at.map(|end| UnixMillis(end.0 + 1_000_000)),
         new_lease: NEW,
     }
 }
@@ -49,6 +52,7 @@ pub fn first(want: u32) -> Renewal {
         closed_lease: None,
         unspent: 0,
         waiting: true,
+        ahead: false,
     }
 }
 

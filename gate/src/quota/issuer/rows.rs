@@ -2,7 +2,7 @@
 
 use core::cmp;
 
-use super::{Effects, RECALL_RETRY_MS, Roll, left_until};
+use super::{Effects, Open, RECALL_RETRY_MS, Roll, left_until};
 use crate::id::{Generation, LeaseId, MeterId};
 use crate::time::UnixMillis;
 use crate::wire::exchange::RenewalOutcome;
@@ -26,6 +26,19 @@ pub struct MeterRow {
     pub horizon_s: u32,
     /// Units of one lease at most; absent = the limit's [`super::LEASES_PER_LIMIT`]th part.
     pub max_lease: Option<u32>,
+    /// What has been handed out of the next window already.
+    pub ahead: Option<Ahead>,
+}
+
+/// The generation that the next window will be, while leases of it are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// Its number: higher than any before it.
+    pub generation: Generation,
+    /// End of the window that it is for.
+    pub window_ends_at: UnixMillis,
+    /// Units handed out in it and not credited back.
+    pub debited: u64,
 }
 
 /// The ledger's row of one stream (holder, meter, rec).
@@ -52,6 +65,8 @@ pub enum StoredAnswer {
         spend_until: UnixMillis,
         /// End of its window; absent = a total.
         window_ends_at: Option<UnixMillis>,
+        /// Beginning of its window, where that is the next one.
+        opens_at: Option<UnixMillis>,
         /// limit − debited after it.
         remaining: u64,
     },
@@ -116,12 +131,35 @@ impl MeterRow {
         change
     }
 
-    /// Begins another generation.
+    /// Begins another generation, with what was handed out ahead of it.
     pub fn begin(&mut self, roll: Roll) {
+        let ahead = self.ahead.take().filter(|ahead| ahead.generation == roll.generation);
         self.generation = roll.generation;
         self.window_ends_at = Some(roll.window_ends_at);
+        self.debited = ahead.map_or(0, |ahead| ahead.debited);
+        self.recalled_at = None;
+    }
+
+    /// Begins another generation in the present window, because an operator says so. What was handed
+    /// out of the next window goes on to count there, under a later number: the leases of the first
+    /// generation that is returned are of the second one from now on.
+    pub fn reset(&mut self, window_ends_at: Option<UnixMillis>) -> Option<(Generation, Generation)> {
         self.debited = 0;
         self.recalled_at = None;
+        let next = |generation: Generation| Generation(generation.0.saturating_add(1));
+        let same_window = self.window_ends_at == window_ends_at;
+        self.window_ends_at = window_ends_at;
+        let Some(ahead) = self.ahead.take() else {
+            self.generation = next(self.generation);
+            return None;
+        };
+        self.generation = next(ahead.generation);
+        if !same_window {
+            return None;
+        }
+        let moved = Ahead { generation: next(self.generation), ..ahead };
+        self.ahead = Some(moved);
+        Some((ahead.generation, moved.generation))
     }
 
     /// The row after a step: for a batch that takes several steps on one row, and for tests.
@@ -129,11 +167,45 @@ impl MeterRow {
         if let Some(roll) = effects.roll {
             self.begin(roll);
         }
-        let credit = effects.close.map_or(0, |close| u64::from(close.credit));
-        let debit = effects.open.map_or(0, |open| u64::from(open.units));
-        self.debited = self.debited.saturating_sub(credit).saturating_add(debit);
+        if let Some(close) = effects.close {
+            self.credit(close.generation, close.credit);
+        }
+        if let Some(open) = effects.open {
+            self.debit(&open);
+        }
         if effects.recall {
             self.recalled_at = Some(now);
+        }
+    }
+}
+
+impl MeterRow {
+    /// Whether units of this generation count now or will.
+    pub(super) fn counts(&self, generation: Generation) -> bool {
+        generation == self.generation || self.ahead.is_some_and(|ahead| ahead.generation == generation)
+    }
+
+    pub(super) fn credit(&mut self, generation: Generation, units: u32) {
+        match &mut self.ahead {
+            Some(ahead) if ahead.generation == generation => {
+                ahead.debited = ahead.debited.saturating_sub(u64::from(units));
+            }
+            Some(_) | None if generation == self.generation => {
+                self.debited = self.debited.saturating_sub(u64::from(units));
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    fn debit(&mut self, open: &Open) {
+        let units = u64::from(open.units);
+        match open.ahead_until {
+            Some(window_ends_at) => {
+                let known = self.ahead.filter(|ahead| ahead.generation == open.generation);
+                let debited = known.map_or(0, |ahead| ahead.debited).saturating_add(units);
+                self.ahead = Some(Ahead { generation: open.generation, window_ends_at, debited });
+            }
+            None => self.debited = self.debited.saturating_add(units),
         }
     }
 }
@@ -142,13 +214,14 @@ impl StoredAnswer {
     /// The answer with its durations counted from `now`, 0 where they are past.
     pub fn at(&self, now: UnixMillis) -> RenewalOutcome {
         match *self {
-            Self::Granted { lease, generation, units, spend_until, window_ends_at, remaining } => {
+            Self::Granted { lease, generation, units, spend_until, window_ends_at, opens_at, remaining } => {
                 RenewalOutcome::Granted {
                     lease,
                     generation,
                     units,
                     ttl_ms: left_until(Some(spend_until), now).unwrap_or(0),
                     window_left_ms: left_until(window_ends_at, now),
+                    opens_in_ms: left_until(opens_at, now),
                     remaining,
                 }
             }

@@ -3,6 +3,7 @@
 use core::cmp;
 
 use super::{LEASE_TTL_MS, LEASES_PER_LIMIT, MAX_HORIZON_S, MeterRow, drift_of, left_until};
+use crate::quota::holder::AHEAD_MS;
 use crate::time::UnixMillis;
 
 /// Units of the next lease; 0 = nothing is left.
@@ -15,6 +16,15 @@ pub fn grant_size(meter: &MeterRow, want: u32, other_holders: u32) -> u32 {
     let max_lease = meter.max_lease.map_or(meter.limit / LEASES_PER_LIMIT, u64::from);
     let units = u64::from(want).min(cmp::max(1, max_lease)).min(cmp::max(1, share)).min(free);
     u32::try_from(units).unwrap_or(u32::MAX)
+}
+
+/// As [`lease_ttl_ms`], of a lease of the next window, which ends then. It lives longer by the time in
+/// which such leases are fetched: so they end at moments as different as those at which they began.
+pub fn ahead_ttl_ms(meter: &MeterRow, next_window_ends_at: UnixMillis, now: UnixMillis) -> u64 {
+    let horizon_ms = u64::from(meter.horizon_s.min(MAX_HORIZON_S)) * 1_000;
+    let ttl_ms = cmp::max(LEASE_TTL_MS, horizon_ms).saturating_add(AHEAD_MS);
+    let left = left_until(Some(next_window_ends_at), now).unwrap_or(0);
+    ttl_ms.min(left.saturating_sub(drift_of(left)))
 }
 
 /// How long a lease granted now may be spent: [`LEASE_TTL_MS`] or the horizon, whichever is

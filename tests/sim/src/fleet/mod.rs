@@ -6,6 +6,7 @@
 //! that are looked up, revoked and issued again, and requests that wait. So this is where the
 //! bound of a revocation and the bound of a wait are held.
 
+pub mod idle;
 mod managers;
 mod process;
 
@@ -116,6 +117,8 @@ struct Fleet {
     keys: Vec<Key>,
     reference: Reference,
     refused_at: BTreeMap<(usize, MeterId), True>,
+    /// The longest wait of an admitted request, by process and caller.
+    waits: BTreeMap<(usize, usize), u64>,
     trapped: bool,
     outcome: Outcome,
 }
@@ -148,6 +151,7 @@ impl Fleet {
             keys: vec![Key { revoked_at: None, issued_at: 0 }; scenario.callers.len()],
             reference,
             refused_at: BTreeMap::new(),
+            waits: BTreeMap::new(),
             trapped: false,
             outcome: Outcome::default(),
             scenario,
@@ -342,6 +346,8 @@ impl Fleet {
                 }
                 self.outcome.admitted += 1;
                 self.outcome.longest_wait_ms = self.outcome.longest_wait_ms.max(self.now - since);
+                let longest = self.waits.entry((worker.process, caller)).or_default();
+                *longest = (*longest).max(self.now - since);
                 self.check_admitted(worker, caller);
                 let end = self.now + self.rng.between(1, 50);
                 self.at(end, Event::End { at: worker, stream });
