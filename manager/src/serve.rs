@@ -9,7 +9,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::routing::get;
 use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
+use axum_server::accept::NoDelayAcceptor;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 
 use crate::app::App;
 use crate::applications;
@@ -75,9 +76,15 @@ pub async fn serve(app: App) -> anyhow::Result<()> {
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let (handle, tls) = (handle.clone(), tls.clone());
         listeners.spawn(async move {
+            // An answer is sent when it is there. Waiting for the other side to acknowledge what came before
+            // holds it back for 40 ms, and with it every first request with a credential.
+            let server = axum_server::from_tcp(listener)?.acceptor(NoDelayAcceptor::new()).handle(handle);
             match tls {
-                Some(tls) => axum_server::from_tcp_rustls(listener, tls)?.handle(handle).serve(service).await,
-                None => axum_server::from_tcp(listener)?.handle(handle).serve(service).await,
+                Some(tls) => {
+                    let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new());
+                    server.acceptor(acceptor).serve(service).await
+                }
+                None => server.serve(service).await,
             }
         });
         Ok(())
