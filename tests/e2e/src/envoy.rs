@@ -41,6 +41,8 @@ pub struct Wiring {
     pub upstream: SocketAddr,
     /// Where the manager, or a proxy before it, is.
     pub manager: SocketAddr,
+    /// Where its further replicas, or proxies before them, are.
+    pub replicas: Vec<SocketAddr>,
     /// The token that the manager gave for this gateway.
     pub token: String,
     /// Besides the shipped one.
@@ -110,7 +112,19 @@ impl Envoy {
             listeners.push('\n');
             listeners.push_str(&self.another(&listener, more)?);
         }
-        Ok(format!("{before}{listeners}\n  clusters:\n{after}"))
+        // The manager's cluster is the last of the file.
+        let mut endpoints = String::new();
+        for replica in &self.wiring.replicas {
+            let port = replica.port();
+            endpoints.push_str(&format!(
+                "        - endpoint:\n            address:\n              socket_address: {{ address: 127.0.0.1, \
+                 port_value: {port} }}\n"
+            ));
+        }
+        if !after.trim_end().ends_with(&format!("{} }}", port(self.wiring.manager))) {
+            bail!("envoy/envoy.yaml does not end with the manager's address");
+        }
+        Ok(format!("{before}{listeners}\n  clusters:\n{}\n{endpoints}", after.trim_end()))
     }
 
     /// The shipped listener, changed as `more` says.
@@ -220,6 +234,11 @@ impl Envoy {
     }
 
     /// Its process, while it runs.
+    pub fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+
+    /// Its process's number, while it runs.
     pub fn process_id(&self) -> Option<u32> {
         self.process.as_ref().map(Process::id)
     }

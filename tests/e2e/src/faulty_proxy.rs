@@ -1,6 +1,7 @@
 //! Stands between Envoy and the manager and loses, delays or holds back the manager's *answers*:
-//! what was asked for has happened, and nobody hears of it.
+//! what was asked for has happened, and nobody hears of it. Or breaks connections off, whatever is under way.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+use crate::chance;
 
 /// Longer than any call of the filter waits: an answer after this is as good as lost.
 const LOST_AFTER: Duration = Duration::from_secs(3);
@@ -47,10 +50,16 @@ struct State {
     faults: Mutex<Faults>,
     /// Answers to paths that contain this text wait until it changes.
     hold: watch::Sender<Option<String>>,
+    cuts: watch::Sender<u64>,
     /// Answers that wait at this moment.
     held: AtomicU64,
     answers: AtomicU64,
     lost: AtomicU64,
+    /// Calls that came, by path without query.
+    calls: Mutex<BTreeMap<String, u64>>,
+    /// Calls under way, and the most that were since somebody asked.
+    under_way: AtomicU64,
+    most_under_way: AtomicU64,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -75,10 +84,14 @@ impl FaultyProxy {
             manager: Mutex::new(manager),
             faults: Mutex::default(),
             hold: watch::Sender::new(None),
+            cuts: watch::Sender::new(0),
             held: AtomicU64::new(0),
             answers: AtomicU64::new(0),
             lost: AtomicU64::new(0),
-            client: Client::builder(TokioExecutor::new()).http2_only(true).build_http(),
+            calls: Mutex::default(),
+            under_way: AtomicU64::new(0),
+            most_under_way: AtomicU64::new(0),
+            client: Client::builder(TokioExecutor::new()).http2_only(true).build(at_once()),
         });
         let proxy = Self { address, state: state.clone() };
         tokio::spawn(async move {
@@ -86,13 +99,14 @@ impl FaultyProxy {
                 let state = state.clone();
                 tokio::spawn(async move {
                     drop(stream.set_nodelay(true));
+                    let mut cut = state.cuts.subscribe();
                     let service = service_fn(move |request| forward(request, state.clone()));
-                    // Ends with an error whenever an answer was lost on an HTTP/1.1 connection.
-                    drop(
-                        auto::Builder::new(TokioExecutor::new())
-                            .serve_connection(TokioIo::new(stream), service)
-                            .await,
-                    );
+                    let server = auto::Builder::new(TokioExecutor::new());
+                    tokio::select! {
+                        _ = cut.changed() => {}
+                        // Ends with an error whenever an answer was lost on an HTTP/1.1 connection.
+                        ended = server.serve_connection(TokioIo::new(stream), service) => drop(ended),
+                    }
                 });
             }
         });
@@ -129,10 +143,33 @@ impl FaultyProxy {
         self.state.answers.load(Ordering::SeqCst)
     }
 
+    /// Breaks off every connection that is open now, with the calls on it; new ones pass.
+    pub fn cut(&self) {
+        self.state.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Calls to this path (without query) that came so far, also those that were refused.
+    pub fn calls(&self, path: &str) -> u64 {
+        lock(&self.state.calls).get(path).copied().unwrap_or(0)
+    }
+
+    /// The most calls that were under way at a time since this was asked last.
+    pub fn most_under_way(&self) -> u64 {
+        let now = self.state.under_way.load(Ordering::SeqCst);
+        self.state.most_under_way.swap(now, Ordering::SeqCst)
+    }
+
     /// The manager listens elsewhere now.
     pub fn redirect(&self, manager: SocketAddr) {
         *lock(&self.state.manager) = manager;
     }
+}
+
+/// Connections that send what they have: two frames of one answer would otherwise be 40 ms apart.
+fn at_once() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -141,6 +178,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 async fn forward(request: Request<Incoming>, state: Arc<State>) -> Result<Response<Full<Bytes>>, Lost> {
     let faults = *lock(&state.faults);
+    *lock(&state.calls).entry(request.uri().path().to_owned()).or_default() += 1;
+    let _under_way = UnderWay::begin(&state);
     if faults.refuse {
         return Ok(unavailable());
     }
@@ -159,7 +198,7 @@ async fn forward(request: Request<Incoming>, state: Arc<State>) -> Result<Respon
     let number = state.answers.fetch_add(1, Ordering::SeqCst);
     tokio::time::sleep(faults.delay).await;
     wait_while_held(&state, &path).await;
-    if chance(number) < faults.lose {
+    if chance::of(number) < faults.lose {
         let lost = state.lost.fetch_add(1, Ordering::SeqCst);
         if lost % 2 == 1 {
             tokio::time::sleep(LOST_AFTER).await;
@@ -167,6 +206,23 @@ async fn forward(request: Request<Incoming>, state: Arc<State>) -> Result<Respon
         return Err(Lost);
     }
     Ok(Response::from_parts(head, Full::new(body.to_bytes())))
+}
+
+/// Counts a call for as long as it lives: one that is broken off too.
+struct UnderWay(Arc<State>);
+
+impl UnderWay {
+    fn begin(state: &Arc<State>) -> Self {
+        let count = state.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        state.most_under_way.fetch_max(count, Ordering::SeqCst);
+        Self(state.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 async fn wait_while_held(state: &State, path: &str) {
@@ -184,13 +240,4 @@ fn unavailable() -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(b"refused by the proxy")));
     *response.status_mut() = hyper::StatusCode::SERVICE_UNAVAILABLE;
     response
-}
-
-/// In [0, 1), the same for the same number: runs can be compared. (SplitMix64.)
-fn chance(number: u64) -> f64 {
-    let mut z = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^= z >> 31;
-    (z >> 11) as f64 / (1u64 << 53) as f64
 }

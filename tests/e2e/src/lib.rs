@@ -7,8 +7,9 @@
 //! - [`envoy`], [`manager`], [`upstream`], [`smtp`], [`name_server`], [`postgres`]: what is called.
 //! - [`api`], [`cast`], [`forms`]: the management API as an operator uses it, what tests put on record,
 //!   and how forms get their signatures.
-//! - [`faulty_proxy`]: loses, delays or holds back the manager's answers. [`commits`]: cuts it off from
-//!   its database, or kills it, at the end of a transaction.
+//! - [`faulty_proxy`]: loses, delays or holds back the manager's answers. [`line`]: any connection, cut or
+//!   silent. [`commits`]: the manager cut off from its database, or killed, at the end of a transaction.
+//! - [`pins`]: one connection to each worker. [`chance`], [`histogram`]: what is drawn, what was measured.
 //! - [`process`], [`provision`]: processes that die with us, and where their programs are. [`preload`]:
 //!   what is changed about an unchanged program.
 //!
@@ -17,14 +18,18 @@
 pub mod api;
 pub mod browser;
 pub mod cast;
+pub mod chance;
 pub mod client;
 pub mod commits;
 pub mod envoy;
 pub mod faulty_proxy;
 pub mod forms;
+pub mod histogram;
+pub mod line;
 pub mod load;
 pub mod manager;
 pub mod name_server;
+pub mod pins;
 pub mod postgres;
 pub mod preload;
 pub mod process;

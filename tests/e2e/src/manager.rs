@@ -105,6 +105,26 @@ impl Manager {
 
     /// Starts it and waits until it is ready.
     pub async fn start(&mut self) -> Result<()> {
+        self.launch()?;
+        let started = wait::now();
+        loop {
+            let process = self.process.as_mut().context("it was just started")?;
+            process.check()?;
+            if client::http1(self.address, &Call::get("/readyz"))
+                .await
+                .is_ok_and(|answer| answer.status == 200)
+            {
+                return Ok(());
+            }
+            if started.elapsed() > START_LIMIT {
+                bail!("keygate is not ready after {} s:\n{}", START_LIMIT.as_secs(), process.log_tail());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Starts it without waiting for anything.
+    pub fn launch(&mut self) -> Result<()> {
         let mut command = self.command(&["serve"])?;
         let mut libraries = Vec::new();
         if let Some(executioner) = &self.executioner {
@@ -121,22 +141,7 @@ impl Manager {
         if !libraries.is_empty() {
             command.env("LD_PRELOAD", std::env::join_paths(libraries)?);
         }
-        let mut process = Process::spawn("keygate", &mut command, &self.folder.join("keygate.log"))?;
-        let started = wait::now();
-        loop {
-            process.check()?;
-            if client::http1(self.address, &Call::get("/readyz"))
-                .await
-                .is_ok_and(|answer| answer.status == 200)
-            {
-                break;
-            }
-            if started.elapsed() > START_LIMIT {
-                bail!("keygate is not ready after {} s:\n{}", START_LIMIT.as_secs(), process.log_tail());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        self.process = Some(process);
+        self.process = Some(Process::spawn("keygate", &mut command, &self.folder.join("keygate.log"))?);
         Ok(())
     }
 

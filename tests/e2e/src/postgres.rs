@@ -1,5 +1,7 @@
 //! A database of our own on the PostgreSQL server that `cargo xtask test` starts.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context, Result};
 use sqlx::Connection;
 
@@ -19,4 +21,21 @@ pub async fn create_database(name: &str) -> Result<String> {
     connection.close().await.context("close the connection")?;
     let server = url.rsplit_once('/').map_or(url.as_str(), |(server, _)| server);
     Ok(format!("{server}/{unique}"))
+}
+
+/// `host:port` of a database's URL.
+pub fn server_of(url: &str) -> Result<String> {
+    Ok(parts(url)?.1.to_owned())
+}
+
+/// The URL of the same database by way of `address`, which forwards to its server.
+pub fn through(url: &str, address: SocketAddr) -> Result<String> {
+    let (user, _, database) = parts(url)?;
+    Ok(format!("{user}@{address}/{database}"))
+}
+
+fn parts(url: &str) -> Result<(&str, &str, &str)> {
+    let (user, place) = url.split_once('@').context("postgres://user@host:port/database")?;
+    let (server, database) = place.split_once('/').context("postgres://user@host:port/database")?;
+    Ok((user, server, database))
 }

@@ -10,6 +10,7 @@ use crate::client::{Answer, Call};
 use crate::commits::postgres::Commits;
 use crate::envoy::{Envoy, Listener, Wiring};
 use crate::faulty_proxy::FaultyProxy;
+use crate::line::Line;
 use crate::manager::Manager;
 use crate::smtp::Catcher;
 use crate::upstream::Upstream;
@@ -27,6 +28,8 @@ pub enum Database {
     Postgres,
     /// There too, behind a proxy that can cut transactions.
     CutPostgres,
+    /// There too, each replica over a line of its own.
+    LinedPostgres,
 }
 
 /// What is to be started.
@@ -40,6 +43,8 @@ pub struct Plan {
     pub filter: Option<PathBuf>,
     /// Where the manager keeps its rows.
     pub database: Database,
+    /// Managers besides the first; on PostgreSQL alone.
+    pub replicas: usize,
     /// Further lines of `keygate.toml`: name and TOML value.
     pub settings: Vec<(&'static str, String)>,
     /// Whether the Envoys are started; otherwise the test does it.
@@ -55,11 +60,20 @@ impl Default for Plan {
             workers: 2,
             filter: None,
             database: Database::Sqlite,
+            replicas: 0,
             settings: Vec::new(),
             start_envoys: true,
             listeners: Vec::new(),
         }
     }
+}
+
+/// One more manager on the same database, and the proxy between it and the Envoys.
+pub struct Replica {
+    /// The process.
+    pub manager: Manager,
+    /// Before it.
+    pub proxy: FaultyProxy,
 }
 
 /// Everything, running.
@@ -76,6 +90,10 @@ pub struct World {
     pub commits: Option<Commits>,
     /// Between the Envoys and the manager.
     pub proxy: FaultyProxy,
+    /// Its further replicas.
+    pub replicas: Vec<Replica>,
+    /// Between each manager and the database, where the plan says so.
+    pub lines: Vec<Line>,
     /// The gates.
     pub envoys: Vec<Envoy>,
     /// The first operator.
@@ -97,26 +115,39 @@ impl World {
             // A machine that compiles beside the tests answers late, and that is not what they are about.
             ("quota_wait_ms", "3000".to_owned()),
         ];
-        let mut commits = None;
+        settings.retain(|(name, _)| plan.settings.iter().all(|(own, _)| own != name));
+        settings.extend(plan.settings.iter().cloned());
+        let (mut commits, mut lines) = (None, Vec::new());
+        // One per manager; none: beside its configuration.
+        let mut databases = Vec::new();
         match plan.database {
+            Database::Sqlite if plan.replicas > 0 => bail!("replicas share a PostgreSQL"),
             Database::Sqlite => {}
             Database::Postgres => {
-                settings.push(("database_url", format!("{:?}", postgres::create_database(name).await?)));
+                databases = vec![postgres::create_database(name).await?; 1 + plan.replicas];
             }
             Database::CutPostgres => {
                 let database = postgres::create_database(name).await?;
-                let (user, place) = database.split_once('@').context("postgres://user@host:port/database")?;
-                let (server, database) =
-                    place.split_once('/').context("postgres://user@host:port/database")?;
-                let proxy = Commits::start(server).await?;
+                let proxy = Commits::start(&postgres::server_of(&database)?).await?;
                 // Statements are sent with their texts each time: that is how the proxy knows them.
-                let url = format!("{user}@{}/{database}?statement-cache-capacity=0", proxy.address);
-                settings.push(("database_url", format!("{url:?}")));
+                let url = postgres::through(&database, proxy.address)? + "?statement-cache-capacity=0";
+                databases = vec![url; 1 + plan.replicas];
                 commits = Some(proxy);
             }
+            Database::LinedPostgres => {
+                let database = postgres::create_database(name).await?;
+                for _ in 0..=plan.replicas {
+                    let line = Line::start(&postgres::server_of(&database)?).await?;
+                    databases.push(postgres::through(&database, line.address)?);
+                    lines.push(line);
+                }
+            }
         }
-        settings.extend(plan.settings.iter().cloned());
-        let mut manager = Manager::configure(&folder.join("manager"), &settings)?;
+        let mut databases = databases.into_iter().map(|url| ("database_url", format!("{url:?}")));
+        let own = |database: Option<(&'static str, String)>| {
+            settings.iter().cloned().chain(database).collect::<Vec<_>>()
+        };
+        let mut manager = Manager::configure(&folder.join("manager"), &own(databases.next()))?;
         let printed =
             manager.run(&["operator", "create", "root", "--role", "admin", "--token", "harness"])?;
         let token = printed
@@ -126,6 +157,16 @@ impl World {
         manager.start().await?;
         let admin = Operator::with_token(manager.address, "root", token);
         let proxy = FaultyProxy::start(manager.address).await?;
+        let mut replicas = Vec::new();
+        for (number, database) in (1..=plan.replicas).zip(databases) {
+            let mut settings = own(Some(database));
+            let kek = manager.folder().join("keygate.kek");
+            settings.push(("kek_file", format!("{:?}", kek.display().to_string())));
+            let mut manager = Manager::configure(&folder.join(format!("replica-{number}")), &settings)?;
+            manager.start().await?;
+            let proxy = FaultyProxy::start(manager.address).await?;
+            replicas.push(Replica { manager, proxy });
+        }
 
         let mut envoys = Vec::new();
         for number in 1..=plan.envoys {
@@ -135,6 +176,7 @@ impl World {
                 filter: plan.filter.clone().map_or_else(provision::filter, Ok)?,
                 upstream: upstream.address,
                 manager: proxy.address,
+                replicas: replicas.iter().map(|replica| replica.proxy.address).collect(),
                 token: gateway_token(&manager, &gateway)?,
                 listeners: plan.listeners.clone(),
             };
@@ -144,7 +186,7 @@ impl World {
             }
             envoys.push(envoy);
         }
-        Ok(Self { folder, upstream, mail, manager, commits, proxy, envoys, admin })
+        Ok(Self { folder, upstream, mail, manager, commits, proxy, replicas, lines, envoys, admin })
     }
 
     /// A token for one more Envoy.
