@@ -133,6 +133,41 @@ pub fn search(hours: f64, from: u64) -> Result<()> {
     process::run(cargo().args(arguments))
 }
 
+/// Plays rounds of mishaps on the real thing.
+pub fn chaos(rounds: u64, seed: u64) -> Result<()> {
+    let mut provisions = Provisions::default();
+    let mut environment = end_to_end(&mut provisions)?;
+    environment.push(("KEYGATE_E2E_CHAOS_ROUNDS", rounds.to_string()));
+    environment.push(("KEYGATE_E2E_CHAOS_SEED", seed.to_string()));
+    shown(&["--test", "chaos", "--", "--nocapture"], &environment)
+}
+
+/// Runs the end-to-end measurements that are too long for every day, one after the other.
+pub fn measure(only: &str) -> Result<()> {
+    let mut provisions = Provisions::default();
+    let environment = end_to_end(&mut provisions)?;
+    shown(&["--tests", "--", "--ignored", "--nocapture", "--test-threads", "1", only], &environment)
+}
+
+fn shown(arguments: &[&str], environment: &[(&str, String)]) -> Result<()> {
+    let mut command = cargo();
+    command.args(["test", "--quiet", "--package", "e2e"]).args(arguments);
+    process::run(command.envs(environment.iter().map(|(name, value)| (name, value))))
+}
+
+/// What end-to-end tests run on, built and obtained; the variables that tell them where it is.
+fn end_to_end(provisions: &mut Provisions) -> Result<Vec<(&'static str, String)>> {
+    let envoy = envoy::obtain()?;
+    progress("Building the manager (keygate)");
+    process::run(cargo().args(["build", "--quiet", "--package", "manager", "--bins"]))?;
+    Ok(vec![
+        ("KEYGATE_E2E_ENVOY", envoy.display().to_string()),
+        ("KEYGATE_E2E_FILTER", provisions.filter()?.display().to_string()),
+        ("KEYGATE_E2E_TRAP_FILTER", provisions.trap()?.display().to_string()),
+        (URL_VARIABLE, provisions.postgres_url()?),
+    ])
+}
+
 fn name(stage: Stage) -> String {
     stage.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
@@ -166,20 +201,7 @@ fn stage_run(stage: Stage, quick: bool, provisions: &mut Provisions) -> Result<(
             }
             test("tidy", &[])
         }
-        Stage::EndToEnd => {
-            let envoy = envoy::obtain()?;
-            progress("Building the manager (keygate)");
-            process::run(cargo().args(["build", "--quiet", "--package", "manager", "--bins"]))?;
-            test(
-                "e2e",
-                &[
-                    ("KEYGATE_E2E_ENVOY", envoy.display().to_string()),
-                    ("KEYGATE_E2E_FILTER", provisions.filter()?.display().to_string()),
-                    ("KEYGATE_E2E_TRAP_FILTER", provisions.trap()?.display().to_string()),
-                    (URL_VARIABLE, provisions.postgres_url()?),
-                ],
-            )
-        }
+        Stage::EndToEnd => test("e2e", &end_to_end(provisions)?),
         Stage::Demo => crate::demo::run(true),
         Stage::Bench => {
             process::run(cargo().args(["check", "--quiet", "--package", "bench", "--all-targets"]))

@@ -62,6 +62,23 @@ enum Command {
         #[arg(long, default_value_t = 1_000_000)]
         from: u64,
     },
+    /// Rounds of mishaps drawn from seeds: processes killed and frozen, connections cut, answers late and
+    /// lost, while callers use their quotas up. What was admitted is counted at the upstream.
+    Chaos {
+        /// How many rounds, of about fifteen seconds each.
+        #[arg(long, default_value_t = 100)]
+        rounds: u64,
+        /// The first one's seed; the others follow.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// The measurements that take minutes: revocations, an outage of an hour, a flood of unknown keys,
+    /// workers that share a quota.
+    Measure {
+        /// Only those whose names contain this; all of them otherwise.
+        #[arg(default_value = "")]
+        only: String,
+    },
     /// The benchmarks, side by side, as one table of ratios.
     Bench {
         /// Passed on to the benchmarks.
@@ -98,6 +115,8 @@ fn run(command: Command) -> Result<()> {
         Command::Demo { once } => demo::run(once),
         Command::Test { quick, only } => checks::run(quick, &only),
         Command::Sim { hours, from } => checks::search(hours, from),
+        Command::Chaos { rounds, seed } => checks::chaos(rounds, seed),
+        Command::Measure { only } => checks::measure(&only),
         Command::Bench { args } => checks::bench(&args),
         Command::Envoy => {
             println!("{}", envoy::obtain()?.display());
