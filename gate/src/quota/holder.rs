@@ -31,8 +31,11 @@ pub const RENEWAL_TIMEOUT_MS: u64 = 500;
 pub const RESEND_MS: u64 = 50;
 /// A lease of which the whole node spent nothing for so long goes back.
 pub const IDLE_MS: u64 = 2_000;
-/// A lease in demand is succeeded by another so long before it expires.
-pub const RENEW_AHEAD_MS: u64 = 2_000;
+/// A lease in demand is succeeded by another so long before it expires, or a horizon if that is longer:
+/// half its life.
+pub const RENEW_AHEAD_MS: u64 = 30_000;
+/// A lease is not succeeded for its age where its window ends so soon after it.
+pub const WINDOW_TAIL_MS: u64 = 2_000;
 /// A lease of the next window is fetched in the last part of a window, each record at a moment of
 /// its own, so that the manager is not asked by everybody when the window turns.
 pub const AHEAD_MS: u64 = 30_000;

@@ -31,7 +31,7 @@ pub use reclaim::{ReclaimError, reclaim};
 pub use rows::{Ahead, LeaseRow, LeaseState, LimitChange, MeterRow, StoredAnswer, StreamRow};
 pub use size::{ahead_ttl_ms, grant_size, lease_ttl_ms};
 
-/// Life of a lease, unless the horizon is longer or the window ends before.
+/// Life of a lease, unless two horizons are longer or the window ends before.
 pub const LEASE_TTL_MS: u64 = 60_000;
 /// How long after the holder's expiry a return may still be under way before others are told
 /// that nothing is left.

@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp;
 
-use super::{IDLE_MS, RENEW_AHEAD_MS, RENEWAL_TIMEOUT_MS};
+use super::{IDLE_MS, RENEW_AHEAD_MS, RENEWAL_TIMEOUT_MS, WINDOW_TAIL_MS};
 use crate::quota::bucket::{Bucket, Kept, Lease, MAX_LEASES, MeterRecord, Pending};
 use crate::time::MonoMillis;
 use crate::wire::exchange::Renewal;
@@ -112,8 +112,12 @@ impl MeterRecord {
         let room = self.leases.iter().any(|lease| lease.left == 0)
             || (open().count() < MAX_OPEN && self.leases.len() < MAX_LEASES);
         let ahead = staying().rfind(|lease| !lease.is_over(now)).is_some_and(|newest| {
+            // Three quarters of a horizon: an outage that begins at the worst moment is survived for so long.
+            // One call is no demand: what it was given goes back.
+            let grown = if self.demand.per_s(now) > 1 { self.demand_of_horizon(now) } else { 0 };
+            let full = u64::from(cmp::max(newest.units, grown));
             // Leases of one unit: the end is near, and every unit goes to a request that waits.
-            let drained = newest.units > 1 && units.saturating_mul(3) <= u64::from(newest.units);
+            let drained = newest.units > 1 && units.saturating_mul(4) <= full.saturating_mul(3);
             drained || self.renews_ahead_at(newest).is_some_and(|at| at <= now)
         });
         if room && ahead && !self.is_idle(now) { self.demand_of_horizon(now) } else { 0 }
@@ -122,8 +126,9 @@ impl MeterRecord {
     /// When a lease in demand is succeeded because of its age; never where its window, and with
     /// it the next one, ends then.
     fn renews_ahead_at(&self, lease: &Lease) -> Option<MonoMillis> {
-        let goes_on = lease.window_ends_at.is_none_or(|end| end > lease.expires_at + RENEW_AHEAD_MS);
-        goes_on.then_some(MonoMillis(lease.expires_at.0.saturating_sub(RENEW_AHEAD_MS)))
+        let goes_on = lease.window_ends_at.is_none_or(|end| end > lease.expires_at + WINDOW_TAIL_MS);
+        let ahead_ms = cmp::max(RENEW_AHEAD_MS, u64::from(self.horizon_s) * 1_000);
+        goes_on.then_some(MonoMillis(lease.expires_at.0.saturating_sub(ahead_ms)))
     }
 
     /// Units that the lease horizon's demand needs, at least 1.
@@ -183,24 +188,62 @@ mod tests {
     }
 
     #[test]
-    fn at_one_third_left_the_next_lease_is_fetched_while_this_one_goes_on() {
-        let mut node = Node::holding(9);
-        for _ in 0..5 {
+    fn at_three_quarters_of_a_horizon_the_next_lease_is_fetched_while_this_one_goes_on() {
+        let mut node = Node::holding(240);
+        for _ in 0..10 {
             assert!(node.is_admitted(&[1]));
             assert_eq!(node.due(), []);
         }
         assert!(node.is_admitted(&[1]));
-        assert_eq!(node.next_due(), Some(node.now));
+        assert_eq!(node.next_due(), Some(node.now), "229 left are less than three quarters of 11 × 30");
         let due = node.due();
         assert_eq!((due[0].closed_lease, due[0].waiting), (None, false));
-        assert_eq!(due[0].want, 6 * 30, "6 a second over the horizon");
+        assert_eq!(due[0].want, 11 * 30, "11 a second over the horizon");
         assert!(node.is_admitted(&[1]), "the rest is spent meanwhile");
         let outcome = node.lease(9, LEASE_MS, None);
         node.answer(&due[0], outcome);
-        for _ in 0..11 {
+        for _ in 0..237 {
             assert!(node.is_admitted(&[1]));
         }
         assert!(!node.is_admitted(&[1]));
+    }
+
+    /// What a restart of the manager rests on, at whatever moment it begins.
+    #[test]
+    fn a_node_that_got_what_it_asked_for_goes_on_alone_for_20_s() {
+        const STEP_MS: u64 = 250;
+        /// Demand that has been the same for the life of a lease is what all leases are sized for.
+        const STEADY: u64 = LEASE_MS / STEP_MS;
+        for calls in [1, 3, 20] {
+            let mut node = Node::new();
+            for step in 0..6 * STEADY {
+                // Less for some time, so that leases grow old.
+                let quiet = (2 * STEADY..4 * STEADY).contains(&step);
+                let calls_at = |step: u64| if quiet { u64::from(step.is_multiple_of(4)) } else { calls };
+                if step % (2 * STEADY) >= STEADY {
+                    let mut alone = Node { bucket: node.bucket.clone(), ..node };
+                    for later in step..step + 20_000 / STEP_MS {
+                        for _ in 0..calls_at(later) {
+                            assert!(alone.is_admitted(&[1]), "{calls} a step, alone from {step} to {later}");
+                        }
+                        let now = alone.at();
+                        alone.bucket.renewals_due(now, false, 100);
+                        alone.now += STEP_MS;
+                    }
+                }
+                for _ in 0..calls_at(step) {
+                    node.spend(&[1]);
+                }
+                while let Some(renewal) = node.due().first().copied() {
+                    let outcome = match renewal.want {
+                        0 => RenewalOutcome::Closed,
+                        want => node.lease(want, LEASE_MS, None),
+                    };
+                    node.answer(&renewal, outcome);
+                }
+                node.now += STEP_MS;
+            }
+        }
     }
 
     #[test]

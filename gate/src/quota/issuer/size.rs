@@ -21,21 +21,24 @@ pub fn grant_size(meter: &MeterRow, want: u32, other_holders: u32) -> u32 {
 /// As [`lease_ttl_ms`], of a lease of the next window, which ends then. It lives longer by the time in
 /// which such leases are fetched: so they end at moments as different as those at which they began.
 pub fn ahead_ttl_ms(meter: &MeterRow, next_window_ends_at: UnixMillis, now: UnixMillis) -> u64 {
-    let horizon_ms = u64::from(meter.horizon_s.min(MAX_HORIZON_S)) * 1_000;
-    let ttl_ms = cmp::max(LEASE_TTL_MS, horizon_ms).saturating_add(AHEAD_MS);
     let left = left_until(Some(next_window_ends_at), now).unwrap_or(0);
-    ttl_ms.min(left.saturating_sub(drift_of(left)))
+    life_ms(meter).saturating_add(AHEAD_MS).min(left.saturating_sub(drift_of(left)))
 }
 
-/// How long a lease granted now may be spent: [`LEASE_TTL_MS`] or the horizon, whichever is
-/// longer, and never past its window, however slow the holder's clock.
+/// How long a lease granted now may be spent: its life, and never past its window, however slow the
+/// holder's clock.
 pub fn lease_ttl_ms(meter: &MeterRow, now: UnixMillis) -> u64 {
-    let horizon_ms = u64::from(meter.horizon_s.min(MAX_HORIZON_S)) * 1_000;
-    let ttl_ms = cmp::max(LEASE_TTL_MS, horizon_ms);
+    let life_ms = life_ms(meter);
     match left_until(meter.window_ends_at, now) {
-        Some(left) => ttl_ms.min(left.saturating_sub(drift_of(left))),
-        None => ttl_ms,
+        Some(left) => life_ms.min(left.saturating_sub(drift_of(left))),
+        None => life_ms,
     }
+}
+
+/// [`LEASE_TTL_MS`] or twice the horizon, whichever is longer, so that the second of two leases lives on
+/// for a horizon's demand when the first is spent.
+fn life_ms(meter: &MeterRow) -> u64 {
+    cmp::max(LEASE_TTL_MS, u64::from(meter.horizon_s.min(MAX_HORIZON_S)) * 2_000)
 }
 
 #[cfg(test)]
@@ -120,8 +123,8 @@ mod tests {
     }
 
     #[test]
-    fn a_horizon_longer_than_a_minute_is_the_life_of_a_lease() {
-        for (horizon_s, ttl_ms) in [(1, 60_000), (60, 60_000), (61, 61_000), (u32::MAX, 86_400_000)] {
+    fn twice_a_horizon_longer_than_half_a_minute_is_the_life_of_a_lease() {
+        for (horizon_s, ttl_ms) in [(1, 60_000), (30, 60_000), (31, 62_000), (u32::MAX, 172_800_000)] {
             assert_eq!(lease_ttl_ms(&MeterRow { horizon_s, ..total(1, 0) }, NOW), ttl_ms);
         }
     }
