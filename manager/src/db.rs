@@ -142,6 +142,13 @@ impl DbError {
         matches!(self, Self::Sqlx(sqlx::Error::Database(error)) if error.is_foreign_key_violation())
     }
 
+    /// Whether there is no room left for what was to be written.
+    pub fn is_full(&self) -> bool {
+        let Self::Sqlx(sqlx::Error::Database(error)) = self else { return false };
+        // SQLITE_FULL; PostgreSQL's disk_full.
+        matches!(error.code().as_deref(), Some("13" | "53100"))
+    }
+
     /// Whether the database is there but cannot take the call now.
     pub fn is_busy(&self) -> bool {
         match self {
@@ -192,8 +199,10 @@ impl Db {
             .map_err(|error| DbError::Url(format!("cannot create {}: {error}", path.display())))?;
         let busy_ms = settings.busy_timeout_ms;
         let options = move |max: u32| {
-            AnyPoolOptions::new().max_connections(max).acquire_timeout(ACQUIRE_TIMEOUT).after_connect(
-                move |conn, _| {
+            AnyPoolOptions::new()
+                .max_connections(max)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .after_connect(move |conn, _| {
                     Box::pin(async move {
                         let pragmas = format!(
                             "PRAGMA busy_timeout = {busy_ms}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
@@ -201,8 +210,13 @@ impl Db {
                         conn.execute(AssertSqlSafe(pragmas)).await?;
                         Ok(())
                     })
-                },
-            )
+                })
+                // A full disk makes SQLite roll back by itself, and then there is no transaction for sqlx to roll
+                // back: it takes the connection for one within a transaction for ever. Such a one is closed.
+                .before_acquire(|conn, _| {
+                    let usable = !conn.is_in_transaction();
+                    Box::pin(async move { Ok(usable) })
+                })
         };
         let writers = options(1).connect(&settings.url).await?;
         let readers = options(settings.max_connections.max(1)).connect(&settings.url).await?;
@@ -514,6 +528,28 @@ fn sqlite_constraint(code: Option<&str>, message: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::testing::World;
+
+    /// SQLite then rolls back by itself, which sqlx does not know.
+    #[tokio::test]
+    async fn a_full_disk_is_told_and_the_next_write_finds_a_usable_connection() {
+        for world in World::both().await {
+            let db = &world.app.db;
+            if db.dialect() == Dialect::Postgres {
+                continue;
+            }
+            let mut write = db.write("test.fill").await.unwrap();
+            for text in ["CREATE TABLE ballast (text TEXT)", "PRAGMA max_page_count = 1"] {
+                sqlx::query(text).execute(&mut *write).await.unwrap();
+            }
+            let ballast = "INSERT INTO ballast SELECT hex(zeroblob(1000000))";
+            let full = DbError::from(sqlx::query(ballast).execute(&mut *write).await.unwrap_err());
+            assert!(full.is_full() && !full.is_busy(), "{full}");
+            drop(write);
+            world.sql("UPDATE audit_head SET seq = seq").await;
+            let write = db.write("test.again").await.unwrap();
+            write.commit().await.unwrap();
+        }
+    }
 
     #[tokio::test]
     async fn a_transaction_given_up_while_it_begins_is_not_left_to_the_next_caller() {

@@ -143,6 +143,16 @@ impl From<DbError> for Problem {
             )
             .retry_after(1);
         }
+        if error.is_full() {
+            tracing::error!(%error, "The database has no room left: its disk is full");
+            return Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "database_full",
+                "No room left",
+                "the disk below the database is full; nothing was changed: make room there, then repeat it",
+            )
+            .retry_after(10);
+        }
         tracing::error!(%error, "A call failed on the database");
         Self::internal()
     }

@@ -188,14 +188,24 @@ pub async fn authenticate(app: &App, unverified_token: Option<&str>) -> Result<G
 pub async fn see(app: &App, gateway: &Gateway, seen: &Sighting) -> Result<(), Stranger> {
     let now = app.now();
     let known = store::holder(&mut *app.db.read().await?, &seen.holder.to_string()).await?;
-    if let Some((owner, last_seen_at)) = known {
-        if owner != gateway.id {
-            return Err(Stranger::OthersHolder);
-        }
-        if now.0 < last_seen_at.0 + SEEN_EVERY_MS {
-            return Ok(());
-        }
+    let Some((owner, last_seen_at)) = known else { return note(app, gateway, seen, now).await };
+    if owner != gateway.id {
+        return Err(Stranger::OthersHolder);
     }
+    if now.0 < last_seen_at.0 + SEEN_EVERY_MS {
+        return Ok(());
+    }
+    match note(app, gateway, seen, now).await {
+        // Revocations come with what it asks for, and need not be written down to be told.
+        Err(Stranger::Db(error)) => {
+            tracing::warn!(%error, "An Envoy was here, which could not be noted");
+            Ok(())
+        }
+        noted => noted,
+    }
+}
+
+async fn note(app: &App, gateway: &Gateway, seen: &Sighting, now: UnixMillis) -> Result<(), Stranger> {
     let mut write = app.db.write("gateways.see").await?;
     if !store::see(&mut write, &gateway.id, seen, now).await? {
         return Err(Stranger::OthersHolder);

@@ -34,7 +34,11 @@ const REFUSALS: [(&str, &str, &str); 10] = [
         "`invalid_body` or `invalid_field`: `field` has a value that cannot be taken; \
          `idempotency_key_reused`: another call had this key.",
     ),
-    ("503", "Busy", "`database_busy`, `busy`: nothing was changed; repeat after `Retry-After`."),
+    (
+        "503",
+        "Busy",
+        "`database_busy`, `database_full`, `busy`: nothing was changed; repeat after `Retry-After`.",
+    ),
 ];
 
 /// What every writing operation may answer, whatever else it conflicts with.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::client::{self, Answer, Call};
 use crate::process::Process;
-use crate::{provision, wait};
+use crate::{preload, provision, wait};
 
 /// How long it may take to be ready; compiling the filter is most of it.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -59,6 +59,8 @@ pub struct Envoy {
     listeners: BTreeMap<&'static str, SocketAddr>,
     folder: PathBuf,
     wiring: Wiring,
+    /// How many times as fast its time passes, for [`preload`].
+    haste: Option<PathBuf>,
     process: Option<Process>,
 }
 
@@ -74,6 +76,7 @@ impl Envoy {
             admin: crate::free_address()?,
             folder: folder.to_owned(),
             wiring,
+            haste: None,
             process: None,
         };
         let shipped = provision::root().join("envoy/envoy.yaml");
@@ -184,8 +187,20 @@ impl Envoy {
             .args(["--disable-hot-restart", "--log-level", "warning", "--component-log-level", "wasm:info"])
             .env(TOKEN_VARIABLE, &self.wiring.token)
             .current_dir(&self.folder);
+        if let Some(haste) = &self.haste {
+            command.env("LD_PRELOAD", preload::library("clock_haste")?).env("E2E_CLOCK_HASTE_FILE", haste);
+        }
         self.process = Some(Process::spawn("Envoy", &mut command, &self.folder.join("envoy.log"))?);
         Ok(())
+    }
+
+    /// Time that passes for it passes so many times as fast from now on. It has to be said before its start,
+    /// if only that it is 1, and can be changed while it runs.
+    pub fn set_haste(&mut self, times: i64) -> Result<()> {
+        let haste = self.haste.get_or_insert_with(|| self.folder.join("haste"));
+        // In place: it is mapped into the process.
+        let mut file = std::fs::File::options().create(true).write(true).truncate(false).open(&haste)?;
+        std::io::Write::write_all(&mut file, &times.to_ne_bytes()).context("write the haste")
     }
 
     /// Stops it as an operator would.

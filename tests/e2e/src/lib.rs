@@ -3,13 +3,14 @@
 //!
 //! In reading order:
 //! - [`world`]: everything started and wired, one per test file.
-//! - [`client`], [`load`], [`browser`]: who calls.
+//! - [`client`], [`load`], [`flood`], [`browser`]: who calls.
 //! - [`envoy`], [`manager`], [`upstream`], [`smtp`], [`name_server`], [`postgres`]: what is called.
 //! - [`api`], [`cast`], [`forms`]: the management API as an operator uses it, what tests put on record,
 //!   and how forms get their signatures.
 //! - [`faulty_proxy`]: loses, delays or holds back the manager's answers. [`line`]: any connection, cut or
 //!   silent. [`commits`]: the manager cut off from its database, or killed, at the end of a transaction.
 //! - [`pins`]: one connection to each worker. [`chance`], [`histogram`]: what is drawn, what was measured.
+//! - [`disk`]: the manager's, full when the test says so.
 //! - [`process`], [`provision`]: processes that die with us, and where their programs are. [`preload`]:
 //!   what is changed about an unchanged program.
 //!
@@ -21,8 +22,10 @@ pub mod cast;
 pub mod chance;
 pub mod client;
 pub mod commits;
+pub mod disk;
 pub mod envoy;
 pub mod faulty_proxy;
+pub mod flood;
 pub mod forms;
 pub mod histogram;
 pub mod line;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::client::{self, Call};
 use crate::commits::sqlite::{self, Executioner};
+use crate::disk::{self, Disk};
 use crate::process::Process;
 use crate::{preload, provision, wait};
 
@@ -26,6 +27,8 @@ pub struct Manager {
     haste: u32,
     /// Who may kill it at a commit.
     executioner: Option<Executioner>,
+    /// The disk that can be full.
+    disk: Option<Disk>,
     process: Option<Process>,
 }
 
@@ -40,7 +43,15 @@ impl Manager {
         }
         std::fs::write(folder.join("keygate.toml"), file).context("write keygate.toml")?;
         let folder = folder.to_owned();
-        Ok(Self { address, folder, clock_shift_days: 0, haste: 1, executioner: None, process: None })
+        Ok(Self {
+            address,
+            folder,
+            clock_shift_days: 0,
+            haste: 1,
+            executioner: None,
+            disk: None,
+            process: None,
+        })
     }
 
     /// A command of `keygate` in the manager's folder.
@@ -73,6 +84,11 @@ impl Manager {
     /// From its next start it can be killed at a commit; it has to be on SQLite.
     pub fn executioner(&mut self) -> Executioner {
         self.executioner.get_or_insert_with(|| Executioner::of(&self.folder)).clone()
+    }
+
+    /// From its next start its disk can be full; it has to be on SQLite.
+    pub fn disk(&mut self) -> Disk {
+        self.disk.get_or_insert_with(|| Disk::of(&self.folder)).clone()
     }
 
     /// Runs a command of `keygate` to its end and returns what it printed.
@@ -130,6 +146,10 @@ impl Manager {
         if let Some(executioner) = &self.executioner {
             libraries.push(preload::library("kill_at_commit")?);
             command.env(sqlite::VARIABLE, executioner.order());
+        }
+        if let Some(disk) = &self.disk {
+            libraries.push(preload::library("full_disk")?);
+            command.env(disk::VARIABLE, disk.room());
         }
         if self.haste != 1 {
             libraries.push(preload::library("clock_haste")?);

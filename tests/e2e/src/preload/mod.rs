@@ -1,5 +1,6 @@
 //! Small libraries in C that are loaded before the C library, so that an unchanged manager lives on
-//! another day (`clock_shift`), in a hurry (`clock_haste`) or dies at a commit (`kill_at_commit`).
+//! another day (`clock_shift`), dies at a commit (`kill_at_commit`) or has no room left (`full_disk`), and it
+//! or an unchanged Envoy in a hurry (`clock_haste`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
