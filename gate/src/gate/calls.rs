@@ -9,6 +9,9 @@ use super::{Answer, Call, CallId, Gate, Host};
 use crate::id::{Epoch, Revision};
 use crate::time::{MonoMillis, Now};
 
+/// Look-ups that come so soon after an exchange that is under way are asked for together.
+pub(super) const GATHER_MS: u64 = 20;
+
 /// A call under way.
 pub(super) struct Pending {
     pub(super) purpose: Purpose,
@@ -29,15 +32,24 @@ pub(super) struct Pace {
     pub(super) under_way: usize,
     pub(super) not_before: MonoMillis,
     pub(super) failures: u32,
+    sent_at: MonoMillis,
+    /// What this VM's pauses are told from those of others by.
+    chance: u64,
 }
 
 impl Pace {
-    pub(super) const fn new() -> Self {
-        Self { under_way: 0, not_before: MonoMillis(0), failures: 0 }
+    pub(super) const fn new(chance: u64) -> Self {
+        Self { under_way: 0, not_before: MonoMillis(0), failures: 0, sent_at: MonoMillis(0), chance }
     }
 
-    pub(super) fn sent(&mut self) {
+    pub(super) fn sent(&mut self, now: MonoMillis) {
         self.under_way += 1;
+        self.sent_at = now;
+    }
+
+    /// Whether one was sent within [`GATHER_MS`] and is under way: its answer will come by here.
+    pub(super) fn gathers(&self, now: MonoMillis) -> bool {
+        self.under_way > 0 && now < self.sent_at + GATHER_MS
     }
 
     pub(super) fn answered(&mut self) {
@@ -45,10 +57,12 @@ impl Pace {
         self.failures = 0;
     }
 
-    /// Waits 100 ms, twice as long with each failure in a row, 1 s at most.
+    /// Waits 100 ms, twice as long with each failure in a row, 1 s at most; of that at least half, and
+    /// then by chance: those who lost the manager together do not come back together.
     pub(super) fn failed(&mut self, now: MonoMillis) {
         self.under_way = self.under_way.saturating_sub(1);
-        self.not_before = now + (100_u64 << self.failures.min(4)).min(1_000);
+        let half = (50_u64 << self.failures.min(4)).min(500);
+        self.not_before = now + half + self.chance.rotate_right(self.failures) % (half + 1);
         self.failures = self.failures.saturating_add(1);
     }
 }
@@ -76,5 +90,43 @@ impl Gate {
         let lost_at = now + timeout_ms + 1_000;
         self.calls.insert(id, Box::new(Pending { purpose, sent: now, lost_at }));
         Call { id, method, path, body, timeout_ms: u32::try_from(timeout_ms).unwrap_or(u32::MAX) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn pauses_grow_to_a_second_and_differ_between_those_who_failed_together() {
+        let pauses = |chance: u64| {
+            let mut pace = Pace::new(chance);
+            let pause = |_| {
+                pace.sent(MonoMillis(1_000));
+                pace.failed(MonoMillis(1_000));
+                pace.not_before.0 - 1_000
+            };
+            (0..8).map(pause).collect::<Vec<_>>()
+        };
+        let (mine, yours) = (pauses(0x0123_4567_89ab_cdef), pauses(0x7edc_ba98_7654_3210));
+        assert!(mine.iter().zip(&yours).all(|(mine, yours)| mine != yours), "{mine:?} {yours:?}");
+        for (pause, full) in
+            mine.iter().chain(&yours).zip([100, 200, 400, 800, 1_000].iter().chain([&1_000; 3]).cycle())
+        {
+            assert!((full / 2..=*full).contains(pause), "{mine:?} {yours:?}");
+        }
+    }
+
+    #[test]
+    fn what_comes_soon_after_an_exchange_that_is_under_way_waits_for_company() {
+        let mut pace = Pace::new(1);
+        assert!(!pace.gathers(MonoMillis(5)), "the first goes at once");
+        pace.sent(MonoMillis(5));
+        assert!(pace.gathers(MonoMillis(4 + GATHER_MS)));
+        assert!(!pace.gathers(MonoMillis(5 + GATHER_MS)));
+        pace.answered();
+        assert!(!pace.gathers(MonoMillis(6)), "nothing is under way whose answer would come by here");
     }
 }

@@ -73,7 +73,9 @@ impl Gate {
         let (renew, renewals) = self.due_renewals(host, now.mono);
         let mut resolves = Vec::new();
         let mut passwords = 0;
-        for (key, lookup) in self.lookups.iter_mut().filter(|(_, lookup)| !lookup.asked).take(MAX_RESOLVES) {
+        let gathers = renew.is_empty() && self.exchanges.gathers(now.mono);
+        let room = if gathers { 0 } else { MAX_RESOLVES };
+        for (key, lookup) in self.lookups.iter_mut().filter(|(_, lookup)| !lookup.asked).take(room) {
             // A password takes the manager tens of milliseconds: never in the way of renewals.
             if matches!(lookup.presented, Presented::Basic { .. }) {
                 if !renew.is_empty() || passwords == MAX_PASSWORDS {
@@ -110,7 +112,7 @@ impl Gate {
             self.notice(String::from("an exchange could not be written as JSON"));
             return None;
         };
-        self.exchanges.sent();
+        self.exchanges.sent(now.mono);
         let path = String::from(EXCHANGE_PATH);
         Some(self.call(Purpose::Exchange(exchange), "POST", path, body, EXCHANGE_TIMEOUT_MS, now.mono))
     }

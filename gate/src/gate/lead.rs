@@ -34,7 +34,7 @@ impl Gate {
             path.push_str("&holder=");
             path.push_str(&String::from(holder));
         }
-        self.polls.sent();
+        self.polls.sent(now);
         let purpose = Purpose::Poll { epoch, since: revision };
         Some(self.call(purpose, "GET", path, Vec::new(), POLL_TIMEOUT_MS, now))
     }
@@ -53,7 +53,7 @@ impl Gate {
             Some(_) | None => (Epoch(0), Revision(0)),
         };
         let path = format!("{DIRECTORY_PATH}?epoch={epoch}&revision={revision}");
-        self.fetches.sent();
+        self.fetches.sent(now);
         let purpose = Purpose::Directory { wanted: self.feed.directory_wanted, at: self.directory_at };
         Some(self.call(purpose, "GET", path, Vec::new(), DIRECTORY_TIMEOUT_MS, now))
     }
