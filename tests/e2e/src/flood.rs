@@ -24,18 +24,21 @@ pub struct Flood {
 }
 
 /// Calls one after the other for `duration`, over one connection from each of `sources` to one of
-/// `addresses` in turn, all together no more often than `per_s` a second.
+/// `addresses` in turn, all together no more often than `per_s` a second. With `known`
+/// all present that key, to compare.
 pub async fn run(
     addresses: &[SocketAddr],
     sources: &[IpAddr],
     path: &str,
+    known: Option<&str>,
     per_s: u64,
     duration: Duration,
 ) -> Result<Flood> {
     let pause = Duration::from_secs(1) * u32::try_from(sources.len())? / u32::try_from(per_s)?;
     let mut callers = Vec::new();
     for (number, (source, address)) in sources.iter().zip(addresses.iter().cycle()).enumerate() {
-        let caller = calls(*source, *address, path.to_owned(), number, pause, duration);
+        let known = known.map(str::to_owned);
+        let caller = calls(*source, *address, path.to_owned(), known, number, pause, duration);
         callers.push(tokio::spawn(caller));
     }
     let mut flood = Flood::default();
@@ -52,6 +55,7 @@ async fn calls(
     source: IpAddr,
     address: SocketAddr,
     path: String,
+    known: Option<String>,
     caller: usize,
     pause: Duration,
     duration: Duration,
@@ -67,7 +71,7 @@ async fn calls(
             break;
         }
         ticks.tick().await;
-        let key = format!("{caller:08x}-0000-4000-8000-{number:012x}");
+        let key = known.clone().unwrap_or_else(|| format!("{caller:08x}-0000-4000-8000-{number:012x}"));
         let request = format!("GET {path} HTTP/1.1\r\nhost: e2e\r\nx-api-key: {key}\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut kept = Vec::new();

@@ -21,7 +21,7 @@ const PROMISED_MAX: Duration = Duration::from_secs(1);
 /// The same for 99 of 100.
 const PROMISED_P99: Duration = Duration::from_millis(250);
 /// In the short form.
-const FEW: usize = 40;
+const FEW: usize = 25;
 /// In the long one.
 const MANY: usize = 1_000;
 /// How often each worker is asked: what the figures are true to.

@@ -30,7 +30,7 @@ use meters::Stake;
 use mishaps::{Schedule, Step};
 
 /// In the short form.
-const ROUNDS: u64 = 3;
+const ROUNDS: u64 = 2;
 /// How many, for `cargo xtask chaos`.
 const ROUNDS_VARIABLE: &str = "KEYGATE_E2E_CHAOS_ROUNDS";
 /// From which seed on, for `cargo xtask chaos`.
