@@ -142,11 +142,14 @@ pub fn chaos(rounds: u64, seed: u64) -> Result<()> {
     shown(&["--test", "chaos", "--", "--nocapture"], &environment)
 }
 
-/// Runs the end-to-end measurements that are too long for every day, one after the other.
+/// Runs the end-to-end measurements in their long form, one after the other.
 pub fn measure(only: &str) -> Result<()> {
     let mut provisions = Provisions::default();
-    let environment = end_to_end(&mut provisions)?;
-    shown(&["--tests", "--", "--ignored", "--nocapture", "--test-threads", "1", only], &environment)
+    let mut environment = end_to_end(&mut provisions)?;
+    environment.push(("KEYGATE_E2E_MEASURE", "1".to_owned()));
+    let tests = ["--test", "revocation", "--test", "flood", "--test", "node_sharing"];
+    let how = ["--", "--nocapture", "--test-threads", "1", only];
+    shown(&[tests.as_slice(), how.as_slice()].concat(), &environment)
 }
 
 fn shown(arguments: &[&str], environment: &[(&str, String)]) -> Result<()> {

@@ -72,10 +72,9 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// The measurements that take minutes: revocations, an outage of an hour, a flood of unknown keys,
-    /// workers that share a quota.
+    /// The measurements that take minutes: revocations, a flood of unknown keys, workers that share a quota.
     Measure {
-        /// Only those whose names contain this; all of them otherwise.
+        /// Only those whose names contain this (`refuses`, `flood`, `workers`); all of them otherwise.
         #[arg(default_value = "")]
         only: String,
     },

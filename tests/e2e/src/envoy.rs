@@ -199,7 +199,7 @@ impl Envoy {
     pub fn set_haste(&mut self, times: i64) -> Result<()> {
         let haste = self.haste.get_or_insert_with(|| self.folder.join("haste"));
         // In place: it is mapped into the process.
-        let mut file = std::fs::File::options().create(true).write(true).truncate(false).open(&haste)?;
+        let mut file = std::fs::File::options().create(true).write(true).truncate(false).open(haste)?;
         std::io::Write::write_all(&mut file, &times.to_ne_bytes()).context("write the haste")
     }
 

@@ -73,3 +73,8 @@ pub fn free_address_of(host: IpAddr) -> Result<SocketAddr> {
     let listener = std::net::TcpListener::bind((host, 0)).context("look for a free port")?;
     listener.local_addr().context("look for a free port")
 }
+
+/// Whether measurements are wanted that take minutes (`cargo xtask measure`), rather than their short forms.
+pub fn measures() -> bool {
+    std::env::var_os("KEYGATE_E2E_MEASURE").is_some()
+}

@@ -39,6 +39,16 @@ struct Latency {
     from_answer: Histogram,
 }
 
+impl Latency {
+    /// The greatest is promised always; of a few, the 99th of 100 is the greatest.
+    fn check(&self) -> Result<()> {
+        ensure!(self.from_call.max() <= PROMISED_MAX, "{}", self.from_call);
+        let p99 = self.from_call.quantile(0.99);
+        ensure!(!e2e::measures() || p99 <= PROMISED_P99, "{}", self.from_call);
+        Ok(())
+    }
+}
+
 /// When the first refusal was there, and the connection.
 async fn first_refusal(mut connection: Connection, call: Call) -> Result<(Instant, Connection)> {
     loop {
@@ -90,7 +100,6 @@ async fn measure(world: &World, revocations: usize) -> Result<Latency> {
     println!("{revocations} revocations on {WORKERS} workers, from the call:   {}", latency.from_call);
     println!("{revocations} revocations on {WORKERS} workers, from its answer: {}", latency.from_answer);
     assert_eq!(latency.from_call.count(), revocations * WORKERS);
-    assert!(latency.from_call.max() <= PROMISED_MAX, "{}", latency.from_call);
     Ok(latency)
 }
 
@@ -109,36 +118,18 @@ async fn at_another_replica(name: &str, revocations: usize) -> Result<Latency> {
     measure(&world, revocations).await
 }
 
+fn revocations() -> usize {
+    if e2e::measures() { MANY } else { FEW }
+}
+
 #[test]
 fn every_worker_refuses_a_revoked_key_within_a_second() -> Result<()> {
     let _turn = TURN.lock();
-    e2e::run(async { beside_the_manager("revocation", FEW).await.map(drop) })
+    e2e::run(async { beside_the_manager("revocation", revocations()).await?.check() })
 }
 
 #[test]
 fn every_worker_refuses_within_a_second_what_another_replica_has_revoked() -> Result<()> {
     let _turn = TURN.lock();
-    e2e::run(async { at_another_replica("revocation_replica", FEW).await.map(drop) })
-}
-
-#[test]
-#[ignore = "minutes: cargo xtask measure revocation"]
-fn of_a_thousand_revocations_99_in_100_are_everywhere_within_250_ms() -> Result<()> {
-    let _turn = TURN.lock();
-    e2e::run(async {
-        let latency = beside_the_manager("revocations", MANY).await?;
-        assert!(latency.from_call.quantile(0.99) <= PROMISED_P99, "{}", latency.from_call);
-        Ok(())
-    })
-}
-
-#[test]
-#[ignore = "minutes: cargo xtask measure revocation"]
-fn of_a_thousand_revocations_at_another_replica_99_in_100_are_everywhere_within_250_ms() -> Result<()> {
-    let _turn = TURN.lock();
-    e2e::run(async {
-        let latency = at_another_replica("revocations_replica", MANY).await?;
-        assert!(latency.from_call.quantile(0.99) <= PROMISED_P99, "{}", latency.from_call);
-        Ok(())
-    })
+    e2e::run(async { at_another_replica("revocation_replica", revocations()).await?.check() })
 }
