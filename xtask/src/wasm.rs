@@ -122,9 +122,9 @@ fn shrink(built: &Path, file: &Path) -> Result<bool> {
         "reference-types",
     ];
     let mut command = Command::new(wasm_opt);
-    // Flattened first, it finds more that is the same.
+    // Functions that differ in constants become one; flattened, it finds more that is the same.
     command
-        .args(["--flatten", "--rereloop", "-Oz", "-Oz", "--converge"])
+        .args(["--merge-similar-functions", "--flatten", "--rereloop", "-Oz", "-Oz", "--converge"])
         .args(["--strip-producers", "--strip-target-features", "--vacuum"])
         .args(["--remove-unused-module-elements", "--reorder-functions"])
         .args(features.map(|feature| format!("--enable-{feature}")));
