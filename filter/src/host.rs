@@ -354,7 +354,7 @@ pub fn done() -> Result<(), Status> {
 }
 
 /// Names a metric and gives its number.
-pub fn metric(kind: MetricKind, name: &str) -> Result<u32, Status> {
+pub fn metric(kind: MetricKind, name: &[u8]) -> Result<u32, Status> {
     let mut id = 0;
     // SAFETY: the slice is read within the call, the pointer is to a live variable.
     let status = unsafe { abi::proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) };

@@ -28,7 +28,11 @@ const TRAP_HEADER: &str = "x-keygate-test-trap";
 
 /// The head of a request is here.
 pub fn on_headers(root: &mut Root, stream: u32, end_of_stream: bool, envoy: &mut Envoy) -> Action {
-    let Ok(pairs) = host::pairs(MapKind::RequestHeaders) else { return refuse_unreadable() };
+    let Ok(pairs) = host::pairs(MapKind::RequestHeaders) else {
+        host::log(LogLevel::Error, "keygate: the headers of a request cannot be read");
+        respond(&root.gate.refuse_unreadable(StreamId(stream), envoy, now()));
+        return Action::StopAllAndWatermark;
+    };
     let head = read_head(&pairs, end_of_stream);
     #[cfg(feature = "trap")]
     if head.values(TRAP_HEADER).next().is_some() {
@@ -185,6 +189,10 @@ fn admit(admission: &Admission) {
 fn respond(response: &gate::denial::Response) {
     let headers: Vec<(&str, &[u8])> =
         response.headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+    if let Some(decision) = &response.decision {
+        // As above; with it `keygate explain` says what led to the refusal.
+        let _ = host::set_property("keygate_decision", decision.as_bytes());
+    }
     let details = format!("keygate_{}", response.code);
     let sent = host::respond(
         u32::from(response.status),
@@ -196,14 +204,6 @@ fn respond(response: &gate::denial::Response) {
     if sent.is_err() {
         host::log(LogLevel::Error, "keygate: a refusal cannot be sent; the request stays held");
     }
-}
-
-fn refuse_unreadable() -> Action {
-    host::log(LogLevel::Error, "keygate: the headers of a request cannot be read");
-    if host::respond(500, "keygate_internal", &[], b"", None).is_err() {
-        host::log(LogLevel::Error, "keygate: a refusal cannot be sent; the request stays held");
-    }
-    Action::StopAllAndWatermark
 }
 
 /// Trailers that could be read as ours go, whoever sent them.

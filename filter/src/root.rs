@@ -10,7 +10,7 @@ use gate::time::{MonoMillis, Now, UnixMillis};
 use gate::wire::{MANAGER_MARK, MANAGER_MARK_VALUE};
 
 use crate::config::Config;
-use crate::host::{self, BufferKind, LogLevel, MapKind};
+use crate::host::{self, BufferKind, LogLevel, MapKind, MetricKind};
 use crate::request;
 use crate::shared::Envoy;
 
@@ -28,6 +28,8 @@ pub struct Root {
     calls: Sorted<u32, CallId>,
     /// Numbers of queues of other VMs, by name.
     queues: Sorted<Vec<u8>, u32>,
+    /// Numbers of metrics, by name.
+    metrics: Sorted<Vec<u8>, u32>,
     /// Held streams whose head is all there is.
     ended: Sorted<u32, ()>,
     /// Headers for answers to come.
@@ -61,6 +63,7 @@ impl Root {
             ticking: false,
             calls: Sorted::new(),
             queues: Sorted::new(),
+            metrics: Sorted::new(),
             ended: Sorted::new(),
             answer_headers: Sorted::new(),
             body: Vec::new(),
@@ -150,6 +153,16 @@ impl Root {
                 }
                 Effect::Wake { queue } => self.wake_other(queue),
                 Effect::Notice(text) => host::log(LogLevel::Warn, &format!("keygate: {text}")),
+                Effect::Count { metric, by } => {
+                    if let Some(id) = self.metric(MetricKind::Counter, metric) {
+                        host::count(id, i64::try_from(by).unwrap_or(i64::MAX));
+                    }
+                }
+                Effect::Gauge { metric, value } => {
+                    if let Some(id) = self.metric(MetricKind::Gauge, metric) {
+                        host::gauge(id, value);
+                    }
+                }
             }
         }
         if !self.ticking && self.gate.is_active() && envoy.act_as(self.id) {
@@ -187,6 +200,16 @@ impl Root {
                 self.gate.handle_answer(call.id, Answer::Failed, envoy, now);
             }
         }
+    }
+
+    fn metric(&mut self, kind: MetricKind, name: String) -> Option<u32> {
+        let key = name.into_bytes();
+        if let Some(id) = self.metrics.get(&key) {
+            return Some(*id);
+        }
+        let id = host::metric(kind, &key).ok()?;
+        self.metrics.insert(key, id);
+        Some(id)
     }
 
     fn wake_other(&mut self, queue: Vec<u8>) {

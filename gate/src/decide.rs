@@ -150,6 +150,19 @@ fn has_room(priority: u8, in_flight: u32, capacity: u32) -> bool {
     capacity == 0 || u64::from(in_flight) * 20 < u64::from(capacity) * share
 }
 
+/// Whether `api` is open to anybody at present.
+pub fn decide_enabled(api: &ApiEntry) -> Result<(), Denial> {
+    if api.enabled { Ok(()) } else { Err(Denial::ApiDisabled) }
+}
+
+/// Whether `api` takes credentials of that kind.
+pub fn decide_kind(api: &ApiEntry, kind: CredentialKind) -> Result<(), Denial> {
+    if api.accepts.contains(&kind) {
+        return Ok(());
+    }
+    Err(Denial::CredentialNotAccepted { kind, accepts: api.accepts.clone() })
+}
+
 /// Whether a request without any credential may pass: the API asks for none, and is open to
 /// this side.
 pub fn decide_open(api: &ApiEntry, origin: Origin) -> Result<Permit, Denial> {

@@ -171,6 +171,46 @@ pub enum Denial {
     Internal,
 }
 
+/// Every [`Denial::code`] there is.
+pub const CODES: [&str; 36] = [
+    "path_ambiguous",
+    "api_not_found",
+    "method_not_allowed",
+    "api_disabled",
+    "credential_missing",
+    "credential_malformed",
+    "credential_duplicated",
+    "credential_not_accepted",
+    "credential_unknown",
+    "signature_incorrect",
+    "client_disabled",
+    "client_locked",
+    "client_not_started",
+    "client_expired",
+    "outside_service_time",
+    "address_not_allowed",
+    "credential_inactive",
+    "credential_not_effective",
+    "credential_revoked",
+    "credential_expired",
+    "permission_denied",
+    "audience_denied",
+    "overloaded",
+    "rate_exceeded",
+    "quota_exhausted",
+    "quota_contended",
+    "quota_unavailable",
+    "capacity",
+    "lookup_unavailable",
+    "lookups_throttled",
+    "directory_unavailable",
+    "stale",
+    "body_too_large",
+    "body_not_signable",
+    "signatures_throttled",
+    "internal",
+];
+
 /// What a refusal tells beside its reason.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances<'a> {
@@ -186,7 +226,12 @@ pub struct Circumstances<'a> {
     pub utc_offset_min: i32,
     /// The caller speaks gRPC.
     pub grpc: bool,
+    /// Names this refusal: whoever has it can ask what led to it.
+    pub decision: &'a str,
 }
+
+/// Header of every refusal, in both formats: its id.
+pub const DECISION_HEADER: &str = "x-keygate-decision";
 
 /// A refusal, ready to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,6 +246,8 @@ pub struct Response {
     pub grpc_status: Option<u32>,
     /// The denial's code, for access logs and usage.
     pub code: &'static str,
+    /// The refusal's id, for access logs; absent = nothing was refused.
+    pub decision: Option<String>,
 }
 
 impl Denial {
@@ -266,11 +313,66 @@ impl Denial {
         if let Some(seconds) = self.retry_after_s(circumstances.now) {
             headers.push(("retry-after", seconds.to_string()));
         }
+        headers.push((DECISION_HEADER, circumstances.decision.to_string()));
         let grpc_status = circumstances.grpc.then(|| grpc_status(status));
-        Response { status, headers, body, grpc_status, code: self.code() }
+        let decision = Some(circumstances.decision.to_string());
+        Response { status, headers, body, grpc_status, code: self.code(), decision }
     }
 
-    fn status(&self) -> u16 {
+    /// Which of the checks refused it, as `docs/denials.md` orders them.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::PathAmbiguous => "path",
+            Self::ApiNotFound | Self::MethodNotAllowed { .. } | Self::ApiDisabled => "api",
+            Self::CredentialMissing { .. }
+            | Self::CredentialMalformed { .. }
+            | Self::CredentialDuplicated
+            | Self::CredentialNotAccepted { .. }
+            | Self::BodyTooLarge { .. }
+            | Self::BodyNotSignable => "credential_header",
+            Self::CredentialUnknown { .. } => "look_up",
+            Self::SignatureIncorrect { .. } => "proof",
+            Self::ClientDisabled
+            | Self::ClientLocked
+            | Self::ClientNotStarted { .. }
+            | Self::ClientExpired { .. }
+            | Self::OutsideServiceTime { .. }
+            | Self::AddressNotAllowed { .. } => "client",
+            Self::CredentialInactive { .. }
+            | Self::CredentialNotEffective { .. }
+            | Self::CredentialRevoked { .. }
+            | Self::CredentialExpired { .. } => "credential",
+            Self::PermissionDenied { .. } => "permission",
+            Self::AudienceDenied => "audience",
+            Self::Overloaded => "room",
+            Self::RateExceeded { .. } => "rate",
+            Self::QuotaExhausted { .. } | Self::QuotaContended { .. } | Self::QuotaUnavailable { .. } => {
+                "quota"
+            }
+            Self::Capacity
+            | Self::LookupUnavailable
+            | Self::LookupsThrottled
+            | Self::DirectoryUnavailable
+            | Self::Stale
+            | Self::SignaturesThrottled
+            | Self::Internal => "node",
+        }
+    }
+
+    /// Whether a limit of the grant refused it, or the lack of news about one: the caller is told
+    /// how its limits stand.
+    pub fn is_of_a_limit(&self) -> bool {
+        matches!(
+            self,
+            Self::RateExceeded { .. }
+                | Self::QuotaExhausted { .. }
+                | Self::QuotaContended { .. }
+                | Self::QuotaUnavailable { .. }
+        )
+    }
+
+    /// HTTP status, in our format.
+    pub fn status(&self) -> u16 {
         match self {
             Self::PathAmbiguous | Self::CredentialDuplicated => 400,
             Self::CredentialMissing { .. }
@@ -310,7 +412,8 @@ impl Denial {
         }
     }
 
-    fn title(&self) -> &'static str {
+    /// What happened, in some words.
+    pub fn title(&self) -> &'static str {
         match self {
             Self::PathAmbiguous => "The path could be read in two ways",
             Self::ApiNotFound => "No such API",
@@ -351,7 +454,8 @@ impl Denial {
         }
     }
 
-    fn detail(&self, client: &str) -> String {
+    /// What the caller is told, in a sentence.
+    pub fn detail(&self, client: &str) -> String {
         match self {
             Self::PathAmbiguous => {
                 "Send the path without dot segments, doubled or encoded slashes, \\ or ; and \
@@ -444,6 +548,7 @@ impl Denial {
             detail: self.detail(client),
             code: self.code(),
             instance: circumstances.path,
+            decision: circumstances.decision,
             received_sha256,
             minified_sha256,
         })
@@ -511,6 +616,7 @@ struct Problem<'a> {
     detail: String,
     code: &'a str,
     instance: &'a str,
+    decision: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     received_sha256: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

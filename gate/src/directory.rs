@@ -17,7 +17,7 @@ use core::fmt;
 
 use crate::denial::Denial;
 use crate::id::{ApiUid, Epoch, Revision};
-use crate::request::{guard_path, normal_path};
+use crate::request::{guard_path, normal_host, normal_path};
 use crate::sorted::Sorted;
 use crate::wire::directory::{ApiEntry, DirectoryAnswer, PathRule, Settings};
 
@@ -117,6 +117,13 @@ impl Directory {
     /// Whether no API is registered.
     pub fn is_empty(&self) -> bool {
         self.apis.is_empty()
+    }
+
+    /// The API that a request means, from its head as it was sent.
+    pub fn meant(&self, host: &[u8], method: &[u8], path_and_query: &[u8]) -> Result<&Rc<ApiEntry>, Denial> {
+        let path = normal_path(guard_path(path_and_query)?);
+        let method = core::str::from_utf8(method).unwrap_or_default();
+        self.find(&normal_host(host), method, &path)
     }
 
     /// The API that a request means.

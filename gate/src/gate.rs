@@ -32,24 +32,30 @@ use crate::wire::directory::{ApiEntry, Settings};
 pub mod budget;
 mod calls;
 mod decision;
+pub mod decisions;
 mod entry;
 mod exchange;
 pub mod feed;
 pub mod held;
 mod lead;
+mod metrics;
 mod presented;
 mod random;
 mod ratelimit;
+mod report;
+pub mod seen;
 pub mod slots;
 mod streams;
 pub mod usage;
 
 use budget::Budget;
 use calls::{Pace, Pending, Purpose};
+use decisions::Decisions;
 use entry::Entry;
 use exchange::Lookup;
 use feed::{FeedState, Keys};
 use held::{Cache, History, Unknowns};
+use metrics::Metrics;
 use presented::CacheKey;
 use random::Random;
 use streams::{Body, Hold, Stream, Wait, WaitFor};
@@ -181,6 +187,20 @@ pub enum Effect {
     Call(Call),
     /// Tell an operator.
     Notice(String),
+    /// Add to a counter.
+    Count {
+        /// Its name.
+        metric: String,
+        /// By how much.
+        by: u64,
+    },
+    /// Set a gauge.
+    Gauge {
+        /// Its name.
+        metric: String,
+        /// To what.
+        value: u64,
+    },
 }
 
 /// A call to the manager.
@@ -248,6 +268,10 @@ pub struct Gate {
     usage: Usage,
     /// Cached credentials with calls that are not in `usage` yet.
     counted: Vec<CacheKey>,
+    decisions: Decisions,
+    metrics: Metrics,
+    /// When a request was last decided, or a tick came.
+    latest: MonoMillis,
 
     streams: Sorted<StreamId, Stream>,
     in_flight: u32,
@@ -266,7 +290,9 @@ pub struct Gate {
     polls: Pace,
     fetches: Pace,
     exchanges: Pace,
+    reports: Pace,
     usage_due_at: MonoMillis,
+    decisions_due_at: MonoMillis,
 
     resumed: VecDeque<StreamId>,
     effects: VecDeque<Effect>,
@@ -301,6 +327,9 @@ impl Gate {
             failed_bytes: Budget::new(FAILED_BYTES_PER_S),
             usage: Usage::new(random.number()),
             counted: Vec::new(),
+            decisions: Decisions::new(random.number()),
+            metrics: Metrics::default(),
+            latest: MonoMillis(0),
             streams: Sorted::new(),
             in_flight: 0,
             waiting_for_directory: 0,
@@ -316,7 +345,9 @@ impl Gate {
             polls: Pace::new(me),
             fetches: Pace::new(me),
             exchanges: Pace::new(me),
+            reports: Pace::new(me),
             usage_due_at: MonoMillis(0),
+            decisions_due_at: MonoMillis(0),
             resumed: VecDeque::new(),
             effects: VecDeque::new(),
             work: false,
@@ -371,7 +402,13 @@ impl Gate {
         match self.streams.remove(&stream) {
             None => {}
             Some(Stream::Admitted) => self.in_flight = self.in_flight.saturating_sub(1),
-            Some(Stream::Held(hold)) => self.stop_waiting(stream, hold.waits.map(|wait| wait.what)),
+            Some(Stream::Held(hold)) => {
+                if let Some(wait) = hold.waits.or(hold.waited) {
+                    // Asking the host for the time at each end would cost every request.
+                    self.metrics.waited(&wait.what, self.latest - wait.since);
+                }
+                self.stop_waiting(stream, hold.waits.map(|wait| wait.what));
+            }
         }
     }
 
@@ -394,6 +431,7 @@ impl Gate {
             return;
         }
         self.work = true;
+        self.latest = now.mono;
         self.give_up_lost_calls(host, now);
         self.keep_slot(host, now.mono);
         // A wake-up may have been lost on its way; its mark would keep the next ones off.
@@ -410,18 +448,28 @@ impl Gate {
             self.scan_buckets(host, now.mono);
         }
         self.resume_overdue(now.mono);
+        self.tell_metrics(now.mono);
     }
 
     /// The answer to a call.
     pub fn handle_answer(&mut self, call: CallId, answer: Answer, host: &mut dyn Host, now: Now) {
         let Some(pending) = self.calls.remove(&call) else { return };
         self.work = true;
+        self.metrics.called(
+            &pending.purpose,
+            match &answer {
+                Answer::Failed | Answer::Received { marked: false, .. } => "failed",
+                Answer::Received { status: 200 | 304, .. } => "answered",
+                Answer::Received { .. } => "refused",
+            },
+        );
         match pending.purpose {
             Purpose::Poll { epoch, since } => {
                 self.take_changes(answer, epoch, since, pending.sent, host, now.mono);
             }
             Purpose::Directory { wanted, at } => self.take_directory(answer, wanted, at, host, now.mono),
             Purpose::Exchange(exchange) => self.take_exchange(answer, exchange, pending.sent, host, now.mono),
+            Purpose::Decisions { seq } => self.take_report(answer, seq, now.mono),
         }
     }
 
@@ -457,7 +505,8 @@ impl Gate {
             let call = self
                 .next_poll(now.mono)
                 .or_else(|| self.next_fetch(now.mono))
-                .or_else(|| self.next_exchange(host, now));
+                .or_else(|| self.next_exchange(host, now))
+                .or_else(|| self.next_report(now.mono));
             if let Some(call) = call {
                 return Some(Effect::Call(call));
             }
@@ -499,6 +548,7 @@ impl Gate {
             self.slot = None;
         }
         self.slot = slots::claim(host, &self.keys, self.me, now);
+        self.metrics.tell_all_gauges();
         if let Some(slot) = self.slot {
             slots::mark_awake(host, &self.keys, slot);
             self.effects.push_back(Effect::Register { queue: self.keys.numbered("queue", slot) });

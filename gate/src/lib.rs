@@ -43,7 +43,6 @@ pub mod directory;
 pub mod gate;
 pub mod grant;
 pub mod id;
-pub mod limit_fields;
 pub mod quota;
 pub mod request;
 pub mod shared;

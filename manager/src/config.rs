@@ -230,6 +230,8 @@ settings! {
     mail_log_retention_days: u32 = 365;
     /// Days for which counts of calls are kept.
     usage_retention_days: u32 = 730;
+    /// Days for which it is kept what led to refusals.
+    decision_retention_days: u32 = 7;
     /// Days for which tasks are kept after they ended.
     task_retention_days: u32 = 90;
 
@@ -532,6 +534,7 @@ impl Config {
             ("shutdown_grace_s", self.shutdown_grace_s, 0, 600),
             ("key_secret_overlap_h", u64::from(self.key_secret_overlap_h), 0, 8_760),
             ("mail_log_retention_days", u64::from(self.mail_log_retention_days), 1, 36_500),
+            ("decision_retention_days", u64::from(self.decision_retention_days), 1, 3_650),
             ("usage_retention_days", u64::from(self.usage_retention_days), 1, 36_500),
             ("task_retention_days", u64::from(self.task_retention_days), 1, 36_500),
             ("host_refresh_s", u64::from(self.host_refresh_s), 1, 86_400),

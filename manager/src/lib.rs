@@ -43,6 +43,7 @@ pub mod changes;
 pub mod client_portal;
 pub mod clients;
 pub mod credential_links;
+pub mod decisions;
 pub mod definitions;
 pub mod feed;
 pub mod gateways;
@@ -75,6 +76,7 @@ fn management() -> Routes {
         .merge(clients::routes())
         .merge(clients::scopes::routes())
         .merge(clients::token_settings::routes())
+        .merge(decisions::routes())
         .merge(definitions::routes())
         .merge(gateways::routes())
         .merge(keys::routes())
@@ -90,7 +92,7 @@ fn management() -> Routes {
 
 /// The gateway API: what filters call.
 fn gateway() -> Router<App> {
-    Router::new().merge(feed::routes())
+    Router::new().merge(feed::routes()).merge(decisions::gateway_routes())
 }
 
 /// The management API, with the probes and the page that mails link to.
@@ -138,6 +140,7 @@ pub fn executors(config: &config::Config) -> schedule::Executors {
     let mut executors = schedule::Executors::default();
     client_portal::executors(&mut executors);
     credential_links::executors(&mut executors);
+    decisions::executors(&mut executors);
     idempotency::executors(&mut executors);
     applications::executors(&mut executors);
     keys::executors(config, &mut executors);

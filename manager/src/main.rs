@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use manager::app::App;
 use manager::config::{self, Config};
 use manager::{
-    applications, audit, catalog, definitions, gateways, keys, mail, openapi, operators, schedule, serve,
-    telemetry, x_api_keys,
+    applications, audit, catalog, decisions, definitions, gateways, keys, mail, openapi, operators, schedule,
+    serve, telemetry, x_api_keys,
 };
 
 /// Keygate's manager: clients, APIs, keys, forms and quotas.
@@ -36,6 +36,7 @@ enum Command {
     /// Look at the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
+    Explain(decisions::cli::Explain),
     Export(definitions::cli::Export),
     /// Bring DGRK keys in, look at them, rotate their secrets, switch them off, revoke them.
     #[command(subcommand)]
@@ -109,6 +110,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             mail::templates::check(&config).map_err(told)?;
             manager::println!("{config:#?}\nthe settings are valid");
         }
+        Command::Explain(command) => decisions::cli::run(&start(config).await?, command).await?,
         Command::Export(command) => return definitions::cli::export(&start(config).await?, command).await,
         Command::Keys(command) => keys::cli::run(&start(config).await?, command).await?,
         Command::Mail(mail::cli::Command::Preview(command)) => {

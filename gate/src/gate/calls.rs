@@ -24,6 +24,7 @@ pub(super) enum Purpose {
     Poll { epoch: Epoch, since: Revision },
     Directory { wanted: u64, at: (u64, u64) },
     Exchange(Exchange),
+    Decisions { seq: u64 },
 }
 
 /// How calls of one purpose follow each other.

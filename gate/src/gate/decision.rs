@@ -9,10 +9,11 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::presented::CacheKey;
+use super::seen::LimitsSeen;
 use super::usage::ADMITTED;
 use super::{
     Admission, Body, DIRECTORY_WAIT_MS, Entry, Gate, Hold, Host, MAX_WAITING, MAX_WAITING_FOR_UNITS,
-    OriginRule, Step, Stream, StreamId, Wait, WaitFor, ratelimit,
+    OriginRule, Step, Stream, StreamId, Wait, WaitFor, ratelimit, report, seen,
 };
 use crate::address::parse_source;
 use crate::credential::basic::Basic;
@@ -20,16 +21,18 @@ use crate::credential::bearer::UnverifiedToken;
 use crate::credential::dgrk::{Charset, Dgrk, Verdict};
 use crate::credential::x_api_key::XApiKey;
 use crate::credential::{Scheme, basic, bearer, dgrk, x_api_key};
-use crate::decide::{Call, Origin, Proven, decide, decide_open};
+use crate::decide::{Call, Origin, Proven, decide, decide_enabled, decide_kind, decide_open};
 use crate::denial::{Circumstances, Denial, Response};
-use crate::id::{ApiUid, ClientId, CredentialId};
+use crate::directory::Directory;
+use crate::id::{ApiUid, ClientId, CredentialId, Revision};
 use crate::quota::bucket::bucket_of_key;
 use crate::quota::holder::{Ask, Spent, spend};
 use crate::request::{
-    CredentialHeader, CredentialKind, RequestHead, SignedBody, credential_header, guard_path,
-    is_cors_preflight, is_grpc, is_identity_header, normal_host, normal_path, signed_body,
+    CredentialHeader, CredentialKind, RequestHead, SignedBody, credential_header, is_cors_preflight, is_grpc,
+    is_identity_header, signed_body,
 };
 use crate::time::{MonoMillis, Now};
+use crate::wire::decisions::{Decision, OriginSeen, RoomSeen};
 use crate::wire::directory::{ApiEntry, Unregistered};
 use crate::wire::exchange::{MeterKind, Presented};
 
@@ -49,6 +52,8 @@ struct Arrival<'a, 'h> {
     hold: &'a Hold,
     /// What it waited for until now.
     waited: Option<Wait>,
+    /// What it presents, proven or not, once it is read.
+    presented: Option<(CacheKey, CredentialKind)>,
     source: Source,
     now: Now,
 }
@@ -73,7 +78,6 @@ struct Known {
     client: ClientId,
     credential: CredentialId,
     utc_offset_min: i32,
-    headers: Vec<(&'static str, String)>,
 }
 
 impl From<Denial> for Refusal {
@@ -107,6 +111,7 @@ impl Gate {
         now: Now,
     ) -> Step {
         self.activate(host, now.mono);
+        self.latest = now.mono;
         let mut hold = match self.streams.remove(&stream) {
             None => Hold::default(),
             Some(Stream::Held(hold)) => *hold,
@@ -121,10 +126,16 @@ impl Gate {
         self.stop_waiting(stream, waits.map(|wait| wait.what));
         let waited = waits.or(hold.waited.take());
         let source = Source { stream, asked: None };
-        let mut arrival = Arrival { head, body, hold: &hold, waited, source, now };
+        let mut arrival = Arrival { head, body, hold: &hold, waited, presented: None, source, now };
         let outcome = self.consider(&mut arrival, host);
+        if let Some(wait) = waited
+            && !outcome.as_ref().is_ok_and(|outcome| outcome.waits_on(&wait))
+        {
+            self.metrics.waited(&wait.what, now.mono - wait.since);
+        }
         match outcome {
             Ok(Outcome::Admit(admission)) => {
+                self.metrics.admitted += 1;
                 self.in_flight += 1;
                 self.streams.insert(stream, Stream::Admitted);
                 Step::Admit(admission)
@@ -138,8 +149,10 @@ impl Gate {
             Ok(Outcome::Hold { waits, patience_ms, again_at, for_body }) => {
                 hold.waits = waits.map(|what| {
                     // The patience of a wait counts from its beginning, however often it is renewed.
-                    let until = waited.filter(|wait| same_kind(&wait.what, &what)).map(|wait| wait.until);
-                    Wait { what, until: until.unwrap_or(now.mono + patience_ms), again_at }
+                    let before = waited.filter(|wait| same_kind(&wait.what, &what));
+                    let (since, until) =
+                        before.map_or((now.mono, now.mono + patience_ms), |wait| (wait.since, wait.until));
+                    Wait { what, since, until, again_at }
                 });
                 if for_body && hold.body == Body::Unasked {
                     hold.body = Body::Arriving { size: 0 };
@@ -150,7 +163,7 @@ impl Gate {
                 self.streams.insert(stream, Stream::Held(Box::new(hold)));
                 if hold.body == Body::Unasked { Step::Wait } else { Step::WaitForBody }
             }
-            Err(refusal) => Step::Respond(self.refuse(head, refusal, now)),
+            Err(refusal) => Step::Respond(self.refuse(&mut arrival, refusal, host)),
         }
     }
 
@@ -175,21 +188,17 @@ impl Gate {
 
     fn consider(&mut self, arrival: &mut Arrival<'_, '_>, host: &mut dyn Host) -> Result<Outcome, Refusal> {
         let head = arrival.head;
-        let path_alone = head.path.split(|byte| *byte == b'?').next().unwrap_or_default();
-        if self.setup.health_path.as_ref().is_some_and(|health| health.as_bytes() == path_alone) {
+        if self.setup.health_path.as_ref().is_some_and(|health| health.as_bytes() == path_alone(head)) {
             return Ok(Outcome::Health);
         }
         if self.directory.is_none() || !self.joined {
             return self.wait_for_directory(arrival);
         }
         let Some(directory) = &self.directory else { return Err(Denial::DirectoryUnavailable.into()) };
-        let path = normal_path(guard_path(head.path)?);
-        let host_name = normal_host(head.host);
-        let method = core::str::from_utf8(head.method).unwrap_or_default();
         if self.settings.cors_preflight && is_cors_preflight(head) {
             let wanted = head.values("access-control-request-method").next().unwrap_or_default();
-            let wanted = core::str::from_utf8(wanted).unwrap_or_default();
-            let meant = directory.find(&host_name, wanted, &path).ok().filter(|api| api.enabled).cloned();
+            let meant = directory.meant(head.host, wanted, head.path).ok();
+            let meant = meant.filter(|api| decide_enabled(api).is_ok()).cloned();
             if let Some(api) = meant
                 && decide_open(&api, self.origin(&mut arrival.source, host)).is_ok()
             {
@@ -197,7 +206,7 @@ impl Gate {
             }
         }
         let Some(directory) = &self.directory else { return Err(Denial::DirectoryUnavailable.into()) };
-        let api = match directory.find(&host_name, method, &path) {
+        let api = match directory.meant(head.host, head.method, head.path) {
             Ok(api) => api.clone(),
             Err(Denial::ApiNotFound) if self.settings.unregistered == Unregistered::Pass => {
                 return Ok(Outcome::Admit(admission(head, None, None)));
@@ -217,9 +226,7 @@ impl Gate {
         host: &mut dyn Host,
     ) -> Result<Outcome, Refusal> {
         let (head, now) = (arrival.head, arrival.now.mono);
-        if !api.enabled {
-            return Err(Denial::ApiDisabled.into());
-        }
+        decide_enabled(api)?;
         if api.no_auth {
             let _permit = decide_open(api, self.origin(&mut arrival.source, host))?;
             self.usage.count(None, None, Some(&api.uid), ADMITTED, 1);
@@ -239,15 +246,30 @@ impl Gate {
             return Err(Denial::Stale.into());
         }
         let key = presentation.key(&self.password_key);
+        arrival.presented = Some((key, presentation.kind()));
+        self.consider_credential(arrival, (header, &presentation), key, signed, api, host)
+    }
+
+    fn consider_credential(
+        &mut self,
+        arrival: &mut Arrival<'_, '_>,
+        (header, presentation): (&'static str, &Presentation<'_>),
+        key: CacheKey,
+        signed: Option<SignedBody>,
+        api: &Rc<ApiEntry>,
+        host: &mut dyn Host,
+    ) -> Result<Outcome, Refusal> {
+        let now = arrival.now.mono;
+        let for_body = matches!(signed, Some(SignedBody::Whole { .. }));
         if self.cache.get_mut(&key).is_some_and(|entry| entry.keep_until <= now)
             && let Some(entry) = self.cache.remove(&key)
         {
             self.forget(entry);
         }
         if self.cache.get_mut(&key).is_none() {
-            return self.look_up(arrival, &presentation, key, for_body, host);
+            return self.look_up(arrival, presentation, key, for_body, host);
         }
-        let proof = match (&presentation, signed) {
+        let proof = match (presentation, signed) {
             (Presentation::Dgrk(dgrk), Some(signed)) => {
                 match self.prove(arrival, dgrk, &key, signed, host)? {
                     Some(proof) => proof,
@@ -289,7 +311,7 @@ impl Gate {
         };
         let call = Call { kind, address, origin, in_flight: self.in_flight };
         let _permit = decide(proof.proven, grant, api, &call, self.settings.capacity, now.unix)
-            .map_err(|denial| entry.refusal(denial, Vec::new()))?;
+            .map_err(|denial| entry.refusal(denial))?;
         let mut answer_headers = Vec::new();
         if grant.wire.tps > 0 || !grant.wire.meters.is_empty() {
             let bucket = bucket_of_key(&grant.client_key);
@@ -359,37 +381,35 @@ impl Gate {
             let found = wire.meters.iter().find(|m| m.id == meter);
             found.map_or((MeterKind::ClientQuota, 0), |m| (m.kind, m.limit))
         };
-        let (denial, left) = match spent {
+        let denial = match spent {
             Spent::Admitted { .. } => return Err(Denial::Internal.into()),
-            Spent::RateExceeded { .. } => {
-                (Denial::RateExceeded { tps: wire.tps }, ratelimit::rate_exceeded(wire))
-            }
+            Spent::RateExceeded { .. } => Denial::RateExceeded { tps: wire.tps },
             Spent::Wait { meter } | Spent::Turning { meter, .. } => {
                 let (kind, _) = meter_kind(meter);
-                (Denial::QuotaUnavailable { kind }, Vec::new())
+                Denial::QuotaUnavailable { kind }
             }
             Spent::Contended { meter, .. } => {
                 let (kind, _) = meter_kind(meter);
-                (Denial::QuotaContended { kind }, Vec::new())
+                Denial::QuotaContended { kind }
             }
             Spent::Exhausted { meter, retry_after_ms } => {
                 let (kind, limit) = meter_kind(meter);
                 let retry_after_s = retry_after_ms.map(|ms| ms.div_ceil(1_000));
-                let headers = ratelimit::exhausted(wire, meter, retry_after_s);
-                (Denial::QuotaExhausted { kind, limit, retry_after_s }, headers)
+                Denial::QuotaExhausted { kind, limit, retry_after_s }
             }
             Spent::Gone { meter } => {
                 // The grant is of a time when the meter existed.
                 let (kind, _) = meter_kind(meter);
-                let refusal = entry.refusal(Denial::QuotaUnavailable { kind }, Vec::new());
+                let refusal = entry.refusal(Denial::QuotaUnavailable { kind });
                 if let Some(entry) = self.cache.remove(&key) {
                     self.forget(entry);
                 }
                 return Err(refusal);
             }
-            Spent::Capacity => (Denial::Capacity, Vec::new()),
+            Spent::Capacity => Denial::Capacity,
         };
-        Err(entry.refusal(denial, left))
+        let Some(entry) = self.cache.get_mut(&key) else { return Err(Denial::Internal.into()) };
+        Err(entry.refusal(denial))
     }
 
     /// The directory is not here yet.
@@ -545,24 +565,103 @@ impl Gate {
             body: format!("{{\"status\":\"{state}\"}}\n"),
             grpc_status: None,
             code,
+            decision: None,
         })
     }
 
-    fn refuse(&mut self, head: &RequestHead<'_>, refusal: Refusal, now: Now) -> Response {
+    /// A request whose head the host could not give us.
+    pub fn refuse_unreadable(&mut self, stream: StreamId, host: &mut dyn Host, now: Now) -> Response {
+        let head = RequestHead::default();
+        let source = Source { stream, asked: None };
+        let hold = Hold::default();
+        let mut arrival =
+            Arrival { head: &head, body: None, hold: &hold, waited: None, presented: None, source, now };
+        self.refuse(&mut arrival, Denial::Internal.into(), host)
+    }
+
+    fn refuse(&mut self, arrival: &mut Arrival<'_, '_>, refusal: Refusal, host: &mut dyn Host) -> Response {
+        let (head, now) = (arrival.head, arrival.now);
         let Refusal { denial, api, known } = refusal;
+        let presented = arrival.presented;
         let credential = known.as_ref().map(|known| &known.credential);
         self.usage.count(credential, None, api.as_ref(), denial.code(), 1);
-        let path = head.path.split(|byte| *byte == b'?').next().unwrap_or_default();
+
+        let id = self.decisions.next_id();
+        let entry = presented.and_then(|(key, _)| self.cache.get_mut(&key));
+        let named = credential.or(entry.as_ref().map(|entry| &entry.grant.wire.credential));
+        let place = self.decisions.place(denial.code(), named, now.mono);
+        self.metrics.refused(denial.code(), place.is_some());
+        // Figures cost a look at shared data: for those whose limits are told, or kept.
+        let limits = match &entry {
+            Some(entry) if place.is_some() || denial.is_of_a_limit() => {
+                let bucket = u64::from(bucket_of_key(&entry.grant.client_key));
+                seen::look(host, &self.keys.numbered("bucket", bucket), &entry.grant, now.mono)
+            }
+            Some(_) | None => LimitsSeen::default(),
+        };
+        let limit_headers = match &entry {
+            Some(entry) if denial.is_of_a_limit() => ratelimit::refused(&entry.grant.wire, &limits),
+            Some(_) | None => Vec::new(),
+        };
+        if let Some(place) = place {
+            let client = known.as_ref().map(|known| &known.client);
+            let decision = Decision {
+                id: id.clone(),
+                at: now.unix,
+                code: denial.code().to_string(),
+                detail: denial.detail(client.map_or("", ClientId::as_str)),
+                method: report::text(head.method),
+                host: report::text(head.host),
+                path: report::text(path_alone(head)),
+                api: api.clone(),
+                kind: presented.map(|(_, kind)| kind),
+                client: client.or(entry.as_ref().map(|entry| &entry.grant.wire.client)).cloned(),
+                credential: named.cloned(),
+                address: None,
+                origin: None,
+                directory: self.directory.as_ref().map_or(Revision(0), Directory::revision),
+                feed: self.feed.revision,
+                polled_ms_ago: (self.feed.polled_at.0 != 0).then(|| now.mono - self.feed.polled_at),
+                grant_held_ms: entry.as_ref().map(|entry| now.mono - entry.since),
+                waited_ms: arrival.waited.map(|wait| now.mono - wait.since),
+                room: entry.as_ref().map(|entry| RoomSeen {
+                    priority: entry.grant.wire.priority,
+                    in_flight: self.in_flight,
+                    capacity: self.settings.capacity,
+                }),
+                rate: limits.rate,
+                meters: limits.meters,
+            };
+            let address = arrival.source.address(host).map(|address| address.to_string());
+            let origin = Some(match self.origin(&mut arrival.source, host) {
+                Origin::Internal => OriginSeen::Internal,
+                Origin::External => OriginSeen::External,
+            });
+            self.decisions.keep(place, Decision { address, origin, ..decision });
+        }
+
         let mut response = denial.respond(&Circumstances {
             format: self.settings.denial_format,
-            path: &String::from_utf8_lossy(path),
+            path: &String::from_utf8_lossy(path_alone(head)),
             client: known.as_ref().map(|known| &known.client),
             now: now.unix,
             utc_offset_min: known.as_ref().map_or(0, |known| known.utc_offset_min),
             grpc: is_grpc(head),
+            decision: &id,
         });
-        response.headers.extend(known.into_iter().flat_map(|known| known.headers));
+        response.headers.extend(limit_headers);
         response
+    }
+}
+
+impl Outcome {
+    /// Whether the request goes on waiting for the same thing, or waits for its body meanwhile.
+    fn waits_on(&self, wait: &Wait) -> bool {
+        match self {
+            Self::Hold { waits, .. } => waits.as_ref().is_some_and(|what| same_kind(what, &wait.what)),
+            Self::ReadBody => true,
+            Self::Admit(_) | Self::Health => false,
+        }
     }
 }
 
@@ -579,12 +678,11 @@ struct Proof {
 }
 
 impl Entry {
-    fn refusal(&self, denial: Denial, headers: Vec<(&'static str, String)>) -> Refusal {
+    fn refusal(&self, denial: Denial) -> Refusal {
         let known = Known {
             client: self.grant.wire.client.clone(),
             credential: self.grant.wire.credential.clone(),
             utc_offset_min: self.grant.wire.utc_offset_min,
-            headers,
         };
         Refusal { denial, api: None, known: Some(Box::new(known)) }
     }
@@ -623,10 +721,7 @@ impl Presentation<'_> {
 
 /// Reads the credential, and the name of the header it came in.
 fn present<'h>(head: &RequestHead<'h>, api: &ApiEntry) -> Result<(&'static str, Presentation<'h>), Denial> {
-    let accepted = |kind| match api.accepts.contains(&kind) {
-        true => Ok(()),
-        false => Err(Denial::CredentialNotAccepted { kind, accepts: api.accepts.clone() }),
-    };
+    let accepted = |kind| decide_kind(api, kind);
     let malformed = |kind| Denial::CredentialMalformed { kind: Some(kind) };
     match credential_header(head, api)? {
         CredentialHeader::Authorization(value) => {
@@ -679,6 +774,10 @@ fn body_outcome(hold: &Hold) -> Outcome {
     }
 }
 
+fn path_alone<'h>(head: &RequestHead<'h>) -> &'h [u8] {
+    head.path.split(|byte| *byte == b'?').next().unwrap_or_default()
+}
+
 fn same_kind(one: &WaitFor, other: &WaitFor) -> bool {
     matches!(
         (one, other),
@@ -690,7 +789,7 @@ fn same_kind(one: &WaitFor, other: &WaitFor) -> bool {
 
 /// SplitMix64: streams of leases are named by these, which must be unlikely to repeat in any VM
 /// and need not be secret.
-fn mixed(counter: u64) -> u64 {
+pub(super) fn mixed(counter: u64) -> u64 {
     let mixed = (counter ^ (counter >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)

@@ -20,6 +20,8 @@ pub(super) struct Entry {
     /// For DGRK.
     pub(super) verifying_key: Option<VerifyingKey>,
     pub(super) last_match: Option<Match>,
+    /// When it arrived.
+    pub(super) since: MonoMillis,
     pub(super) keep_until: MonoMillis,
     pub(super) admitted: Vec<Admitted>,
 }
@@ -45,6 +47,7 @@ impl Entry {
             groups,
         };
         Self {
+            since: now,
             keep_until: now + u64::from(grant.wire.keep_s).saturating_mul(1_000),
             identity: Rc::new(identity),
             verifying_key,

@@ -95,6 +95,7 @@ impl Gate {
         if resolves.is_empty() && renew.is_empty() && usage.is_none() {
             return None;
         }
+        self.metrics.renewals(renew.len());
         let request = ExchangeRequest {
             version: WIRE_VERSION,
             holder,
@@ -225,6 +226,9 @@ impl Gate {
                 }
                 Some(_) | None => false,
             };
+            if !usable {
+                self.metrics.looked_up("outdated");
+            }
             if !usable && let Some(lookup) = self.lookups.get_mut(&asked.key) {
                 // Asked again, until those who wait have no patience left; not at once, for it
                 // may be a replica that is behind.
@@ -298,6 +302,10 @@ impl Gate {
         if !self.history.allows(as_of, &Answered { key: &asked.key, credential, client }) {
             return false;
         }
+        self.metrics.looked_up(match &resolved {
+            Resolved::Known { .. } => "known",
+            Resolved::Unknown => "unknown",
+        });
         match resolved {
             Resolved::Known { grant } => match self.entry(&asked.presented, *grant, now) {
                 Ok(entry) => {

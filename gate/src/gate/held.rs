@@ -45,6 +45,16 @@ impl<E> Cache<E> {
         Self { index: BTreeMap::new(), entries: Vec::new(), hand: 0, capacity: capacity.max(1) }
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// The entry of `key`, which is in use with this.
     pub fn get_mut(&mut self, key: &CacheKey) -> Option<&mut E> {
         let at = usize::try_from(*self.index.get(key)?).ok()?;
@@ -114,6 +124,16 @@ pub struct Unknowns {
 }
 
 impl Unknowns {
+    /// How many are kept.
+    pub fn len(&self) -> usize {
+        self.until.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.until.is_empty()
+    }
+
     /// Whether `key` was unknown lately.
     pub fn contains(&self, key: &CacheKey, now: MonoMillis) -> bool {
         self.until.get(key).is_some_and(|until| now.0 < *until)

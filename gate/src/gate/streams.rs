@@ -43,6 +43,8 @@ pub(super) enum Body {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wait {
     pub(super) what: WaitFor,
+    /// When it began, however often it was renewed.
+    pub(super) since: MonoMillis,
     pub(super) until: MonoMillis,
     pub(super) again_at: Option<MonoMillis>,
 }

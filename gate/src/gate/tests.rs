@@ -2,17 +2,19 @@
 
 use super::*;
 use crate::credential::dgrk;
+use crate::denial::DECISION_HEADER;
 use crate::id::{Epoch, Generation, LeaseId, Revision};
 use crate::request::{CredentialKind, RequestHead};
 use crate::shared::{Cas, CasMismatch};
 use crate::time::{Interval, UnixMillis};
 use crate::wire::changes::{Change, ChangesAnswer, Fingerprint, Subject};
+use crate::wire::decisions::{Decision, DecisionsAnswer, DecisionsReport};
 use crate::wire::directory::{Audience, DirectoryAnswer, PathRule};
 use crate::wire::exchange::{
     ClientStatus, ExchangeAnswer, ExchangeRequest, Grant, Meter, MeterKind, Permission, Presented, Proof,
     RenewalAnswer, RenewalOutcome, Resolved, Secret,
 };
-use crate::wire::{CHANGES_PATH, DIRECTORY_PATH, EXCHANGE_PATH, WIRE_VERSION};
+use crate::wire::{CHANGES_PATH, DECISIONS_PATH, DIRECTORY_PATH, EXCHANGE_PATH, WIRE_VERSION};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -74,6 +76,7 @@ struct Manager {
     /// The next poll is answered with a reset.
     resets: bool,
     usage: BTreeMap<String, u64>,
+    decisions: Vec<Decision>,
 }
 
 const API_KEY: &str = "a2V5MQ==";
@@ -125,6 +128,7 @@ impl Manager {
             ledger: RenewalOutcome::Exhausted { window_left_ms: None },
             resets: false,
             usage: BTreeMap::new(),
+            decisions: vec![],
         }
     }
 
@@ -174,6 +178,10 @@ impl Manager {
                 }],
                 removed: vec![],
             })
+        } else if call.path == DECISIONS_PATH {
+            let report: DecisionsReport = serde_json::from_slice(&call.body).unwrap();
+            self.decisions.extend(report.decisions);
+            serde_json::to_vec(&DecisionsAnswer { version: WIRE_VERSION, seq: report.seq })
         } else {
             assert_eq!(call.path, EXCHANGE_PATH);
             let request: ExchangeRequest = serde_json::from_slice(&call.body).unwrap();
@@ -240,6 +248,8 @@ struct World {
     sent: BTreeMap<(usize, StreamId), Sent>,
     /// Of every request.
     path: String,
+    /// Counters and gauges as told.
+    metrics: BTreeMap<String, u64>,
 }
 
 impl World {
@@ -266,6 +276,7 @@ impl World {
             steps: vec![],
             sent: BTreeMap::new(),
             path: "/orders?q=1".into(),
+            metrics: BTreeMap::new(),
         }
     }
 
@@ -326,6 +337,10 @@ impl World {
                 Effect::Wake { queue } => self.woken.push(queue),
                 Effect::Call(call) => self.calls.push((worker, call)),
                 Effect::Notice(text) => panic!("{text}"),
+                Effect::Count { metric, by } => *self.metrics.entry(metric).or_default() += by,
+                Effect::Gauge { metric, value } => {
+                    self.metrics.insert(metric, value);
+                }
             }
         }
     }
@@ -773,7 +788,11 @@ fn a_grant_that_does_not_ask_a_dgrk_key_for_its_secret_is_not_used() {
                 let step = world.decide(worker, stream);
                 assert_eq!(code(&step), "credential_unknown");
             }
-            Effect::Call(_) | Effect::Register { .. } | Effect::Wake { .. } => {}
+            Effect::Call(_)
+            | Effect::Register { .. }
+            | Effect::Wake { .. }
+            | Effect::Count { .. }
+            | Effect::Gauge { .. } => {}
         }
     }
     assert_eq!(notices, 1);
@@ -927,4 +946,99 @@ fn a_grant_is_asked_for_anew_when_it_has_been_kept_for_its_time() {
         assert_eq!(world.steps.iter().map(|(_, _, step)| code(step)).collect::<Vec<_>>(), ["admitted"]);
         assert_eq!(world.manager.resolves, round + 1);
     }
+}
+
+/// What the manager was told of refusals, in order.
+fn explained(world: &mut World) -> Vec<Decision> {
+    world.pass(1_000, &[0]);
+    world.answer_all();
+    core::mem::take(&mut world.manager.decisions)
+}
+
+fn decision_header(step: &Step) -> String {
+    let Step::Respond(response) = step else { panic!("{step:?}") };
+    let header = response.headers.iter().find(|(name, _)| *name == DECISION_HEADER).unwrap();
+    assert_eq!(response.decision.as_ref(), Some(&header.1));
+    let body: serde_json::Value = serde_json::from_str(&response.body).unwrap();
+    assert_eq!(body["decision"], header.1);
+    header.1.clone()
+}
+
+#[test]
+fn what_led_to_a_refusal_reaches_the_manager_under_the_id_that_the_caller_was_told() {
+    let mut world = World::warm(1);
+    let disabled = Grant { client_status: ClientStatus::Disabled, ..grant("xk_2", Proof::Presented) };
+    world.manager.known.insert(hex("other"), disabled);
+    world.get(0, 20, &[("x-api-key", "other")]);
+    world.answer_all();
+    let (_, _, step) = world.steps.pop().unwrap();
+    let told = decision_header(&step);
+    let missing = decision_header(&world.get(0, 21, &[]));
+    let signed = dgrk::sign(API_KEY, "d3Jvbmc=", b"");
+    world.get(0, 22, &[("authorization", &signed)]);
+    world.answer_all();
+    let (_, _, step) = world.steps.pop().unwrap();
+    let incorrect = decision_header(&step);
+
+    let explained = explained(&mut world);
+    let find = |id: &str| explained.iter().find(|decision| decision.id == id).unwrap();
+    let found = find(&told);
+    assert_eq!((found.code.as_str(), found.path.as_str()), ("client_disabled", "/orders"));
+    assert_eq!((found.method.as_str(), found.host.as_str()), ("GET", "api.example.com"));
+    assert_eq!(found.api, Some("orders".into()));
+    assert_eq!((found.client.clone(), found.credential.clone()), (Some("shop".into()), Some("xk_2".into())));
+    assert_eq!(found.kind, Some(CredentialKind::XApiKey));
+    assert_eq!(found.address.as_deref(), Some("192.0.2.1"));
+    assert_eq!((found.directory, found.feed), (Revision(10), Revision(10)));
+    assert_eq!(found.grant_held_ms, Some(0));
+    let found = find(&missing);
+    assert_eq!((found.code.as_str(), found.client.clone()), ("credential_missing", None));
+    let found = find(&incorrect);
+    assert_eq!(found.code, "signature_incorrect");
+    assert_eq!(found.credential, Some("dk_1".into()), "named for operators, proven or not");
+    let text = serde_json::to_string(&explained).unwrap();
+    for secret in ["other", "q=1", API_KEY, SECRET, signed.rsplit('.').next().unwrap()] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+}
+
+#[test]
+fn a_report_of_refusals_that_is_lost_is_sent_again_as_it_was() {
+    let mut world = World::warm(1);
+    let told = decision_header(&world.get(0, 20, &[]));
+    world.pass(1_000, &[0]);
+    let (_, first) = world.take_call(DECISIONS_PATH);
+    world.deliver(0, first.id, Answer::Failed);
+    world.get(0, 21, &[]);
+    world.pass(1_000, &[0]);
+    let (_, second) = world.take_call(DECISIONS_PATH);
+    assert_eq!(second.body, first.body);
+    let answer = world.manager.answer(&second);
+    world.deliver(0, second.id, answer);
+    assert_eq!(world.manager.decisions.iter().map(|found| &found.id).collect::<Vec<_>>(), [&told]);
+    assert_eq!(explained(&mut world).len(), 2, "the next one follows");
+}
+
+#[test]
+fn metrics_are_told_with_the_tick_and_say_what_was_decided_called_and_waited_for() {
+    let mut world = World::warm(1);
+    for stream in 20..25 {
+        world.get(0, stream, &[("x-api-key", "good")]);
+    }
+    world.get(0, 30, &[]);
+    let before = world.metrics.clone();
+    world.pass(100, &[0]);
+    world.answer_all();
+    let of = |name: &str| world.metrics.get(name).copied().unwrap_or(0);
+    assert!(!before.contains_key("keygate_decisions_total.code.credential_missing"));
+    assert_eq!(of("keygate_decisions_total.code.admitted"), 6);
+    assert_eq!(of("keygate_decisions_total.code.credential_missing"), 1);
+    assert_eq!(of("keygate_lookups_total.result.known"), 1);
+    assert_eq!(of("keygate_waits_total.reason.directory"), 1);
+    assert_eq!(of("keygate_waits_total.reason.lookup"), 1);
+    assert_eq!(of("keygate_manager_calls_total.kind.directory.outcome.answered"), 1);
+    assert!(of("keygate_manager_calls_total.kind.exchange.outcome.answered") >= 1);
+    assert_eq!(of("keygate_grants_held.worker.0"), 1);
+    assert_eq!(of("keygate_requests_in_flight.worker.0"), 6);
+    assert_eq!(of("keygate_feed_revision"), 10);
 }

@@ -9,6 +9,7 @@
 //! would be read into a buffer first, and the code for that was a tenth of the filter.
 
 pub mod changes;
+pub mod decisions;
 pub mod directory;
 pub mod exchange;
 
@@ -27,3 +28,5 @@ pub const DIRECTORY_PATH: &str = "/gateway/v1/directory";
 pub const CHANGES_PATH: &str = "/gateway/v1/changes";
 /// `POST`: everything else in one batched call.
 pub const EXCHANGE_PATH: &str = "/gateway/v1/exchange";
+/// `POST`: what led to refusals.
+pub const DECISIONS_PATH: &str = "/gateway/v1/decisions";

@@ -1,6 +1,7 @@
 //! What a credential may do, put together from what the capabilities know of it.
 
 use gate::id::{ClientId, CredentialId, GroupId};
+use gate::request::CredentialKind;
 use gate::time::{Interval, UnixMillis};
 use gate::wire::exchange::{ClientStatus, Grant, Meter, MeterKind, Permission, Presented, Proof, Resolved};
 
@@ -11,7 +12,7 @@ use crate::config::LockoutScope;
 use crate::db::{Conn, DbError};
 use crate::keys::{self, KeyState, UseQuota};
 use crate::quotas;
-use crate::x_api_keys;
+use crate::x_api_keys::{self, XApiKey};
 
 /// How long a grant is kept at most if no change names it: half of what its service times cover, so that
 /// they never run out at a gateway.
@@ -56,6 +57,51 @@ pub async fn resolve(
     Ok(Resolved::Known { grant: Box::new(grant(app, &client, credential, quota, now)) })
 }
 
+/// A credential as an operator names it: nothing secret is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A DGRK key by its public text.
+    ApiKey(String),
+    /// Any credential by its id: a key's, an X-Api-Key's, `basic:<client>`.
+    Id(CredentialId),
+}
+
+/// The grant that a gate would be given of a credential, and its kind. It is as if the secret had
+/// been proven, and there is none in it.
+pub async fn grant_of(
+    conn: &mut Conn,
+    app: &App,
+    named: &Named,
+    now: UnixMillis,
+) -> Result<Option<(CredentialKind, Grant)>, DbError> {
+    let found = match named {
+        Named::ApiKey(text) => of_key(conn, app, text, now).await?.map(|found| (CredentialKind::Dgrk, found)),
+        Named::Id(id) => match id.as_str().strip_prefix(BASIC) {
+            Some(client) => match clients::by_id(conn, client).await? {
+                Some(client) => Some((CredentialKind::Basic, password_of(conn, client).await?)),
+                None => None,
+            },
+            None if x_api_keys::is_x_api_key(id) => match x_api_keys::by_id(conn, id).await? {
+                Some(key) => complete(conn, key).await?.map(|found| (CredentialKind::XApiKey, found)),
+                None => None,
+            },
+            None => match keys::by_id(conn, id).await? {
+                Some(key) => of_key(conn, app, key.api_key.as_str(), now)
+                    .await?
+                    .map(|found| (CredentialKind::Dgrk, found)),
+                None => None,
+            },
+        },
+    };
+    let Some((kind, (client, credential))) = found else { return Ok(None) };
+    let quota = quotas::meter_of(conn, MeterKind::ClientQuota, client.id.as_str()).await?;
+    let credential = Credential { proof: Proof::Presented, ..credential };
+    Ok(Some((kind, grant(app, &client, credential, quota, now))))
+}
+
+/// What the id of a client's own id and password begins with.
+const BASIC: &str = "basic:";
+
 /// An old secret that ends by itself is retired by a task, whose change record ends the grants that
 /// gateways hold. That task may be late, cancelled or given up: so a secret whose time is over is left
 /// out of every grant that is made from then on, and no grant is kept beyond the end of a secret in
@@ -96,6 +142,10 @@ async fn of_key(
 
 async fn of_x_api_key(conn: &mut Conn, sha256: &str) -> Result<Option<(Client, Credential)>, DbError> {
     let Some(key) = x_api_keys::find_by_sha256(conn, sha256).await? else { return Ok(None) };
+    complete(conn, key).await
+}
+
+async fn complete(conn: &mut Conn, key: XApiKey) -> Result<Option<(Client, Credential)>, DbError> {
     let Some(client) = clients::by_id(conn, key.client.as_str()).await? else { return Ok(None) };
     // What the client has lost since, the key has lost too.
     let still = |group: &GroupId| client.groups.contains(group);
@@ -114,13 +164,17 @@ async fn of_x_api_key(conn: &mut Conn, sha256: &str) -> Result<Option<(Client, C
 
 async fn of_basic(conn: &mut Conn, verified: &Verified) -> Result<Option<(Client, Credential)>, DbError> {
     let Some(client) = clients::still_right(conn, verified).await? else { return Ok(None) };
+    password_of(conn, client).await.map(Some)
+}
+
+async fn password_of(conn: &mut Conn, client: Client) -> Result<(Client, Credential), DbError> {
     // Basic is the client's own id and password: where it may obtain no token by these, it calls
     // no API by them either.
     let saved = token_settings::of_client(conn, client.id.as_str()).await?;
     let active = saved.settings.grant_types.contains(&GrantType::ClientCredentials);
     let groups = client.groups.clone();
     let credential = Credential {
-        id: CredentialId(format!("basic:{}", client.id.as_str())),
+        id: CredentialId(format!("{BASIC}{}", client.id.as_str())),
         proof: Proof::Presented,
         active,
         revoked_at: None,
@@ -129,7 +183,7 @@ async fn of_basic(conn: &mut Conn, verified: &Verified) -> Result<Option<(Client
         uses: None,
         keep_until: None,
     };
-    Ok(Some((client, credential)))
+    Ok((client, credential))
 }
 
 fn grant(

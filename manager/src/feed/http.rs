@@ -108,7 +108,7 @@ async fn exchange(
 }
 
 /// Envoy's own 503 looks like the manager's: what has this header is from here.
-async fn marked(mut response: Response) -> Response {
+pub async fn marked(mut response: Response) -> Response {
     let name = HeaderName::from_static(MANAGER_MARK);
     response.headers_mut().insert(name, HeaderValue::from_static(MANAGER_MARK_VALUE));
     response

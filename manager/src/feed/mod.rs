@@ -14,6 +14,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use actions::Shared;
+pub use actions::{Directory, Shared, directory};
 pub use commit::Committer;
-pub use http::routes;
+pub use grant::{Named, grant_of};
+pub use http::{marked, routes};

@@ -214,6 +214,15 @@ async fn note(app: &App, gateway: &Gateway, seen: &Sighting, now: UnixMillis) ->
     Ok(())
 }
 
+/// Refuses a holder that another gateway has named.
+pub async fn own(app: &App, gateway: &Gateway, holder: gate::id::HolderId) -> Result<(), Stranger> {
+    let known = store::holder(&mut *app.db.read().await?, &holder.to_string()).await?;
+    match known {
+        Some((owner, _)) if owner != gateway.id => Err(Stranger::OthersHolder),
+        Some(_) | None => Ok(()),
+    }
+}
+
 async fn issue(app: &App, write: &mut Write, gateway: Gateway, now: UnixMillis) -> Result<Issued, DbError> {
     let token = GatewayToken::from_random(app.random.bytes());
     let token_id = app.random.id("gwt");

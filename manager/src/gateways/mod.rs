@@ -12,6 +12,6 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{GatewayError, Issued, Stranger, add, after_restore, revoke, rotate, see};
+pub use actions::{GatewayError, Issued, Stranger, add, after_restore, overview, own, revoke, rotate, see};
 pub use http::{FromGateway, routes};
-pub use model::{Gateway, GatewayToken, MAX_LIVE_TOKENS, Sighting};
+pub use model::{Envoy, Gateway, GatewayToken, MAX_LIVE_TOKENS, Sighting};

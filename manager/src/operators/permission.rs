@@ -67,6 +67,8 @@ permissions! {
     GatewaysWrite = "gateways.write",
     /// See usage.
     UsageRead = "usage.read",
+    /// See why requests were refused, and ask what would be decided.
+    DecisionsRead = "decisions.read",
     /// See scheduled work.
     TasksRead = "tasks.read",
     /// Have scheduled work tried again, cancel it.

@@ -14,7 +14,7 @@ mod tests;
 pub use actions::{XApiKeyError, delete_all_of, withdraw_all_of};
 pub use http::routes;
 pub use model::{XApiKey, XApiKeyState, is_x_api_key};
-pub use store::{Filter, count_of_client, find_by_sha256, list, lock_all_of, note_used, of_client};
+pub use store::{Filter, by_id, count_of_client, find_by_sha256, list, lock_all_of, note_used, of_client};
 
 use crate::config::Config;
 use crate::schedule::{Every, Executors};

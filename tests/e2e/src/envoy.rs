@@ -233,6 +233,16 @@ impl Envoy {
             .collect())
     }
 
+    /// The same as a Prometheus server reads them.
+    pub async fn prometheus(&self) -> Result<String> {
+        Ok(client::http1(self.admin, &Call::get("/stats/prometheus")).await?.text())
+    }
+
+    /// Where it writes its log, and its access log between.
+    pub fn log_file(&self) -> PathBuf {
+        self.folder.join("envoy.log")
+    }
+
     /// What the admin interface shows of the configuration.
     pub async fn config_dump(&self) -> Result<String> {
         Ok(client::http1(self.admin, &Call::get("/config_dump")).await?.text())

@@ -8,7 +8,7 @@ use tidy::{assert_none, read, sources};
 const GATE_DEPENDENCIES: [&str; 6] = ["base64", "hmac", "serde", "serde_json", "sha2", "subtle"];
 
 /// From the bottom up. A capability may import those of the rows before its own.
-const CAPABILITIES: [&[&str]; 17] = [
+const CAPABILITIES: [&[&str]; 18] = [
     &["vault"],
     &["audit", "changes"],
     &["schedule"],
@@ -26,6 +26,7 @@ const CAPABILITIES: [&[&str]; 17] = [
     &["gateways", "usage"],
     &["offboarding", "client_portal"],
     &["feed"],
+    &["decisions"],
 ];
 
 /// Folders of the manager that are no capability: what all of them stand on.
@@ -181,8 +182,9 @@ fn capabilities_import_downwards() {
 #[test]
 fn routes_of_the_management_api_are_registered_with_their_description() {
     // Those who build an axum::Router of their own: probes, the page of mails, the gateway API, and who puts all together.
-    const PLACES: [&str; 6] = [
+    const PLACES: [&str; 7] = [
         "manager/src/credential_links/http.rs",
+        "manager/src/decisions/gateway.rs",
         "manager/src/lib.rs",
         "manager/src/openapi/",
         "manager/src/serve.rs",

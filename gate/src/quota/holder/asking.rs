@@ -281,7 +281,8 @@ mod tests {
         node.now += RENEW_AHEAD_MS;
         assert!(node.is_admitted(&[1]));
         let back = node.due();
-        assert_eq!((back[0].closed_lease, back[0].unspent, back[0].want), (Some(LeaseId(1)), 99, 0));
+        assert_eq!((back[0].closed_lease, back[0].unspent), (Some(LeaseId(1)), 99));
+        assert!(back[0].want > 0, "the second is half way through its life too");
         assert!(node.is_admitted(&[1]));
     }
 

@@ -1,0 +1,75 @@
+//! What a node knows of a client's limits at one moment: for a refusal's `RateLimit` fields, and
+//! for whoever asks later what led to it.
+
+use alloc::vec::Vec;
+
+use crate::grant::HeldGrant;
+use crate::quota::bucket::{Bucket, Kept};
+use crate::quota::rate::SECOND_MS;
+use crate::shared::Shared;
+use crate::time::MonoMillis;
+use crate::wire::decisions::{LeaseSeen, MeterSeen, RateSeen, Word};
+
+/// The limits of a grant as they stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitsSeen {
+    /// Absent without a rate.
+    pub rate: Option<RateSeen>,
+    /// Each meter of the grant, in its order.
+    pub meters: Vec<MeterSeen>,
+    /// Milliseconds until the window of each meter turns, as far as is known.
+    pub reset_ms: Vec<Option<u64>>,
+}
+
+/// Reads the shared record of the client, and changes nothing.
+pub fn look<S: Shared + ?Sized>(
+    shared: &mut S,
+    key: &[u8],
+    grant: &HeldGrant,
+    now: MonoMillis,
+) -> LimitsSeen {
+    let value = shared.get(key).map(|(value, _)| value);
+    let bucket = value.and_then(|value| Bucket::decode(&value).ok()).unwrap_or_default();
+    let mut seen = LimitsSeen::default();
+    if grant.wire.tps > 0 {
+        let second = now.0 / SECOND_MS;
+        let counted = bucket.rates.iter().find(|rate| rate.client == grant.client_key);
+        let admitted = counted.filter(|rate| rate.second >= second).map_or(0, |rate| rate.admitted);
+        seen.rate = Some(RateSeen { tps: grant.wire.tps, admitted });
+    }
+    for meter in &grant.wire.meters {
+        let record = bucket.meters.iter().find(|record| record.meter == meter.id);
+        let leases: &[_] = record.map_or(&[], |record| &record.leases);
+        let usable = leases.iter().filter(|lease| lease.expires_at > now);
+        let word = record.and_then(|record| record.kept).map(|kept| match kept {
+            Kept::Contended { until, .. } => (Word::Contended, until, None),
+            Kept::Exhausted { until, window_ends_at } => (Word::Exhausted, until, window_ends_at),
+            Kept::Gone { until } => (Word::Gone, until, None),
+        });
+        let word = word.filter(|(_, until, _)| *until > now);
+        let window_ends_at = match word {
+            Some((Word::Exhausted, _, window_ends_at)) => window_ends_at,
+            Some(_) | None => leases.iter().rev().find_map(|lease| lease.window_ends_at),
+        };
+        seen.reset_ms.push(window_ends_at.map(|ends_at| ends_at - now));
+        seen.meters.push(MeterSeen {
+            meter: meter.id,
+            kind: meter.kind,
+            limit: meter.limit,
+            held: usable.map(|lease| u64::from(lease.left)).sum(),
+            ledger_left: leases.last().map(|lease| lease.ledger_left),
+            leases: leases
+                .iter()
+                .map(|lease| LeaseSeen {
+                    lease: lease.id,
+                    generation: lease.generation,
+                    units: lease.units,
+                    left: lease.left,
+                })
+                .collect(),
+            word: word.map(|(word, _, _)| word),
+            renewing: record.is_some_and(|record| record.pending.is_some()),
+        });
+    }
+    seen
+}
