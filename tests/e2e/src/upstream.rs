@@ -1,6 +1,6 @@
 //! The API behind Envoy: echoes what it received as JSON and counts it, over HTTP/1.1 and HTTP/2.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,7 @@ use hyper_util::server::conn::auto;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 /// Longer bodies are echoed by length and hash alone.
 const MAX_ECHO: usize = 64 * 1024;
@@ -54,20 +55,24 @@ pub struct Upstream {
     /// Where it listens.
     pub address: SocketAddr,
     counts: Arc<Mutex<BTreeMap<String, u64>>>,
+    held: Arc<Mutex<VecDeque<oneshot::Sender<()>>>>,
 }
+
+/// A request with this header is held until [`Upstream::release`].
+pub const HOLD_HEADER: &str = "x-e2e-hold";
 
 impl Upstream {
     /// Listens on a free port.
     pub async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("listen as upstream")?;
-        let upstream = Self { address: listener.local_addr()?, counts: Arc::default() };
-        let counts = upstream.counts.clone();
+        let upstream = Self { address: listener.local_addr()?, counts: Arc::default(), held: Arc::default() };
+        let (counts, held) = (upstream.counts.clone(), upstream.held.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let counts = counts.clone();
+                let (counts, held) = (counts.clone(), held.clone());
                 tokio::spawn(async move {
                     drop(stream.set_nodelay(true));
-                    let service = service_fn(move |request| answer(request, counts.clone()));
+                    let service = service_fn(move |request| answer(request, counts.clone(), held.clone()));
                     // A connection that the other side breaks off is none of our business.
                     drop(
                         auto::Builder::new(TokioExecutor::new())
@@ -85,22 +90,40 @@ impl Upstream {
         lock(&self.counts).get(path).copied().unwrap_or(0)
     }
 
+    /// Requests that are held.
+    pub fn held(&self) -> usize {
+        lock(&self.held).len()
+    }
+
+    /// Answers the one that has been held for longest, if any is.
+    pub fn release(&self) {
+        if let Some(held) = lock(&self.held).pop_front() {
+            let _ = held.send(());
+        }
+    }
+
     /// Requests that reached any path.
     pub fn total(&self) -> u64 {
         lock(&self.counts).values().sum()
     }
 }
 
-fn lock(counts: &Mutex<BTreeMap<String, u64>>) -> MutexGuard<'_, BTreeMap<String, u64>> {
-    counts.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn answer(
     request: Request<Incoming>,
     counts: Arc<Mutex<BTreeMap<String, u64>>>,
+    held: Arc<Mutex<VecDeque<oneshot::Sender<()>>>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     // Counted on arrival: a caller that goes away has used its unit all the same.
     *lock(&counts).entry(request.uri().path().to_owned()).or_default() += 1;
+    if request.headers().contains_key(HOLD_HEADER) {
+        let (release, released) = oneshot::channel();
+        lock(&held).push_back(release);
+        drop(released.await);
+    }
     let (head, body) = request.into_parts();
     let (body, trailers) = match body.collect().await {
         Ok(collected) => {
