@@ -183,6 +183,16 @@ pub fn pairs(kind: MapKind) -> Result<Pairs, Status> {
     ok(status).map(|()| Pairs { block: out.take() })
 }
 
+/// The value of one header.
+pub fn header(kind: MapKind, name: &[u8]) -> Result<Vec<u8>, Status> {
+    let mut out = Returned::none();
+    // SAFETY: the slice is read within the call, both pointers are to live variables.
+    let status = unsafe {
+        abi::proxy_get_header_map_value(kind as u32, name.as_ptr(), name.len(), &mut out.data, &mut out.size)
+    };
+    ok(status).map(|()| out.take())
+}
+
 /// Sets one header, whatever was there under that name.
 pub fn set_header(kind: MapKind, name: &[u8], value: &[u8]) -> Result<(), Status> {
     // SAFETY: the host reads both slices within the call.
@@ -441,6 +451,9 @@ macro_rules! foreign {
 foreign! { abi from "env" {
     fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
     fn proxy_get_header_map_pairs(kind: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_get_header_map_value(
+        kind: u32, name: *const u8, name_size: usize, data: *mut *mut u8, size: *mut usize,
+    ) -> u32;
     fn proxy_replace_header_map_value(
         kind: u32, name: *const u8, name_size: usize, value: *const u8, value_size: usize,
     ) -> u32;

@@ -4,7 +4,7 @@ use gate::gate::{Admission, BodyStep, Step, StreamId};
 use gate::request::{RequestHead, is_identity_header};
 
 use crate::host::{self, BufferKind, LogLevel, MapKind, Pairs};
-use crate::root::{Root, now};
+use crate::root::{Root, mono, now};
 use crate::shared::Envoy;
 
 /// What a stream callback returns.
@@ -115,7 +115,7 @@ pub fn decide_again(root: &mut Root, stream: u32, envoy: &mut Envoy) {
 fn decide(root: &mut Root, stream: u32, envoy: &mut Envoy) -> Step {
     let Ok(pairs) = host::pairs(MapKind::RequestHeaders) else {
         // The host has taken the stream down.
-        root.gate.handle_end(StreamId(stream));
+        root.gate.handle_end(StreamId(stream), mono());
         return Step::Wait;
     };
     let head = read_head(&pairs, root.has_ended(stream));
@@ -218,6 +218,8 @@ fn strip_trailers() {
 
 /// The headers of an answer pass: those that the gate wants added are.
 pub fn on_answer_headers(root: &mut Root, stream: u32) {
+    let status = host::header(MapKind::ResponseHeaders, b":status").unwrap_or_default();
+    root.gate.handle_answer_head(StreamId(stream), &status);
     for (name, value) in root.take_answer_headers(stream) {
         if host::set_header(MapKind::ResponseHeaders, name.as_bytes(), value.as_bytes()).is_err() {
             host::log(LogLevel::Warn, "keygate: a RateLimit header cannot be set");

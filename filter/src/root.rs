@@ -38,11 +38,17 @@ pub struct Root {
     pub body: Vec<u8>,
 }
 
+const NS_PER_MS: u64 = 1_000_000;
+
+/// The moment, on the clock that measures durations.
+pub fn mono() -> MonoMillis {
+    MonoMillis(host::monotonic_ns() / NS_PER_MS)
+}
+
 /// The moment, on both clocks.
 pub fn now() -> Now {
-    const NS_PER_MS: u64 = 1_000_000;
     let unix = i64::try_from(host::wall_clock_ns() / NS_PER_MS).unwrap_or(i64::MAX);
-    Now { unix: UnixMillis(unix), mono: MonoMillis(host::monotonic_ns() / NS_PER_MS) }
+    Now { unix: UnixMillis(unix), mono: mono() }
 }
 
 impl Root {
@@ -100,7 +106,7 @@ impl Root {
     pub fn end(&mut self, stream: u32, envoy: &mut Envoy) {
         self.ended.remove(&stream);
         self.answer_headers.remove(&stream);
-        self.gate.handle_end(StreamId(stream));
+        self.gate.handle_end(StreamId(stream), mono());
         self.carry_out(envoy);
     }
 
@@ -139,7 +145,7 @@ impl Root {
                     if envoy.act_as(stream) {
                         request::decide_again(self, stream, envoy);
                     } else {
-                        self.gate.handle_end(StreamId(stream));
+                        self.gate.handle_end(StreamId(stream), now.mono);
                     }
                 }
                 Effect::Call(call) => self.send(call, envoy, now),

@@ -58,7 +58,7 @@ use held::{Cache, History, Unknowns};
 use metrics::Metrics;
 use presented::CacheKey;
 use random::Random;
-use streams::{Body, Hold, Stream, Wait, WaitFor};
+use streams::{Body, Flight, Hold, Stream, Wait, WaitFor};
 use usage::Usage;
 
 /// Version of everything that this crate keeps in shared records: part of their keys, so that a
@@ -270,8 +270,6 @@ pub struct Gate {
     counted: Vec<CacheKey>,
     decisions: Decisions,
     metrics: Metrics,
-    /// When a request was last decided, or a tick came.
-    latest: MonoMillis,
 
     streams: Sorted<StreamId, Stream>,
     in_flight: u32,
@@ -329,7 +327,6 @@ impl Gate {
             counted: Vec::new(),
             decisions: Decisions::new(random.number()),
             metrics: Metrics::default(),
-            latest: MonoMillis(0),
             streams: Sorted::new(),
             in_flight: 0,
             waiting_for_directory: 0,
@@ -375,7 +372,7 @@ impl Gate {
     pub fn handle_body(&mut self, stream: StreamId, size: usize, complete: bool) -> BodyStep {
         let max = self.settings.max_signed_body_bytes as usize;
         match self.streams.get_mut(&stream) {
-            Some(Stream::Admitted) => BodyStep::Pass,
+            Some(Stream::Admitted(_)) => BodyStep::Pass,
             // Refused, or forgotten: its headers must not go upstream behind its body.
             None => BodyStep::Hold,
             Some(Stream::Held(hold)) => {
@@ -388,7 +385,7 @@ impl Gate {
     /// Trailers have arrived: no more of the body follows.
     pub fn handle_trailers(&mut self, stream: StreamId) -> BodyStep {
         match self.streams.get(&stream) {
-            Some(Stream::Admitted) => BodyStep::Pass,
+            Some(Stream::Admitted(_)) => BodyStep::Pass,
             None => BodyStep::Hold,
             Some(Stream::Held(hold)) => match hold.body {
                 Body::Unasked => BodyStep::Hold,
@@ -397,15 +394,27 @@ impl Gate {
         }
     }
 
+    /// The head of the answer to a stream has come.
+    pub fn handle_answer_head(&mut self, stream: StreamId, status: &[u8]) {
+        if let (Some(Stream::Admitted(flight)), Some(digit)) = (self.streams.get_mut(&stream), status.first())
+        {
+            flight.class = digit.wrapping_sub(b'0');
+        }
+    }
+
     /// The stream is over: answered, or gone.
-    pub fn handle_end(&mut self, stream: StreamId) {
+    pub fn handle_end(&mut self, stream: StreamId, now: MonoMillis) {
         match self.streams.remove(&stream) {
             None => {}
-            Some(Stream::Admitted) => self.in_flight = self.in_flight.saturating_sub(1),
+            Some(Stream::Admitted(flight)) => {
+                self.in_flight = self.in_flight.saturating_sub(1);
+                if let Some(api) = flight.api {
+                    self.usage.answered(flight.identity.as_ref(), &api, flight.class, now - flight.since);
+                }
+            }
             Some(Stream::Held(hold)) => {
                 if let Some(wait) = hold.waits.or(hold.waited) {
-                    // Asking the host for the time at each end would cost every request.
-                    self.metrics.waited(&wait.what, self.latest - wait.since);
+                    self.metrics.waited(&wait.what, now - wait.since);
                 }
                 self.stop_waiting(stream, hold.waits.map(|wait| wait.what));
             }
@@ -431,7 +440,6 @@ impl Gate {
             return;
         }
         self.work = true;
-        self.latest = now.mono;
         self.give_up_lost_calls(host, now);
         self.keep_slot(host, now.mono);
         // A wake-up may have been lost on its way; its mark would keep the next ones off.

@@ -12,7 +12,7 @@ use super::presented::CacheKey;
 use super::seen::LimitsSeen;
 use super::usage::ADMITTED;
 use super::{
-    Admission, Body, DIRECTORY_WAIT_MS, Entry, Gate, Hold, Host, MAX_WAITING, MAX_WAITING_FOR_UNITS,
+    Admission, Body, DIRECTORY_WAIT_MS, Entry, Flight, Gate, Hold, Host, MAX_WAITING, MAX_WAITING_FOR_UNITS,
     OriginRule, Step, Stream, StreamId, Wait, WaitFor, ratelimit, report, seen,
 };
 use crate::address::parse_source;
@@ -111,17 +111,17 @@ impl Gate {
         now: Now,
     ) -> Step {
         self.activate(host, now.mono);
-        self.latest = now.mono;
         let mut hold = match self.streams.remove(&stream) {
             None => Hold::default(),
             Some(Stream::Held(hold)) => *hold,
-            Some(Stream::Admitted) => {
+            Some(flight @ Stream::Admitted(_)) => {
                 // Decided already: a second decision would count it twice.
-                self.streams.insert(stream, Stream::Admitted);
+                self.streams.insert(stream, flight);
                 return Step::Admit(Admission::default());
             }
         };
         hold.resumed = false;
+        let since = *hold.since.get_or_insert(now.mono);
         let waits = hold.waits.take();
         self.stop_waiting(stream, waits.map(|wait| wait.what));
         let waited = waits.or(hold.waited.take());
@@ -137,7 +137,8 @@ impl Gate {
             Ok(Outcome::Admit(admission)) => {
                 self.metrics.admitted += 1;
                 self.in_flight += 1;
-                self.streams.insert(stream, Stream::Admitted);
+                let (identity, api) = (admission.identity.clone(), admission.api.clone());
+                self.streams.insert(stream, Stream::Admitted(Flight { since, identity, api, class: 0 }));
                 Step::Admit(admission)
             }
             Ok(Outcome::Health) => self.health(now),
@@ -584,7 +585,8 @@ impl Gate {
         let Refusal { denial, api, known } = refusal;
         let presented = arrival.presented;
         let credential = known.as_ref().map(|known| &known.credential);
-        self.usage.count(credential, None, api.as_ref(), denial.code(), 1);
+        let caller = known.as_ref().map(|known| (&known.client, &known.credential));
+        self.usage.count(caller, None, api.as_ref(), denial.code(), 1);
 
         let id = self.decisions.next_id();
         let entry = presented.and_then(|(key, _)| self.cache.get_mut(&key));

@@ -79,7 +79,7 @@ impl Entry {
         for row in core::mem::take(&mut self.admitted) {
             let secret = self.secret_id(row.secret_index).map(ToString::to_string);
             usage.count(
-                Some(&self.grant.wire.credential),
+                Some((&self.grant.wire.client, &self.grant.wire.credential)),
                 secret.as_deref(),
                 Some(&row.api.uid),
                 usage::ADMITTED,

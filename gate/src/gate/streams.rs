@@ -1,23 +1,37 @@
 //! Requests that are held, what they wait for, and how they are decided again.
 
 use alloc::boxed::Box;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 use super::presented::CacheKey;
-use super::{Gate, StreamId};
+use super::{Gate, Identity, StreamId};
 use crate::id::MeterId;
 use crate::time::MonoMillis;
+use crate::wire::directory::ApiEntry;
 
 /// What is known of a request.
 pub(super) enum Stream {
     /// Behind us, until its end.
-    Admitted,
+    Admitted(Flight),
     /// Held.
     Held(Box<Hold>),
 }
 
+/// A request that was let in, for when it is answered.
+pub(super) struct Flight {
+    /// When its head arrived.
+    pub(super) since: MonoMillis,
+    pub(super) identity: Option<Rc<Identity>>,
+    pub(super) api: Option<Rc<ApiEntry>>,
+    /// First digit of the answer's status; 0 = none yet.
+    pub(super) class: u8,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hold {
+    /// When its head arrived.
+    pub(super) since: Option<MonoMillis>,
     pub(super) body: Body,
     /// What it waits for now.
     pub(super) waits: Option<Wait>,
@@ -74,7 +88,7 @@ impl Gate {
             .iter()
             .filter(|(_, stream)| match stream {
                 Stream::Held(hold) => hold.waits.as_ref().is_some_and(&waits_for),
-                Stream::Admitted => false,
+                Stream::Admitted(_) => false,
             })
             .map(|(id, _)| *id)
             .collect();

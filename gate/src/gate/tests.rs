@@ -77,6 +77,7 @@ struct Manager {
     resets: bool,
     usage: BTreeMap<String, u64>,
     decisions: Vec<Decision>,
+    answers: Vec<crate::wire::exchange::UsageRow>,
 }
 
 const API_KEY: &str = "a2V5MQ==";
@@ -129,6 +130,7 @@ impl Manager {
             resets: false,
             usage: BTreeMap::new(),
             decisions: vec![],
+            answers: vec![],
         }
     }
 
@@ -201,6 +203,8 @@ impl Manager {
             for row in request.usage.iter().flat_map(|usage| &usage.rows) {
                 *self.usage.entry(row.result.clone()).or_default() += row.count;
             }
+            let rows = request.usage.iter().flat_map(|usage| usage.rows.clone());
+            self.answers.extend(rows.filter(|row| !row.latency.is_empty()));
             serde_json::to_vec(&ExchangeAnswer {
                 version: WIRE_VERSION,
                 epoch: Epoch(5),
@@ -282,6 +286,13 @@ impl World {
 
     fn now(&self) -> Now {
         Now { unix: UnixMillis(1_700_000_000_000 + self.now as i64), mono: MonoMillis(self.now) }
+    }
+
+    fn end(&mut self, worker: usize, stream: u32, status: Option<u16>) {
+        if let Some(status) = status {
+            self.gates[worker].handle_answer_head(StreamId(stream), status.to_string().as_bytes());
+        }
+        self.gates[worker].handle_end(StreamId(stream), MonoMillis(self.now));
     }
 
     fn decide(&mut self, worker: usize, stream: StreamId) -> Step {
@@ -741,7 +752,7 @@ fn a_stream_counts_until_its_end_and_the_worst_priority_goes_first() {
         assert!(is_admitted(&world.get(0, stream, &[("x-api-key", "good")])));
     }
     assert_eq!(code(&world.get(0, 4, &[("x-api-key", "good")])), "overloaded");
-    world.gates[0].handle_end(StreamId(2));
+    world.end(0, 2, None);
     assert!(is_admitted(&world.get(0, 5, &[("x-api-key", "good")])));
 }
 
@@ -749,7 +760,7 @@ fn a_stream_counts_until_its_end_and_the_worst_priority_goes_first() {
 fn a_stream_that_ends_while_it_waits_is_forgotten() {
     let mut world = World::warm(1);
     assert_eq!(world.get(0, 10, &[("x-api-key", "new")]), Step::Wait);
-    world.gates[0].handle_end(StreamId(10));
+    world.end(0, 10, None);
     world.answer_all();
     assert!(world.steps.is_empty());
     assert!(world.gates[0].lookups.is_empty() && world.gates[0].waiting_for_lookups == 0);
@@ -768,6 +779,38 @@ fn usage_is_reported_once_and_nothing_is_lost_with_a_cached_grant() {
     world.pass(1_100, &[0]);
     world.answer_all();
     assert_eq!(world.manager.usage.get("admitted"), Some(&6));
+}
+
+#[test]
+fn an_answer_is_timed_from_the_head_of_its_request_though_that_waited() {
+    let mut world = World::warm(1);
+    assert!(is_admitted(&world.get(0, 10, &[("x-api-key", "good")])));
+    world.now += 30;
+    world.end(0, 10, Some(503));
+    world.manager.known.insert(hex("new"), grant("xk_2", Proof::Presented));
+    assert_eq!(world.get(0, 11, &[("x-api-key", "new")]), Step::Wait);
+    world.now += 40;
+    world.answer_all();
+    assert!(is_admitted(&world.steps[0].2));
+    world.now += 5;
+    world.end(0, 11, Some(200));
+    // Nobody answered this one, and a refused one is nobody's answer.
+    world.get(0, 12, &[("x-api-key", "good")]);
+    world.end(0, 12, None);
+    world.get(0, 13, &[]);
+    world.end(0, 13, Some(401));
+    world.pass(1_100, &[0]);
+    world.answer_all();
+    let mut told: Vec<_> =
+        world.manager.answers.iter().map(|row| (row.result.as_str(), row.latency.clone())).collect();
+    told.sort();
+    let expected = [
+        ("answered_2xx", vec![[5, 1, 45]]),
+        ("answered_5xx", vec![[5, 1, 30]]),
+        ("answered_not", vec![[0, 1, 0]]),
+    ];
+    assert_eq!(told, expected);
+    assert!(world.manager.answers.iter().all(|row| row.client.is_some() && row.api.is_some()));
 }
 
 #[test]

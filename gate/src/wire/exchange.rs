@@ -370,7 +370,7 @@ pub struct UsageReport {
     pub boot: u64,
     /// Number of this report.
     pub seq: u64,
-    /// What happened.
+    /// What happened; the same may come in several rows.
     pub rows: Vec<UsageRow>,
 }
 
@@ -378,6 +378,9 @@ pub struct UsageReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UsageRow {
+    /// Of which client; absent when the caller is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientId>,
     /// Whose; absent when the caller is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<CredentialId>,
@@ -387,8 +390,27 @@ pub struct UsageRow {
     /// Which API; absent when none matched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<ApiUid>,
-    /// `admitted`, or the code of the denial.
+    /// `admitted`, the code of the denial, or for how a call that was let in was answered one of
+    /// [`ANSWERED`]: then `credential` and `secret` are absent.
     pub result: String,
     /// How many.
     pub count: u64,
+    /// Of answers: index of the bucket ([`LATENCY_MS`]), how many, and the milliseconds from the
+    /// head of the request to the end of the stream that they took together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latency: Vec<[u64; 3]>,
+}
+
+/// Results of calls that were let in, by the first digit of the status; the first one: the stream
+/// ended without an answer.
+pub const ANSWERED: [&str; 6] =
+    ["answered_not", "answered_1xx", "answered_2xx", "answered_3xx", "answered_4xx", "answered_5xx"];
+
+/// The last milliseconds of all buckets of a latency histogram but the last one, which has no end.
+pub const LATENCY_MS: [u64; 15] =
+    [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000];
+
+/// The bucket of a latency histogram that an answer after `ms` falls into: 0 to 15.
+pub fn latency_bucket(ms: u64) -> u64 {
+    LATENCY_MS.partition_point(|last| *last < ms) as u64
 }

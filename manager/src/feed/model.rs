@@ -2,7 +2,8 @@
 
 use gate::wire::WIRE_VERSION;
 use gate::wire::exchange::{
-    ExchangeRequest, MAX_RENEWALS, MAX_RESOLVES, MAX_USAGE, Presented, Renewal, UsageReport, UsageRow,
+    ANSWERED, ExchangeRequest, LATENCY_MS, MAX_RENEWALS, MAX_RESOLVES, MAX_USAGE, Presented, Renewal,
+    UsageReport, UsageRow,
 };
 
 /// Characters of a filter's version at most.
@@ -128,25 +129,36 @@ fn check_usage(report: &UsageReport) -> Result<(), ExchangeFault> {
 
 fn check_row(index: usize, row: &UsageRow) -> Result<(), ExchangeFault> {
     let ids = [
+        ("client", row.client.as_ref().map(|id| id.as_str())),
         ("credential", row.credential.as_ref().map(|id| id.as_str())),
         ("secret", row.secret.as_deref()),
         ("api", row.api.as_ref().map(|uid| uid.as_str())),
     ];
     for (name, id) in ids {
-        let plain = id.is_none_or(|id| {
-            (1..=MAX_USAGE_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
-        });
-        require(
-            plain,
-            || format!("usage.rows[{index}].{name}"),
-            "is an id of 1 to 128 printable characters",
-        )?;
+        check_id(id, || format!("usage.rows[{index}].{name}"))?;
     }
     let result = (1..=MAX_RESULT).contains(&row.result.len())
         && row.result.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     require(result, || format!("usage.rows[{index}].result"), "is `admitted` or the code of a denial")?;
     let counted = (1..=MAX_CALLS).contains(&row.count);
-    require(counted, || format!("usage.rows[{index}].count"), "is 1 to 2^40")
+    require(counted, || format!("usage.rows[{index}].count"), "is 1 to 2^40")?;
+    let of_answers = ANSWERED.contains(&row.result.as_str()) != row.latency.is_empty()
+        && row.latency.len() <= LATENCY_MS.len() + 1
+        && row.latency.iter().all(|[bucket, answers, ms]| {
+            *bucket <= LATENCY_MS.len() as u64 && (1..=MAX_CALLS).contains(answers) && *ms <= MAX_CALLS
+        });
+    require(
+        of_answers,
+        || format!("usage.rows[{index}].latency"),
+        "is of answers alone: up to 16 times a bucket of 0 to 15, how many of 1 to 2^40, and their milliseconds",
+    )
+}
+
+fn check_id(id: Option<&str>, field: impl FnOnce() -> String) -> Result<(), ExchangeFault> {
+    let plain = id.is_none_or(|id| {
+        (1..=MAX_USAGE_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+    });
+    require(plain, field, "is an id of 1 to 128 printable characters")
 }
 
 fn below_2_63(number: u64) -> bool {

@@ -252,7 +252,8 @@ impl Fleet {
                 self.drive(Worker { process, vm, life });
             }
             Event::End { at, stream } if self.is_there(at) => {
-                self.processes[at.process].vms[at.vm].gate.handle_end(stream);
+                let now = self.processes[at.process].now(self.now).mono;
+                self.processes[at.process].vms[at.vm].gate.handle_end(stream, now);
             }
             Event::Look => {
                 self.at(self.now + LOOK_MS, Event::Look);
@@ -355,7 +356,7 @@ impl Fleet {
             }
             Step::Respond(response) => {
                 self.processes[worker.process].vms[worker.vm].held.remove(&stream);
-                self.processes[worker.process].vms[worker.vm].gate.handle_end(stream);
+                self.processes[worker.process].vms[worker.vm].gate.handle_end(stream, now.mono);
                 *self.outcome.refused.entry(response.code).or_default() += 1;
                 self.outcome.longest_wait_ms = self.outcome.longest_wait_ms.max(self.now - since);
                 self.check_refused(worker, caller, response.code, &asked);
