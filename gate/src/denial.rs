@@ -250,6 +250,51 @@ pub struct Response {
     pub decision: Option<String>,
 }
 
+/// The HTTP status of each [`Denial::code`].
+const STATUSES: [(&str, u16); 36] = [
+    ("path_ambiguous", 400),
+    ("api_not_found", 404),
+    ("method_not_allowed", 405),
+    ("api_disabled", 503),
+    ("credential_missing", 401),
+    ("credential_malformed", 401),
+    ("credential_duplicated", 400),
+    ("credential_not_accepted", 401),
+    ("credential_unknown", 401),
+    ("signature_incorrect", 401),
+    ("client_disabled", 403),
+    ("client_locked", 403),
+    ("client_not_started", 403),
+    ("client_expired", 403),
+    ("outside_service_time", 403),
+    ("address_not_allowed", 403),
+    ("credential_inactive", 401),
+    ("credential_not_effective", 401),
+    ("credential_revoked", 401),
+    ("credential_expired", 401),
+    ("permission_denied", 403),
+    ("audience_denied", 403),
+    ("overloaded", 503),
+    ("rate_exceeded", 429),
+    ("quota_exhausted", 429),
+    ("quota_contended", 429),
+    ("quota_unavailable", 503),
+    ("capacity", 503),
+    ("lookup_unavailable", 503),
+    ("lookups_throttled", 429),
+    ("directory_unavailable", 503),
+    ("stale", 503),
+    ("body_too_large", 413),
+    ("body_not_signable", 403),
+    ("signatures_throttled", 429),
+    ("internal", 500),
+];
+
+/// The HTTP status of the denial of that code, as problem documents have it; None: no denial has it.
+pub fn status_of(code: &str) -> Option<u16> {
+    STATUSES.iter().find(|(known, _)| *known == code).map(|(_, status)| *status)
+}
+
 impl Denial {
     /// Stable name, as documents, logs and reports use it.
     pub fn code(&self) -> &'static str {

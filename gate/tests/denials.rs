@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use gate::denial::{Circumstances, Denial};
+use gate::denial::{Circumstances, Denial, status_of};
 use gate::id::ClientId;
 use gate::request::CredentialKind::{Basic, Bearer, Dgrk, XApiKey};
 use gate::time::{Interval, UnixMillis};
@@ -151,6 +151,9 @@ fn bodies_are_json_and_repeat_their_status() {
             let body: serde_json::Value = serde_json::from_str(&response.body).expect(name);
             if let Some(status) = body.get("status") {
                 assert_eq!(status, response.status, "{name}");
+            }
+            if format == DenialFormat::Problem {
+                assert_eq!(status_of(denial.code()), Some(response.status), "{name}");
             }
             assert_eq!(response.grpc_status, None);
             let challenged = response.headers.iter().any(|(header, _)| *header == "www-authenticate");

@@ -228,7 +228,11 @@ settings! {
     key_secret_overlap_h: u32 = 0;
     /// Days for which mails are kept in the mail log after they were sent or given up.
     mail_log_retention_days: u32 = 365;
-    /// Days for which counts of calls are kept.
+    /// Days for which counts of calls by the minute are kept.
+    usage_minute_retention_days: u32 = 3;
+    /// Days for which counts of calls by the hour are kept.
+    usage_hour_retention_days: u32 = 90;
+    /// Days for which counts of calls by the day are kept.
     usage_retention_days: u32 = 730;
     /// Days for which it is kept what led to refusals.
     decision_retention_days: u32 = 7;
@@ -534,6 +538,8 @@ impl Config {
             ("shutdown_grace_s", self.shutdown_grace_s, 0, 600),
             ("key_secret_overlap_h", u64::from(self.key_secret_overlap_h), 0, 8_760),
             ("mail_log_retention_days", u64::from(self.mail_log_retention_days), 1, 36_500),
+            ("usage_minute_retention_days", u64::from(self.usage_minute_retention_days), 1, 36_500),
+            ("usage_hour_retention_days", u64::from(self.usage_hour_retention_days), 1, 36_500),
             ("decision_retention_days", u64::from(self.decision_retention_days), 1, 3_650),
             ("usage_retention_days", u64::from(self.usage_retention_days), 1, 36_500),
             ("task_retention_days", u64::from(self.task_retention_days), 1, 36_500),

@@ -8,7 +8,7 @@ use manager::app::App;
 use manager::config::{self, Config};
 use manager::{
     applications, audit, catalog, decisions, definitions, gateways, keys, mail, openapi, operators, schedule,
-    serve, telemetry, x_api_keys,
+    serve, telemetry, usage, x_api_keys,
 };
 
 /// Keygate's manager: clients, APIs, keys, forms and quotas.
@@ -61,6 +61,7 @@ enum Command {
     /// Look at scheduled work, try it again, cancel it.
     #[command(subcommand)]
     Tasks(schedule::cli::Command),
+    Usage(usage::cli::Command),
     /// Bring X-Api-Keys in.
     #[command(subcommand)]
     XApiKeys(x_api_keys::cli::Command),
@@ -119,6 +120,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Mail(mail::cli::Command::Template(command)) => mail::templates::cli::run(&config, command)?,
         Command::Mail(command) => mail::cli::run(&start(config).await?, command).await?,
         Command::Gateway(command) => gateways::cli::run(&start(config).await?, command).await?,
+        Command::Usage(command) => usage::cli::run(&start(config).await?, command).await?,
         Command::Migrate => {
             start(config).await?;
             manager::println!("the schema is up to date");

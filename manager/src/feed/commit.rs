@@ -138,8 +138,10 @@ async fn write(app: &App, works: &[Work]) -> Result<Vec<Done>, DbError> {
     let mut write = app.db.write("feed.exchange").await?;
     let epoch: Epoch = changes::head(&mut write).await?.epoch;
     let announcements = quotas::renew(&mut write, epoch, app.config.lease_horizon_s, &mut steps, now).await?;
-    usage::count(&mut write, &reports, now).await?;
+    let counted = usage::count(&mut write, &reports, now).await?;
     write.commit().await?;
+    app.metrics.add("keygate_usage_rows_total", &[], counted.rows);
+    app.metrics.add("keygate_usage_reports_repeated_total", &[], counted.repeated);
 
     // What follows is lost in a crash without harm: a waiting renewal asks for its recall again.
     if let Err(error) = quotas::announce(&app.db, &announcements, now).await {

@@ -365,7 +365,8 @@ async fn house_keeping_deletes_what_is_old_and_says_how_much() {
         }
         for hour in [day(-31), day(0)] {
             let sql = format!(
-                "INSERT INTO usage_hours (hour, credential, api, result, calls) VALUES ({hour}, '', '', 'x', 1)"
+                "INSERT INTO usage_calls (grain, start, client, credential, api, result, calls) \
+                 VALUES ('day', {hour}, '', '', '', 'x', 1)"
             );
             world.sql(&sql).await;
         }
@@ -378,6 +379,6 @@ async fn house_keeping_deletes_what_is_old_and_says_how_much() {
         assert_eq!(result("mail.forget").await, "deleted 2 mails");
         assert_eq!(result("usage.forget").await, "deleted 1 counts of calls");
         assert_eq!(world.sql("DELETE FROM mails").await, 1);
-        assert_eq!(world.sql("DELETE FROM usage_hours").await, 1);
+        assert_eq!(world.sql("DELETE FROM usage_calls").await, 1);
     }
 }

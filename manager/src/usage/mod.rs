@@ -1,27 +1,34 @@
-//! What was called: counts per hour, credential, API and result, as the gateways report them.
-//! A report is numbered, and a repeat counts once.
+//! What was called: calls by client, credential, API and result, and how they were answered and how
+//! long that took, as the gateways report it. A report is numbered, and a repeat counts once.
+//!
+//! Reports are counted in the minute in which they arrive. An hourly task sums minutes up to hours
+//! and hours to days of the installation's zone; a report reads what is summed up, and the rest from
+//! what is finer, so that it is never behind.
 
+mod actions;
+pub mod cli;
+mod csv;
+mod forecast;
 mod http;
+mod model;
 mod store;
+#[cfg(test)]
+mod tests;
 
-pub use http::routes;
-pub use store::{Filter, HourRow, Reported, count, hours};
+pub use forecast::{Forecast, forecast};
+pub use http::{
+    AnswersView, CallsView, OwnAnswersQuery, OwnCallsQuery, Report, answers_of_client, calls_of_client,
+    routes,
+};
+pub use store::{Counted, Reported, count};
 
-use gate::time::UnixMillis;
+use crate::schedule::{Every, Executors, NIGHTLY};
 
-use crate::app::App;
-use crate::db::Conn;
-use crate::schedule::{BATCH, Executors, NIGHTLY, Outcome, Task, forgotten};
-
-/// Counts are not kept for ever.
+/// Counts are summed up, and not kept for ever.
 pub fn executors(executors: &mut Executors) {
-    executors.recurring("usage.forget", NIGHTLY, |app, conn, task| Box::pin(forget(app, conn, task)));
-}
-
-/// Hours that ended `usage_retention_days` ago are forgotten.
-async fn forget(app: &App, conn: &mut Conn, task: &Task) -> anyhow::Result<Outcome> {
-    const DAY_MS: i64 = 86_400_000;
-    let kept_ms = i64::from(app.config.usage_retention_days).saturating_mul(DAY_MS);
-    let deleted = store::forget(conn, UnixMillis(app.now().0.saturating_sub(kept_ms)), BATCH).await?;
-    Ok(forgotten(task, deleted, BATCH, "counts of calls"))
+    executors.recurring("usage.roll_up", Every::Hour, |app, conn, task| {
+        Box::pin(actions::roll_up(app, conn, task))
+    });
+    executors
+        .recurring("usage.forget", NIGHTLY, |app, conn, task| Box::pin(actions::forget(app, conn, task)));
 }

@@ -5,6 +5,7 @@ pub(super) mod applications;
 mod keys;
 mod meters;
 mod profile;
+mod usage;
 mod x_api_keys;
 
 use super::{registrations, sessions};
@@ -19,5 +20,6 @@ pub fn routes() -> Routes {
         .merge(keys::routes())
         .merge(x_api_keys::routes())
         .merge(meters::routes())
+        .merge(usage::routes())
         .merge(registrations::routes())
 }

@@ -1,0 +1,144 @@
+//! Reports, and the house-keeping of counts.
+
+use gate::time::UnixMillis;
+
+use super::model::{Answers, Bucket, Calls, Dimensions, Filter, Grain, Key, Sources, Span};
+use super::store;
+use crate::app::App;
+use crate::db::{Conn, DbError};
+use crate::quotas::Zone;
+use crate::schedule::{BATCH, Outcome, Task, forgotten};
+
+/// What ended this long ago is summed up: longer than any transaction that still counts in it lasts, and
+/// than the clocks of replicas are apart.
+const GRACE_MS: i64 = 600_000;
+const DAY_MS: i64 = 86_400_000;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// By what time is told apart.
+    pub bucket: Bucket,
+    /// The buckets, newest first.
+    pub spans: Vec<Span>,
+    /// By what else.
+    pub by: Dimensions,
+    /// Of which counts.
+    pub filter: Filter,
+}
+
+/// The last row of a page: the next one begins behind it.
+pub(super) type Place = (UnixMillis, Key);
+
+/// Calls by bucket, newest first, and key, up to `limit` after `after`.
+pub(super) async fn calls(
+    app: &App,
+    asked: &Asked,
+    after: Option<&Place>,
+    limit: i64,
+) -> Result<Vec<Calls>, DbError> {
+    let mut read = app.db.snapshot().await?;
+    let rolled = store::rolled(&mut read).await?;
+    let mut found = Vec::new();
+    for (span, after) in remaining(&asked.spans, after) {
+        let left = limit - found.len() as i64;
+        if left <= 0 {
+            break;
+        }
+        let from = (span, Sources::of(asked.bucket.grain(), span, rolled));
+        found.extend(store::calls(&mut read, from, (asked.by, &asked.filter), after, left).await?);
+    }
+    Ok(found)
+}
+
+/// Answers by bucket, newest first, and key, up to `limit` after `after`.
+pub(super) async fn answers(
+    app: &App,
+    asked: &Asked,
+    after: Option<&Place>,
+    limit: i64,
+) -> Result<Vec<Answers>, DbError> {
+    let mut read = app.db.snapshot().await?;
+    let rolled = store::rolled(&mut read).await?;
+    let mut found = Vec::new();
+    for (span, after) in remaining(&asked.spans, after) {
+        let left = limit - found.len() as i64;
+        if left <= 0 {
+            break;
+        }
+        let from = (span, Sources::of(asked.bucket.grain(), span, rolled));
+        found.extend(store::answers(&mut read, from, (asked.by, &asked.filter), after, left).await?);
+    }
+    Ok(found)
+}
+
+/// The buckets from that of `after` on, the first one from its key on.
+fn remaining<'a>(
+    spans: &'a [Span],
+    after: Option<&'a Place>,
+) -> impl Iterator<Item = (Span, Option<&'a Key>)> {
+    spans.iter().filter(move |span| after.is_none_or(|(start, _)| span.start <= *start)).map(move |span| {
+        let key = after.filter(|(start, _)| *start == span.start).map(|(_, key)| key);
+        (*span, key)
+    })
+}
+
+/// Sums the next hour or day up, if one has ended that is not yet.
+pub(super) async fn roll_up(app: &App, conn: &mut Conn, task: &Task) -> anyhow::Result<Outcome> {
+    let zone = installation_zone(app);
+    let rolled = store::rolled(conn).await?;
+    let done: u64 = task.progress.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default();
+    let goes_on = |more: u64| Outcome::More {
+        progress: (done + more).to_string(),
+        result: format!("summed up {} hours and days", done + more),
+    };
+    // Counts of an earlier release, or of one that still runs beside this one.
+    let day_of = |at| Span::around(Grain::Day, at, &zone).start;
+    if store::adopt(conn, rolled.days, day_of, BATCH).await? > 0 {
+        return Ok(goes_on(0));
+    }
+    let latest = UnixMillis(app.now().0 - GRACE_MS);
+    let minute = store::first(conn, Grain::Minute, rolled.hours).await?;
+    if let Some(minute) = minute {
+        let hour = Span::around(Grain::Hour, minute, &zone);
+        if hour.end <= latest {
+            let part = Span { start: hour.start.max(rolled.hours), end: hour.end };
+            store::roll(conn, (Grain::Minute, Grain::Hour), hour.start, part).await?;
+            return Ok(goes_on(1));
+        }
+    }
+    if let Some(hour) = store::first(conn, Grain::Hour, rolled.days).await? {
+        let day = Span::around(Grain::Day, hour, &zone);
+        // Only once none of its minutes waits to become part of an hour.
+        if day.end <= latest && minute.is_none_or(|minute| minute >= day.end) {
+            let part = Span { start: day.start.max(rolled.days), end: day.end };
+            store::roll(conn, (Grain::Hour, Grain::Day), day.start, part).await?;
+            return Ok(goes_on(1));
+        }
+    }
+    Ok(Outcome::Done(format!("summed up {done} hours and days")))
+}
+
+/// Minutes, hours and days that began longer ago than they are kept are forgotten; none that is not
+/// summed up yet.
+pub(super) async fn forget(app: &App, conn: &mut Conn, task: &Task) -> anyhow::Result<Outcome> {
+    let (config, now) = (&app.config, app.now());
+    let rolled = store::rolled(conn).await?;
+    let mut deleted = 0;
+    for (grain, days, summed_up) in [
+        (Grain::Minute, config.usage_minute_retention_days, rolled.hours),
+        (Grain::Hour, config.usage_hour_retention_days, rolled.days),
+        (Grain::Day, config.usage_retention_days, UnixMillis(i64::MAX)),
+    ] {
+        let kept_ms = i64::from(days).saturating_mul(DAY_MS);
+        let before = UnixMillis(now.0.saturating_sub(kept_ms)).min(summed_up);
+        deleted += store::forget(conn, grain, before, BATCH).await?;
+    }
+    Ok(forgotten(task, deleted, BATCH, "counts of calls"))
+}
+
+/// The zone whose hours, days and months counts are summed up by.
+pub(super) fn installation_zone(app: &App) -> Zone {
+    // The setting is checked at the start, against the same names.
+    Zone::parse(&app.config.time_zone).unwrap_or_else(Zone::utc)
+}
