@@ -52,6 +52,7 @@ pub mod keys;
 pub mod mail;
 pub mod offboarding;
 pub mod operators;
+pub mod quota_warnings;
 pub mod quotas;
 pub mod reports;
 pub mod schedule;
@@ -84,6 +85,7 @@ fn management() -> Routes {
         .merge(mail::templates::routes())
         .merge(offboarding::routes())
         .merge(operators::routes())
+        .merge(quota_warnings::routes())
         .merge(reports::routes())
         .merge(schedule::routes())
         .merge(usage::routes())
@@ -131,6 +133,7 @@ pub fn start_jobs(jobs: &mut jobs::Jobs) {
     catalog::start_jobs(jobs);
     clients::start_jobs(jobs);
     mail::start_jobs(jobs);
+    quota_warnings::start_jobs(jobs);
     let executors = executors(&jobs.app().config);
     schedule::start_jobs(jobs, executors);
 }

@@ -81,6 +81,7 @@ fn handed_over(mail: &Mail) -> Option<(SecretKind, String)> {
         | Template::KeyChanged
         | Template::KeyExpiring
         | Template::CredentialsUndelivered
+        | Template::QuotaReached
         | Template::XApiKeyExpiring
         | Template::RegistrationConfirmation
         | Template::TestMail => None,

@@ -18,6 +18,7 @@ use crate::catalog::{self, GroupSummary, SecurityLevel};
 use crate::db::{Conn, DbError};
 use crate::mail::MailError;
 use crate::quotas::{self, Meter, Outstanding};
+use crate::usage::{self, Forecast};
 use crate::{audit, changes};
 
 /// A client to be made.
@@ -202,8 +203,7 @@ pub async fn create_in(
 pub(super) struct Details {
     pub client: Client,
     /// As it stands now; none: unlimited.
-    pub meter: Option<Meter>,
-    pub outstanding: Outstanding,
+    pub meter: Option<(Meter, Outstanding, Forecast)>,
 }
 
 /// The client of that id.
@@ -220,12 +220,15 @@ pub(super) async fn details(app: &App, client: Client) -> Result<Details, Client
 
 async fn details_in(conn: &mut Conn, client: Client, now: UnixMillis) -> Result<Details, DbError> {
     let meter = quotas::meter_of(conn, MeterKind::ClientQuota, client.id.as_str()).await?;
-    let meter = meter.map(|meter| meter.at(now));
-    let outstanding = match &meter {
-        Some(meter) => quotas::outstanding(conn, meter, now).await?,
-        None => Outstanding::default(),
+    let meter = match meter.map(|meter| meter.at(now)) {
+        Some(meter) => {
+            let out = quotas::outstanding(conn, &meter, now).await?;
+            let forecast = usage::forecast(conn, &meter, out, now).await?;
+            Some((meter, out, forecast))
+        }
+        None => None,
     };
-    Ok(Details { client, meter, outstanding })
+    Ok(Details { client, meter })
 }
 
 /// A page of clients, by id.

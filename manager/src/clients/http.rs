@@ -271,10 +271,10 @@ async fn update(
 
 /// A client as most answers show it.
 pub(super) fn shown(details: Details) -> Versioned<DetailsView> {
-    let Details { client, meter, outstanding } = details;
+    let Details { client, meter } = details;
     let view = DetailsView {
         client: ClientView::from(&client),
-        quota_usage: meter.map(|meter| QuotaUsageView::of(&meter, outstanding)),
+        quota_usage: meter.map(|(meter, out, forecast)| QuotaUsageView::of(&meter, out, forecast)),
     };
     Versioned(client.version, view)
 }

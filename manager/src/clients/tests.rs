@@ -401,7 +401,12 @@ async fn the_view_tells_what_is_used_of_the_quota_in_this_window() {
         admin.patch(path, json!({ "quota": 10, "time_zone": "UTC" })).await.expect(200);
         world.sql("UPDATE meters SET debited = 4").await;
         let day = 86_400_000;
-        let usage = |used: u64, start: i64| json!({ "used": used, "held": 0, "remaining": 10 - used, "window_start": start, "window_end": start + day });
+        let usage = |used: u64, start: i64| {
+            json!({
+                "used": used, "held": 0, "withheld": 0, "remaining": 10 - used, "calls_per_hour": 0, "exhausted_at": null,
+                "window_start": start, "window_end": start + day
+            })
+        };
         assert_eq!(admin.get(path).await.expect(200)["quota_usage"], usage(4, World::START.0));
         world.advance_ms(day);
         assert_eq!(admin.get(path).await.expect(200)["quota_usage"], usage(0, World::START.0 + day));

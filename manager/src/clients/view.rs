@@ -12,6 +12,7 @@ use super::schema::{ClientCode, ClientId, QuotaPeriod};
 use crate::catalog::SecurityLevel;
 use crate::openapi::wire;
 use crate::quotas::{Meter, Outstanding};
+use crate::usage::Forecast;
 
 /// A client as it is read. Fields that can be entered have the form in which they are entered.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -191,8 +192,12 @@ pub struct QuotaUsageView {
     used: u64,
     /// Of these, calls that gateways hold and have not spent, as far as is known.
     held: u64,
+    /// Of these, calls that gateways held which never told what became of them: nobody can use them.
+    withheld: u64,
     /// Calls that can still be handed out.
     remaining: u64,
+    #[serde(flatten)]
+    forecast: Forecast,
     /// First instant of the window, UTC ms; null: it has none.
     window_start: Option<i64>,
     /// First instant of the next window, UTC ms; null: there is none.
@@ -201,11 +206,13 @@ pub struct QuotaUsageView {
 
 impl QuotaUsageView {
     /// What `meter` says, as it stands now, of which `outstanding` is out.
-    pub(super) fn of(meter: &Meter, outstanding: Outstanding) -> Self {
+    pub(super) fn of(meter: &Meter, outstanding: Outstanding, forecast: Forecast) -> Self {
         Self {
             used: meter.debited,
             held: outstanding.leased,
+            withheld: outstanding.withheld,
             remaining: meter.remaining(),
+            forecast,
             window_start: meter.window.map(|window| window.start.0),
             window_end: meter.window.map(|window| window.end.0),
         }

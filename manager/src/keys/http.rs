@@ -28,6 +28,7 @@ use crate::mail::{self, MailState, Template, Warning};
 use crate::openapi::schema::Day;
 use crate::problem::Problem;
 use crate::quotas;
+use crate::usage::{self, Forecast};
 use crate::validity::{Validity, day_of, parse_date};
 
 /// `/api/v1/keys` and below.
@@ -97,6 +98,8 @@ struct KeyJson {
     remaining: Option<u64>,
     /// Calls let in or handed to gateways for letting in, where one key is shown; null for an unlimited one.
     used: Option<u64>,
+    /// What is out of it, and when it will be used up, where one key is shown; null for an unlimited one.
+    meter: Option<MeterJson>,
     #[schema(value_type = Vec<String>)]
     apis: BTreeSet<ApiUid>,
     /// The names of its APIs by uid, where one key is shown; else null.
@@ -417,7 +420,16 @@ async fn full(conn: &mut Conn, app: &App, key: Key) -> Result<Versioned<KeyJson>
         shown.mask = mask;
     }
     let meter = quotas::meter_of(conn, MeterKind::KeyUses, key.id.as_str()).await?;
-    json.used = meter.map(|meter| meter.debited);
+    json.used = meter.as_ref().map(|meter| meter.debited);
+    if let (UseQuota::Uses(_), Some(meter)) = (key.uses, &meter) {
+        let now = app.now();
+        let out = quotas::outstanding(conn, meter, now).await?;
+        json.meter = Some(MeterJson {
+            held: out.leased,
+            withheld: out.withheld,
+            forecast: usage::forecast(conn, meter, out, now).await?,
+        });
+    }
     json.remaining = match (key.uses, json.used) {
         (UseQuota::Uses(uses), used) => Some(u64::from(uses).saturating_sub(used.unwrap_or_default())),
         (UseQuota::Unlimited, _) => None,
@@ -448,6 +460,7 @@ fn brief(app: &App, key: &Key) -> KeyJson {
         quota: key.uses.as_number(),
         used: None,
         remaining: None,
+        meter: None,
         apis: key.apis.clone(),
         api_names: None,
         state: key.state.name(),
@@ -463,6 +476,18 @@ fn brief(app: &App, key: &Key) -> KeyJson {
         created_at: key.created_at,
         updated_at: key.updated_at,
     }
+}
+
+/// What is out of the quota of a key, and when it will be used up.
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeyMeter)]
+struct MeterJson {
+    /// Of the calls that are used, those that gateways hold and have not spent, as far as is known.
+    held: u64,
+    /// Of them, calls that gateways held which never told what became of them: nobody can use them.
+    withheld: u64,
+    #[serde(flatten)]
+    forecast: Forecast,
 }
 
 impl From<KeyError> for Problem {

@@ -11,6 +11,7 @@ use gate::wire::exchange::{Renewal, RenewalOutcome};
 
 use super::model::{Meter, Window};
 use super::store::{self, Locked};
+use super::warnings::{self, LEAST_PERCENT};
 use crate::changes;
 use crate::db::{Conn, Db, DbError};
 
@@ -191,6 +192,12 @@ impl Account {
         }
         if self.row != before || effects.open.is_some() {
             store::debit(conn, &before, &self.row, self.meter.window, self.last_lease).await?;
+        }
+        // Where it gets so far, in the same commit: whoever tells of it can miss nothing.
+        let was =
+            before.generation == self.row.generation && self.meter.reaches(before.debited, LEAST_PERCENT);
+        if !was && self.meter.reaches(self.row.debited, LEAST_PERCENT) {
+            warnings::watch(conn, renewal.meter).await?;
         }
         if renewal.seq == 1 {
             store::forget_idle_streams(conn, renewal.meter, now).await?;

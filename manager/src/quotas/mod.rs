@@ -9,7 +9,9 @@ mod model;
 mod store;
 #[cfg(test)]
 mod tests;
+mod warnings;
 
 pub use ledger::{Step, announce, renew};
 pub use model::{Limit, MAX_LIMIT_UNITS, Meter, Period, Window, Zone};
-pub use store::{Outstanding, hold, lift_limit, meter_of, outstanding, reset, set_limit};
+pub use store::{Outstanding, hold, lift_limit, meter_of, outstanding, outstanding_in_all, reset, set_limit};
+pub use warnings::{LEAST_PERCENT, candidates, meter_by_id, put_off, tell, told, unwatch, watch_all_of};

@@ -14,6 +14,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::model::{Limit, MAX_LIMIT_UNITS, Meter, Period, Window, Zone};
+use super::warnings;
 use crate::changes;
 use crate::db::{Conn, DbError};
 
@@ -51,6 +52,11 @@ pub async fn set_limit(
         Meter { limit, window, generation, debited: 0, ahead: None, ..before }
     };
     update(conn, &after).await?;
+    let used = after.used(outstanding(conn, &after, now).await?);
+    warnings::rearm(conn, &after, used).await?;
+    if after.reaches(after.debited, warnings::LEAST_PERCENT) {
+        warnings::watch(conn, id).await?;
+    }
     if raised || !same_window {
         changes::record(conn, &Subject::Meter { meter: id }, now).await?;
     }
@@ -169,6 +175,22 @@ async fn lock_of(conn: &mut Conn, kind: MeterKind, owner: &str) -> Result<Option
     row.as_ref().map(parse).transpose()
 }
 
+/// The meter of that number, locked as by [`lock_of`].
+pub(super) async fn locked(conn: &mut Conn, id: MeterId) -> Result<Option<Meter>, DbError> {
+    let row = sqlx::query(
+        "-- quotas.locked
+         UPDATE meters
+            SET debited = debited
+          WHERE id = $1
+      RETURNING id, kind, owner, limit_units, period, zone, horizon_s,
+                generation, window_start, window_end, debited",
+    )
+    .bind(id.0 as i64)
+    .fetch_optional(conn)
+    .await?;
+    row.as_ref().map(parse).transpose()
+}
+
 async fn insert(
     conn: &mut Conn,
     id: MeterId,
@@ -243,7 +265,7 @@ async fn rename_generation(
 }
 
 /// A row of the columns that every query here names in the same order.
-fn parse(row: &AnyRow) -> Result<Meter, DbError> {
+pub(super) fn parse(row: &AnyRow) -> Result<Meter, DbError> {
     let id: i64 = row.try_get(0)?;
     let senseless = |column| DbError::Inconsistency { table: "meters", column, row: id.to_string() };
     let count =
@@ -317,6 +339,21 @@ pub async fn outstanding(conn: &mut Conn, meter: &Meter, now: UnixMillis) -> Res
     )
     .bind(meter.id.0 as i64)
     .bind(meter.generation.0 as i64)
+    .bind(now.0)
+    .fetch_one(conn)
+    .await?;
+    Ok(Outstanding { leased: row.try_get::<i64, _>(0)? as u64, withheld: row.try_get::<i64, _>(1)? as u64 })
+}
+
+/// What is out of the present generations of all meters.
+pub async fn outstanding_in_all(conn: &mut Conn, now: UnixMillis) -> Result<Outstanding, DbError> {
+    let row = sqlx::query(
+        "-- quotas.outstanding_in_all
+         SELECT CAST(COALESCE(SUM(CASE WHEN expires_at >  $1 THEN units ELSE 0 END), 0) AS BIGINT),
+                CAST(COALESCE(SUM(CASE WHEN expires_at <= $1 THEN units ELSE 0 END), 0) AS BIGINT)
+           FROM leases
+           JOIN meters ON meters.id = leases.meter AND meters.generation = leases.generation",
+    )
     .bind(now.0)
     .fetch_one(conn)
     .await?;
@@ -604,7 +641,7 @@ async fn forget_meter(conn: &mut Conn, meter: MeterId) -> Result<(), DbError> {
     ] {
         sqlx::query(statement).bind(meter.0 as i64).execute(&mut *conn).await?;
     }
-    Ok(())
+    warnings::forget(conn, meter).await
 }
 
 /// Leases of past generations that nobody will return any more.

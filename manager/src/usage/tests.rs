@@ -231,7 +231,7 @@ async fn summed_up_a_report_says_the_same_and_what_is_old_is_forgotten_only_then
         check("days later").await;
         world.app.clock.set(UnixMillis(midnight + 4 * DAY_MS + 4 * HOUR_MS));
         world.run_due().await;
-        assert_eq!([rows("minute").await, rows("hour").await, rows("day").await], [0, 0, 2]);
+        assert_eq!([rows("minute").await, rows("hour").await, rows("day").await], [0, 0, 3]);
         let days = items(&admin, &format!("?bucket=day&{range}")).await;
         assert_eq!(fields(&days, ["start", "calls"]), by_day);
         world.app.clock.set(UnixMillis(midnight + 50 * DAY_MS));

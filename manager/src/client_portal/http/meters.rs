@@ -16,6 +16,7 @@ use crate::keys::{self, Key, UseQuota};
 use crate::openapi::schema::schema_of;
 use crate::problem::Problem;
 use crate::quotas;
+use crate::usage::{self, Forecast};
 
 pub(super) fn routes() -> Routes {
     Routes::of("client_portal").client(routes!(list_meters))
@@ -54,8 +55,12 @@ pub(super) struct UsesView {
     used: u64,
     /// Of these, calls that gateways hold and have not spent, as far as is known.
     held: u64,
+    /// Of these, calls that gateways held which never told what became of them: nobody can use them.
+    withheld: u64,
     /// Calls that can still be handed out.
     remaining: u64,
+    #[serde(flatten)]
+    forecast: Forecast,
     /// `day`, `week`, `month`, or `total`: it never begins again.
     period: &'static str,
     /// First instant of the window, UTC ms; null: it has none.
@@ -86,7 +91,9 @@ impl UsesView {
             limit: meter.limit.units,
             used: meter.debited,
             held: out.leased,
+            withheld: out.withheld,
             remaining: meter.remaining(),
+            forecast: usage::forecast(conn, &meter, out, now).await?,
             period: meter.limit.period.as_str(),
             window_start: meter.window.map(|window| window.start.0),
             window_end: meter.window.map(|window| window.end.0),

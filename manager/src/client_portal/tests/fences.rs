@@ -13,7 +13,17 @@ use crate::openapi;
 const NAMES_A_KEY: &str = "key";
 const NAMES_A_CLIENT: &str = "client";
 const NAMES_AN_API: &str = "apis";
-const NAMES_NOTHING: [&str; 16] = [
+const NAMES_NOTHING: [&str; 25] = [
+    // An API and a credential in the query of usage narrow what is counted of one's own client alone.
+    "api",
+    "bucket",
+    "credential",
+    "format",
+    "from",
+    "group_by",
+    "result",
+    "until",
+    "status",
     "comment",
     "cursor",
     "description",

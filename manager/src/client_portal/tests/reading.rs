@@ -174,7 +174,8 @@ async fn meters_tell_what_is_left_of_ones_own_quota_and_of_each_keys() {
         assert_eq!(
             own["uses"],
             json!({
-                "limit": 100, "used": 40, "held": 0, "remaining": 60, "period": "day",
+                "limit": 100, "used": 40, "held": 0, "withheld": 0, "remaining": 60, "period": "day",
+                "calls_per_hour": 0, "exhausted_at": null,
                 "window_start": World::START.0, "window_end": day_ends,
             })
         );
@@ -183,7 +184,8 @@ async fn meters_tell_what_is_left_of_ones_own_quota_and_of_each_keys() {
         assert_eq!(
             of_key.expect("its meter")["uses"],
             json!({
-                "limit": 1000, "used": 40, "held": 0, "remaining": 960, "period": "total",
+                "limit": 1000, "used": 40, "held": 0, "withheld": 0, "remaining": 960, "period": "total",
+                "calls_per_hour": 0, "exhausted_at": null,
                 "window_start": null, "window_end": null,
             })
         );

@@ -10,6 +10,7 @@ mod applications;
 mod clients;
 mod earlier;
 mod keys;
+mod quotas;
 mod reviews;
 mod undelivered;
 
@@ -23,6 +24,7 @@ pub use earlier::brought_up;
 pub use keys::{
     CallableApi, KeyChanged, KeyCredentials, KeyEvent, KeyExpiring, Occasion, XApiKeyExpiring, XApiKeyIssued,
 };
+pub use quotas::QuotaReached;
 pub use reviews::{Lack, ReviewStuck, ReviewWaiting};
 pub use undelivered::{CredentialsUndelivered, Remedy, SecretKind};
 

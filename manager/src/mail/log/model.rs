@@ -71,6 +71,7 @@ pub fn reissue(mail: &Mail) -> Option<String> {
         | Template::KeyChanged
         | Template::KeyExpiring
         | Template::CredentialsUndelivered
+        | Template::QuotaReached
         | Template::XApiKeyExpiring
         | Template::TestMail => None,
     }

@@ -150,6 +150,7 @@ templates! {
     KeyChanged "key_changed" open;
     KeyExpiring "key_expiring" open;
     CredentialsUndelivered "credentials_undelivered" open;
+    QuotaReached "quota_reached" open;
     XApiKeyIssued "x_api_key_issued" secret;
     XApiKeyExpiring "x_api_key_expiring" open;
     ClientCreated "client_created" secret;
