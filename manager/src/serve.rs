@@ -15,6 +15,7 @@ use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use crate::app::App;
 use crate::applications;
 use crate::db::DbError;
+use crate::feed;
 use crate::http::Json;
 use crate::jobs::Jobs;
 use crate::mail;
@@ -136,6 +137,7 @@ async fn metrics(State(app): State<App>) -> ([(header::HeaderName, &'static str)
     let mut text = app.metrics.render();
     // Without the database the counters of this process are all there is to tell.
     text.push_str(&mails(&app).await.map_or_else(|_| String::new(), |mail| mail.gauges()));
+    text.push_str(&feed::gauges(&app).await.unwrap_or_default());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 

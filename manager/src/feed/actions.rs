@@ -152,6 +152,13 @@ async fn resolve_all(app: &App, presented: &[Presented]) -> Result<(Head, Vec<Re
             Resolved::Unknown
         });
     }
+    drop(read);
+    let known = resolved.iter().filter(|one| matches!(one, Resolved::Known { .. })).count();
+    for (answer, count) in [("known", known), ("unknown", resolved.len() - known)] {
+        if count > 0 {
+            app.metrics.add("keygate_resolves_total", &[("answer", answer)], count as u64);
+        }
+    }
     Ok((head, resolved))
 }
 

@@ -2,11 +2,11 @@
 //! costs a flush to the disk whatever is in it; with one flush per exchange the disk would be
 //! the bound of all renewals together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gate::id::{Epoch, HolderId};
-use gate::wire::exchange::{Renewal, RenewalAnswer, UsageReport};
+use gate::wire::exchange::{Renewal, RenewalAnswer, RenewalOutcome, UsageReport};
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use crate::app::App;
@@ -143,6 +143,8 @@ async fn write(app: &App, works: &[Work]) -> Result<Vec<Done>, DbError> {
     app.metrics.add("keygate_usage_rows_total", &[], counted.rows);
     app.metrics.add("keygate_usage_reports_repeated_total", &[], counted.repeated);
 
+    count_answers(app, &steps);
+
     // What follows is lost in a crash without harm: a waiting renewal asks for its recall again.
     if let Err(error) = quotas::announce(&app.db, &announcements, now).await {
         tracing::warn!(%error, "{} announcements of the ledger are late", announcements.len());
@@ -164,6 +166,25 @@ async fn write(app: &App, works: &[Work]) -> Result<Vec<Done>, DbError> {
             usage_seq: work.usage.as_ref().map(|usage| usage.seq),
         })
         .collect())
+}
+
+/// Counts what renewals were answered.
+fn count_answers(app: &App, steps: &[Step]) {
+    let mut answers = BTreeMap::new();
+    for step in steps {
+        let answer = match step.outcome {
+            Some(RenewalOutcome::Granted { .. }) => "granted",
+            Some(RenewalOutcome::Pending { .. }) => "pending",
+            Some(RenewalOutcome::Exhausted { .. }) => "exhausted",
+            Some(RenewalOutcome::Closed) => "closed",
+            Some(RenewalOutcome::Refused) => "refused",
+            Some(RenewalOutcome::Gone) | None => "gone",
+        };
+        *answers.entry(answer).or_insert(0) += 1;
+    }
+    for (answer, count) in answers {
+        app.metrics.add("keygate_lease_answers_total", &[("answer", answer)], count);
+    }
 }
 
 /// When the secrets of keys and the X-Api-Keys in these reports last let somebody in.

@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::gateways::{self, FromGateway, Sighting};
 use crate::http::{Json, Query, read_gateway_json};
 use crate::problem::Problem;
+use crate::telemetry::Stopwatch;
 
 /// The longest that a poll may ask to wait.
 pub const MAX_POLL_WAIT_MS: u64 = 30_000;
@@ -94,6 +95,7 @@ async fn exchange(
     FromGateway(gateway): FromGateway,
     request: Request,
 ) -> Result<Json<ExchangeAnswer>, Problem> {
+    let stopwatch = Stopwatch::start();
     let request: ExchangeRequest = read_gateway_json(request, MAX_EXCHANGE_BYTES).await?;
     model::check(&request)?;
     let seen = Sighting {
@@ -104,7 +106,9 @@ async fn exchange(
         leases_held: Some(request.leases_held),
     };
     gateways::see(&app, &gateway, &seen).await?;
-    Ok(Json(actions::exchange(&app, request).await?))
+    let answer = actions::exchange(&app, request).await?;
+    app.metrics.observe("keygate_exchange_seconds", stopwatch.elapsed_us());
+    Ok(Json(answer))
 }
 
 /// Envoy's own 503 looks like the manager's: what has this header is from here.

@@ -7,6 +7,7 @@
 
 mod actions;
 mod commit;
+mod gauges;
 mod grant;
 mod http;
 mod model;
@@ -16,5 +17,6 @@ mod tests;
 
 pub use actions::{Directory, Shared, directory};
 pub use commit::Committer;
+pub use gauges::gauges;
 pub use grant::{Named, grant_of};
 pub use http::{marked, routes};

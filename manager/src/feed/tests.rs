@@ -194,6 +194,46 @@ async fn leases_are_granted_repeated_returned_and_recalled() {
 }
 
 #[tokio::test]
+async fn metrics_tell_of_exchanges_leases_and_how_far_gateways_are_behind() {
+    for world in World::both().await {
+        let caller = gateway(&world, "edge").await;
+        let meter = meter(&world, "key_1", 1_000).await;
+        let nobody = json!({"kind": "x_api_key", "sha256": "0".repeat(64)});
+        exchange(
+            &caller,
+            json!({"renew": [renewal(meter, 9, 1, 50)], "resolve": [nobody], "leases_held": 1}),
+        )
+        .await;
+        let row = json!({"result": "api_not_found", "count": 4});
+        for _ in 0..2 {
+            exchange(&caller, json!({"usage": {"boot": 1, "seq": 1, "rows": [row]}})).await;
+        }
+        let head = record(&world, &Subject::Directory).await;
+        let metrics =
+            async || world.anon().get("/metrics").await.expect(200).as_str().expect("text").to_owned();
+        let lag = format!("keygate_gateway_feed_lag{{gateway=\"edge\"}} {}", head.0);
+        let revision = format!("keygate_feed_revision {}", head.0);
+        let told = metrics().await;
+        for line in [
+            "keygate_lease_answers_total{answer=\"granted\"} 1",
+            "keygate_resolves_total{answer=\"unknown\"} 1",
+            "keygate_usage_rows_total 1",
+            "keygate_usage_reports_repeated_total 1",
+            "keygate_exchange_seconds_count 3",
+            "keygate_leased_units 10",
+            "keygate_withheld_units 0",
+            &lag,
+            &revision,
+        ] {
+            assert!(told.lines().any(|told| told == line), "{line} in {told}");
+        }
+        world.advance_ms(600_000);
+        let later = metrics().await;
+        assert!(later.contains("keygate_withheld_units 10\n") && !later.contains("edge"), "{later}");
+    }
+}
+
+#[tokio::test]
 async fn a_waiting_renewal_recalls_from_others_at_most_twice_a_second() {
     for world in World::both().await {
         let caller = gateway(&world, "edge").await;

@@ -15,3 +15,4 @@ mod tests;
 pub use actions::{GatewayError, Issued, Stranger, add, after_restore, overview, own, revoke, rotate, see};
 pub use http::{FromGateway, routes};
 pub use model::{Envoy, Gateway, GatewayToken, MAX_LIVE_TOKENS, Sighting};
+pub use store::{Seen, seen_since};

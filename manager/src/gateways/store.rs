@@ -191,6 +191,45 @@ pub(super) async fn see(
     Ok(written.rows_affected() == 1)
 }
 
+/// The Envoys of one gateway, together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The gateway's name.
+    pub gateway: String,
+    /// How many Envoys.
+    pub envoys: u64,
+    /// The last change that the one which is furthest behind knows.
+    pub feed: Revision,
+    /// Leases that all of them hold, as they state.
+    pub leases_held: u64,
+}
+
+/// Gateways with an Envoy that was seen since `since`, by name.
+pub async fn seen_since(conn: &mut Conn, since: UnixMillis) -> Result<Vec<Seen>, DbError> {
+    let rows = sqlx::query(
+        "-- gateways.seen_since
+         SELECT gateways.name, COUNT(*), MIN(feed_revision), CAST(SUM(leases_held) AS BIGINT)
+           FROM holders
+           JOIN gateways ON gateways.id = holders.gateway
+          WHERE last_seen_at >= $1
+          GROUP BY gateways.name
+          ORDER BY gateways.name",
+    )
+    .bind(since.0)
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Seen {
+                gateway: row.try_get(0)?,
+                envoys: row.try_get::<i64, _>(1)? as u64,
+                feed: Revision(row.try_get::<i64, _>(2)? as u64),
+                leases_held: row.try_get::<i64, _>(3)? as u64,
+            })
+        })
+        .collect()
+}
+
 /// The Envoys seen last, newest first.
 pub(super) async fn envoys(conn: &mut Conn, limit: i64) -> Result<Vec<Envoy>, DbError> {
     let rows = sqlx::query(
