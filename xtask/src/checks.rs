@@ -72,15 +72,18 @@ pub fn run(quick: bool, only: &[Stage]) -> Result<()> {
 pub fn bench(arguments: &[String]) -> Result<()> {
     let filter = wasm::build(None, wasm::Variant::Shipped)?;
     let baseline = wasm::build(None, wasm::Variant::SdkBaseline)?;
+    let continue_only = wasm::build(None, wasm::Variant::ContinueOnly)?;
     let envoy = envoy::obtain()?;
-    progress("Building the manager (keygate)");
-    process::run(cargo().args(["build", "--quiet", "--package", "manager", "--bins"]))?;
+    progress("Building the manager (keygate), optimised");
+    process::run(cargo().args(["build", "--quiet", "--release", "--package", "manager", "--bins"]))?;
     process::run(
         cargo()
             .args(["run", "--quiet", "--release", "--package", "bench", "--"])
             .args(arguments)
             .env("KEYGATE_E2E_FILTER", filter)
+            .env("KEYGATE_E2E_MANAGER", process::target().join("release/keygate"))
             .env("KEYGATE_BENCH_SDK_BASELINE", baseline)
+            .env("KEYGATE_BENCH_CONTINUE_ONLY", continue_only)
             .env("KEYGATE_E2E_ENVOY", envoy),
     )
 }

@@ -42,6 +42,8 @@ pub enum Variant {
     Trap,
     /// The minimal filter on the SDK that benchmarks compare with.
     SdkBaseline,
+    /// The filter on the raw ABI that lets everything pass, likewise.
+    ContinueOnly,
 }
 
 impl Variant {
@@ -51,6 +53,7 @@ impl Variant {
             Self::Shipped => "keygate.wasm",
             Self::Trap => "keygate-trap.wasm",
             Self::SdkBaseline => "sdk-baseline.wasm",
+            Self::ContinueOnly => "continue-only.wasm",
         })
     }
 }
@@ -77,6 +80,9 @@ pub fn build(source: Option<Source>, variant: Variant) -> Result<PathBuf> {
         }
         Variant::SdkBaseline => {
             ("the filter to measure against", "sdk-baseline", "sdk_baseline", None, "wasm-sdk")
+        }
+        Variant::ContinueOnly => {
+            ("the filter that does nothing", "continue-only", "continue_only", None, "wasm-continue")
         }
     };
     let from = target().join(from);
