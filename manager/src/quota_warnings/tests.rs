@@ -40,6 +40,7 @@ impl<'w> Node<'w> {
             closed_lease: self.lease.map(|(lease, _)| lease),
             unspent: 0,
             waiting: false,
+            ahead: false,
         };
         let mut steps = [Step { holder: HolderId([1; 16]), renewal, outcome: None }];
         let app = &self.world.app;

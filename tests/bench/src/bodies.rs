@@ -39,6 +39,7 @@ pub async fn run(rounds: usize) -> Result<()> {
         manager: world.manager.address,
         token: world.gateway_token("bench")?,
         listeners: Vec::new(),
+        replicas: Vec::new(),
     };
     let mut envoy = Envoy::configure(&world.folder.join("edge"), wiring)?;
     filters::edit(&mut envoy, |rendered| Ok(rendered.to_owned()))?;

@@ -171,6 +171,7 @@ impl Filter {
             manager: world.manager.address,
             token: world.gateway_token(&gateway)?,
             listeners: Vec::new(),
+            replicas: Vec::new(),
         };
         let mut envoy = Envoy::configure(&world.folder.join(&gateway), wiring)?;
         let mut service = None;

@@ -192,6 +192,7 @@ impl Yard {
             manager: self.world.manager.address,
             token: self.token.clone(),
             listeners: Vec::new(),
+            replicas: Vec::new(),
         };
         let mut envoy = Envoy::configure(&self.world.folder.join("edge"), wiring)?;
         filters::edit(&mut envoy, |rendered| Ok(rendered.to_owned()))?;

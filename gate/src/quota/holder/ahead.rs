@@ -56,7 +56,7 @@ mod tests {
     fn ahead(node: &mut Node, opens_in_ms: u64) -> RenewalOutcome {
         let RenewalOutcome::Granted { lease, units, ttl_ms, remaining, .. } = node.lease(9, 80_000, None)
         else {
-            unreachable!("a lease is granted")
+            panic!("a lease is granted")
         };
         let (generation, window_left_ms) = (Generation(2), Some(opens_in_ms + 86_400_000));
         let opens_in_ms = Some(opens_in_ms);
