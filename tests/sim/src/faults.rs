@@ -62,7 +62,7 @@ faults! {
     /// Two generations of a listener share one holder id and the numbers of their streams.
     SharedHolder: Rough, "a stream in order is not refused";
     /// A process that was killed comes back under its old name, with the numbers of its streams.
-    HolderSurvivesCrash: Stormy, "a lease arrives once, where it was granted";
+    HolderSurvivesCrash: Stormy, "a step that is sent again is the same";
     /// The ledger forgets what it answered, so that a repeat is a new first step.
     ForgottenAnswers: Rough, "a repeat gets the same answer";
     /// The answer leaves before the commit, which a crash then prevents.
@@ -70,7 +70,7 @@ faults! {
     /// The ledger credits a return again when it is repeated.
     CreditPerRepeat: Rough, "debited is what was handed out and not returned";
     /// The ledger credits what an expired lease has not reported.
-    CreditOnExpiry: Stormy, "debited is what was handed out and not returned";
+    CreditOnExpiry: Stormy, "admitted <= debited <= limit";
     /// The ledger credits returns of past generations to the present one.
     CreditAcrossGenerations: Rough, "debited is what was handed out and not returned";
     /// The ledger credits the whole lease that is returned, spent units too.

@@ -61,7 +61,8 @@ fn two_hundred_nodes_of_four_workers_are_exact() {
 fn revoked_keys_are_refused_within_a_second_by_whole_gates() {
     let sum = run_all(Weather::ClearGates);
     assert!(sum.refused["credential_unknown"] > 100, "requests of revoked keys: {sum:?}");
-    assert!(sum.longest_wait_ms < 200, "{sum:?}");
+    // A look-up that is gathered with others waits for the answer before it, or a tick.
+    assert!(sum.longest_wait_ms < 300, "{sum:?}");
 }
 
 #[test]
