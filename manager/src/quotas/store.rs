@@ -183,7 +183,8 @@ pub(super) async fn locked(conn: &mut Conn, id: MeterId) -> Result<Option<Meter>
             SET debited = debited
           WHERE id = $1
       RETURNING id, kind, owner, limit_units, period, zone, horizon_s,
-                generation, window_start, window_end, debited",
+                generation, window_start, window_end, debited,
+                ahead_generation, ahead_window_end, ahead_debited",
     )
     .bind(id.0 as i64)
     .fetch_optional(conn)

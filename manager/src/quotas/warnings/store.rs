@@ -82,7 +82,8 @@ pub async fn meter_by_id(
         let row = sqlx::query(
             "-- quotas.meter_by_id
              SELECT id, kind, owner, limit_units, period, zone, horizon_s,
-                    generation, window_start, window_end, debited
+                    generation, window_start, window_end, debited,
+                    ahead_generation, ahead_window_end, ahead_debited
                FROM meters
               WHERE id = $1",
         )
