@@ -182,7 +182,8 @@ impl Db {
             Dialect::Sqlite => Self::connect_sqlite(settings, metrics).await?,
             Dialect::Postgres => Self::connect_postgres(settings, metrics).await?,
         };
-        // A schema newer than this program is fine: migrations run while the old code serves.
+        // A schema newer than this program is taken: migrations run while the old code serves. What a newer
+        // one writes there it may not know: filters are upgraded when no older manager is left.
         sqlx::migrate!("./migrations").set_ignore_missing(true).run(&db.writers).await?;
         // What one text cannot say for both: triggers.
         let mut own = match db.dialect {

@@ -24,7 +24,7 @@ use crate::credential::{Scheme, basic, bearer, dgrk, x_api_key};
 use crate::decide::{Call, Origin, Proven, decide, decide_enabled, decide_kind, decide_open};
 use crate::denial::{Circumstances, Denial, Response};
 use crate::directory::Directory;
-use crate::id::{ApiUid, ClientId, CredentialId, Revision};
+use crate::id::{ApiUid, ClientId, CredentialId, MeterId, Revision};
 use crate::quota::bucket::bucket_of_key;
 use crate::quota::holder::{Ask, Spent, spend};
 use crate::request::{
@@ -351,6 +351,15 @@ impl Gate {
         Ok(Outcome::Admit(admitted))
     }
 
+    /// Whether one more request may wait for a unit of this meter; `many`: as many as the worker can hold.
+    fn has_room_to_wait(&self, meter: MeterId, many: bool) -> bool {
+        if many {
+            self.waiting_for_units.iter().map(|(_, waiting)| waiting.len()).sum::<usize>() < MAX_WAITING
+        } else {
+            self.waiting_for_units.get(&meter).map_or(0, Vec::len) < MAX_WAITING_FOR_UNITS
+        }
+    }
+
     /// No unit was taken: wait, or refuse.
     fn unspent(
         &mut self,
@@ -358,16 +367,17 @@ impl Gate {
         key: CacheKey,
         arrival: &Arrival<'_, '_>,
     ) -> Result<Outcome, Refusal> {
-        let waits = match spent {
-            Spent::Wait { meter } => Some((meter, None, MAX_WAITING_FOR_UNITS)),
-            Spent::Contended { meter, retry_at } => Some((meter, Some(retry_at), MAX_WAITING_FOR_UNITS)),
-            // All of them go on at one instant, without anybody being asked: many may wait.
-            Spent::Turning { meter, retry_at } => Some((meter, Some(retry_at), MAX_WAITING)),
-            _ => None,
+        // At the turn of a window all go on at one instant, without anybody being asked: many may wait, and
+        // those go on waiting for whom the lease that was there is too small.
+        let (waits, turning) = match spent {
+            Spent::Wait { meter } => (Some((meter, None)), false),
+            Spent::Contended { meter, retry_at } => (Some((meter, Some(retry_at))), false),
+            Spent::Turning { meter, retry_at } => (Some((meter, Some(retry_at))), true),
+            _ => (None, false),
         };
-        if let Some((meter, again_at, most)) = waits
+        if let Some((meter, again_at)) = waits
             && !arrival.out_of_patience(|what| matches!(what, WaitFor::Units(_)))
-            && self.waiting_for_units.get(&meter).map_or(0, |waiting| waiting.len()) < most
+            && self.has_room_to_wait(meter, turning || arrival.waited.is_some())
         {
             return Ok(Outcome::Hold {
                 waits: Some(WaitFor::Units(meter)),

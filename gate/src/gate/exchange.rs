@@ -207,6 +207,9 @@ impl Gate {
         self.exchanges.answered();
         if let Some(seq) = answer.usage_seq {
             self.usage.acknowledge(seq);
+            if self.usage.is_behind() {
+                self.usage_due_at = now;
+            }
         }
         let mut woken = false;
         for renewal in &answer.renewed {

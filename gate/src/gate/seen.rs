@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use crate::grant::HeldGrant;
 use crate::quota::bucket::{Bucket, Kept};
+use crate::quota::holder::MAX_RETRY_MS;
 use crate::quota::rate::SECOND_MS;
 use crate::shared::Shared;
 use crate::time::MonoMillis;
@@ -40,16 +41,22 @@ pub fn look<S: Shared + ?Sized>(
     for meter in &grant.wire.meters {
         let record = bucket.meters.iter().find(|record| record.meter == meter.id);
         let leases: &[_] = record.map_or(&[], |record| &record.leases);
-        let usable = leases.iter().filter(|lease| lease.expires_at > now);
+        // One of the next window is no use yet, and tells nothing of this one.
+        let open = || leases.iter().filter(|lease| lease.opens_at <= now);
+        let usable = open().filter(|lease| lease.expires_at > now);
         let word = record.and_then(|record| record.kept).map(|kept| match kept {
             Kept::Contended { until, .. } => (Word::Contended, until, None),
             Kept::Exhausted { until, window_ends_at } => (Word::Exhausted, until, window_ends_at),
             Kept::Gone { until } => (Word::Gone, until, None),
         });
-        let word = word.filter(|(_, until, _)| *until > now);
+        // Who was told "contended" is refused by it for as long as the next answer is under way.
+        let word = word.filter(|(word, until, _)| {
+            let heard_for = if *word == Word::Contended { MAX_RETRY_MS } else { 0 };
+            now < *until + heard_for
+        });
         let window_ends_at = match word {
             Some((Word::Exhausted, _, window_ends_at)) => window_ends_at,
-            Some(_) | None => leases.iter().rev().find_map(|lease| lease.window_ends_at),
+            Some(_) | None => open().rev().find_map(|lease| lease.window_ends_at),
         };
         seen.reset_ms.push(window_ends_at.map(|ends_at| ends_at - now));
         seen.meters.push(MeterSeen {
@@ -57,7 +64,7 @@ pub fn look<S: Shared + ?Sized>(
             kind: meter.kind,
             limit: meter.limit,
             held: usable.map(|lease| u64::from(lease.left)).sum(),
-            ledger_left: leases.last().map(|lease| lease.ledger_left),
+            ledger_left: open().next_back().map(|lease| lease.ledger_left),
             leases: leases
                 .iter()
                 .map(|lease| LeaseSeen {

@@ -9,7 +9,7 @@ use super::Identity;
 use crate::id::{ApiUid, ClientId, CredentialId};
 use crate::sorted::Sorted;
 use crate::wire::directory::ApiEntry;
-use crate::wire::exchange::{ANSWERED, MAX_USAGE, UsageReport, UsageRow, latency_bucket};
+use crate::wire::exchange::{ANSWERED, MAX_LATENCY_SUM_MS, MAX_USAGE, UsageReport, UsageRow, latency_bucket};
 
 /// Different rows kept at most; what is over is counted by its result alone.
 pub const MAX_ROWS: usize = 20_000;
@@ -148,6 +148,11 @@ impl Usage {
         self.unacknowledged.clone()
     }
 
+    /// Whether more is waiting than one report holds.
+    pub fn is_behind(&self) -> bool {
+        self.rows.len() >= MAX_USAGE
+    }
+
     /// The manager has counted report `seq`.
     pub fn acknowledge(&mut self, seq: u64) {
         if self.unacknowledged.as_ref().is_some_and(|report| report.seq == seq) {
@@ -161,9 +166,9 @@ fn tally(latency: &mut Vec<[u64; 3]>, bucket: u64, answers: u64, ms: u64) {
     match latency.iter_mut().find(|[found, ..]| *found == bucket) {
         Some([_, counted, total]) => {
             *counted = counted.saturating_add(answers);
-            *total = total.saturating_add(ms);
+            *total = total.saturating_add(ms).min(MAX_LATENCY_SUM_MS);
         }
-        None => latency.push([bucket, answers, ms]),
+        None => latency.push([bucket, answers, ms.min(MAX_LATENCY_SUM_MS)]),
     }
 }
 

@@ -18,6 +18,8 @@ pub const MAX_RESOLVES: usize = 256;
 pub const MAX_RENEWALS: usize = 1_024;
 /// Usage rows in one exchange at most.
 pub const MAX_USAGE: usize = 1_024;
+/// Milliseconds that the answers of one bucket of a histogram took together at most: over 200,000 years.
+pub const MAX_LATENCY_SUM_MS: u64 = 1 << 53;
 /// Bytes of one exchange, either way.
 pub const MAX_EXCHANGE_BYTES: usize = 2 << 20;
 
@@ -299,7 +301,7 @@ pub struct Renewal {
     #[serde(default)]
     pub waiting: bool,
     /// The lease is to be of the next window, and is of no use before.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub ahead: bool,
 }
 

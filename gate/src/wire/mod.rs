@@ -3,7 +3,8 @@
 //! calendar instants only where a calendar decided them (validity, service time).
 //!
 //! Unknown fields are refused on the way to the manager and ignored on the way back, so that a
-//! newer manager can serve an older filter.
+//! newer manager can serve an older filter. The other way round it cannot: managers are upgraded first,
+//! all of them.
 //!
 //! What the filter reads has its variants outside (`{"known": {"grant": …}}`): a tag among the fields
 //! would be read into a buffer first, and the code for that was a tenth of the filter.

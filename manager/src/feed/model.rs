@@ -2,8 +2,8 @@
 
 use gate::wire::WIRE_VERSION;
 use gate::wire::exchange::{
-    ANSWERED, ExchangeRequest, LATENCY_MS, MAX_RENEWALS, MAX_RESOLVES, MAX_USAGE, Presented, Renewal,
-    UsageReport, UsageRow,
+    ANSWERED, ExchangeRequest, LATENCY_MS, MAX_LATENCY_SUM_MS, MAX_RENEWALS, MAX_RESOLVES, MAX_USAGE,
+    Presented, Renewal, UsageReport, UsageRow,
 };
 
 /// Characters of a filter's version at most.
@@ -21,7 +21,7 @@ pub enum ExchangeFault {
     /// Another version of the contract.
     #[error(
         "the exchange has version {given}, this manager speaks {WIRE_VERSION}: \
-         run a filter and a manager that are one release apart at most"
+         run a manager that is as new as the filter, or one release newer"
     )]
     Version {
         /// As sent.
@@ -145,7 +145,9 @@ fn check_row(index: usize, row: &UsageRow) -> Result<(), ExchangeFault> {
     let of_answers = ANSWERED.contains(&row.result.as_str()) != row.latency.is_empty()
         && row.latency.len() <= LATENCY_MS.len() + 1
         && row.latency.iter().all(|[bucket, answers, ms]| {
-            *bucket <= LATENCY_MS.len() as u64 && (1..=MAX_CALLS).contains(answers) && *ms <= MAX_CALLS
+            *bucket <= LATENCY_MS.len() as u64
+                && (1..=MAX_CALLS).contains(answers)
+                && *ms <= MAX_LATENCY_SUM_MS
         });
     require(
         of_answers,
