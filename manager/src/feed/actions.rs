@@ -43,6 +43,15 @@ pub async fn directory(
     known: Option<Revision>,
 ) -> Result<Directory, DbError> {
     prepare(app).await?;
+    directory_as_given(app, epoch, known).await
+}
+
+/// As [`directory`], without telling filters of this process's settings: for whoever only looks.
+pub async fn directory_as_given(
+    app: &App,
+    epoch: Option<Epoch>,
+    known: Option<Revision>,
+) -> Result<Directory, DbError> {
     let mut read = app.db.snapshot().await?;
     let head = changes::head(&mut read).await?;
     let stored = store::settings(&mut read).await?;

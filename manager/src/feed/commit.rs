@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gate::id::{Epoch, HolderId};
-use gate::wire::exchange::{Renewal, RenewalAnswer, RenewalOutcome, UsageReport};
+use gate::wire::exchange::{Renewal, RenewalAnswer, RenewalOutcome, UsageReport, UsageRow};
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use crate::app::App;
@@ -84,7 +84,10 @@ impl Committer {
         let mut waiting = self.waiting();
         let mut steps = 0;
         let fits = |job: &Job| {
-            steps += job.work.renewals.len() + job.work.usage.as_ref().map_or(0, |usage| usage.rows.len());
+            // A bucket of a histogram is a statement.
+            let of_row = |row: &UsageRow| row.latency.len().max(1);
+            let usage = job.work.usage.iter().flat_map(|usage| &usage.rows).map(of_row).sum::<usize>();
+            steps += job.work.renewals.len() + usage;
             steps <= MAX_STEPS_TOGETHER
         };
         let count = waiting.iter().map(fits).take_while(|fits| *fits).count().max(1).min(waiting.len());

@@ -15,7 +15,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{Directory, Shared, directory};
+pub use actions::{Directory, Shared, directory_as_given};
 pub use commit::Committer;
 pub use gauges::gauges;
 pub use grant::{Named, grant_of};

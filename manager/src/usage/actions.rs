@@ -12,6 +12,8 @@ use crate::schedule::{BATCH, Outcome, Task, forgotten};
 /// What ended this long ago is summed up: longer than any transaction that still counts in it lasts, and
 /// than the clocks of replicas are apart.
 const GRACE_MS: i64 = 600_000;
+/// Minutes that are summed up at once.
+const PART_MS: i64 = 5 * 60_000;
 const DAY_MS: i64 = 86_400_000;
 
 /// What is asked for.
@@ -83,14 +85,17 @@ fn remaining<'a>(
     })
 }
 
-/// Sums the next hour or day up, if one has ended that is not yet.
+/// Sums the next part of an hour or day up, if one has ended that is not yet: a few minutes to their hour,
+/// an hour to its day, so that exchanges do not wait for long.
 pub(super) async fn roll_up(app: &App, conn: &mut Conn, task: &Task) -> anyhow::Result<Outcome> {
     let zone = installation_zone(app);
+    // Two replicas may each have a task of their own: what one sums up, the other must see.
+    store::lock_rolled(conn).await?;
     let rolled = store::rolled(conn).await?;
     let done: u64 = task.progress.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default();
     let goes_on = |more: u64| Outcome::More {
         progress: (done + more).to_string(),
-        result: format!("summed up {} hours and days", done + more),
+        result: format!("summed up {} parts of hours and days", done + more),
     };
     // Counts of an earlier release, or of one that still runs beside this one.
     let day_of = |at| Span::around(Grain::Day, at, &zone).start;
@@ -102,7 +107,8 @@ pub(super) async fn roll_up(app: &App, conn: &mut Conn, task: &Task) -> anyhow::
     if let Some(minute) = minute {
         let hour = Span::around(Grain::Hour, minute, &zone);
         if hour.end <= latest {
-            let part = Span { start: hour.start.max(rolled.hours), end: hour.end };
+            let end = hour.end.min(UnixMillis(minute.0 + PART_MS));
+            let part = Span { start: hour.start.max(rolled.hours), end };
             store::roll(conn, (Grain::Minute, Grain::Hour), hour.start, part).await?;
             return Ok(goes_on(1));
         }
@@ -111,12 +117,13 @@ pub(super) async fn roll_up(app: &App, conn: &mut Conn, task: &Task) -> anyhow::
         let day = Span::around(Grain::Day, hour, &zone);
         // Only once none of its minutes waits to become part of an hour.
         if day.end <= latest && minute.is_none_or(|minute| minute >= day.end) {
-            let part = Span { start: day.start.max(rolled.days), end: day.end };
+            let end = day.end.min(Span::around(Grain::Hour, hour, &zone).end);
+            let part = Span { start: day.start.max(rolled.days), end };
             store::roll(conn, (Grain::Hour, Grain::Day), day.start, part).await?;
             return Ok(goes_on(1));
         }
     }
-    Ok(Outcome::Done(format!("summed up {done} hours and days")))
+    Ok(Outcome::Done(format!("summed up {done} parts of hours and days")))
 }
 
 /// Minutes, hours and days that began longer ago than they are kept are forgotten; none that is not

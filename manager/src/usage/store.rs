@@ -178,6 +178,19 @@ fn summed(rows: &[&UsageRow]) -> (CallSums, AnswerSums) {
     (calls, answers)
 }
 
+/// Waits for whoever is summing up, and keeps others from it until the transaction ends.
+pub(super) async fn lock_rolled(conn: &mut Conn) -> Result<(), DbError> {
+    sqlx::query(
+        "-- usage.roll.lock
+         INSERT INTO usage_rolled (grain, through) VALUES ('hour', $1)
+             ON CONFLICT (grain) DO UPDATE SET through = usage_rolled.through",
+    )
+    .bind(i64::MIN)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// How far counts have been summed up.
 pub(super) async fn rolled(conn: &mut Conn) -> Result<Rolled, DbError> {
     let rows = sqlx::query(

@@ -63,7 +63,7 @@ pub enum ExplainError {
 
 /// What would be decided of a request.
 pub async fn explain(app: &App, described: &Described) -> Result<Explanation, ExplainError> {
-    let directory = match feed::directory(app, None, None).await? {
+    let directory = match feed::directory_as_given(app, None, None).await? {
         Directory::Answer(answer) => *answer,
         Directory::Unchanged => return Err(ExplainError::Db(DbError::Sqlx(sqlx::Error::RowNotFound))),
     };
