@@ -154,7 +154,8 @@ mod tests {
         assert_eq!(config.manager_cluster, "keygate_manager");
         assert_eq!(config.token_env.as_deref(), Some("KEYGATE_GATEWAY_TOKEN"));
         assert_eq!(config.setup.origin, OriginRule::Always(Origin::External));
-        assert!(config.setup.namespace.starts_with(b"kg:1:"));
+        let layout = format!("kg:{SHARED_LAYOUT}:");
+        assert!(config.setup.namespace.starts_with(layout.as_bytes()));
     }
 
     #[test]
