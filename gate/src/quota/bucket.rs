@@ -20,7 +20,7 @@ pub const LAYOUT: u8 = 3;
 pub const BUCKETS: u16 = 4_096;
 /// Clients counted per second in one bucket at most (at 4,096 buckets: 250,000 on one node).
 pub const MAX_RATES: usize = 64;
-/// Meters in one bucket at most: a bucket stays below 10 KiB, which a worker copies in 2 µs.
+/// Meters in one bucket at most: a full one, with three leases in each, is some 20 KiB.
 pub const MAX_METERS: usize = 64;
 /// Leases of one meter in one record: the one being spent, the next, and one of the next window.
 pub const MAX_LEASES: usize = 3;

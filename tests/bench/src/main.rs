@@ -1,4 +1,4 @@
-//! Benchmarks, side by side in one run. `cargo xtask bench`; what they showed: `docs/benchmarks.md`.
+//! Benchmarks, side by side in one run: `cargo xtask bench`.
 //!
 //! Quote ratios, not absolute times: rounds alternate between what is compared, so that a machine
 //! that slows down slows all of it. CPU is what the kernel counts for a thread or process.
