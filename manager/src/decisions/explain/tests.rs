@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::feed;
 use crate::gateways;
 use crate::testing::{Caller, World};
 
@@ -217,6 +218,23 @@ async fn a_gateway_is_shown_with_what_it_has_not_heard() {
         let envoy = &said["envoys"][0];
         assert_eq!((&envoy["holder"], &envoy["feed_revision"]), (&json!(HOLDER), &json!(0)));
         assert_eq!(envoy["feed_lag"], said["feed"]);
+    }
+}
+
+/// A command has its own settings, such as those of the shell that it is called from.
+#[tokio::test]
+async fn whoever_asks_hands_no_settings_to_the_gates() {
+    for mut world in World::both().await {
+        let shop = Shop::open(&world).await;
+        let given = shop.edge.get("/gateway/v1/directory").await.expect(200);
+        let mut config = (*world.app.config).clone();
+        config.max_staleness_s += 1;
+        world.app.config = config.into();
+        world.app.feed = feed::Shared::default();
+        let elsewhere = world.replica(&shop.admin).await;
+        let asked = json!({ "method": "GET", "path": "/orders/7", "credential": { "api_key": API_KEY } });
+        elsewhere.post("/api/v1/explain", asked).await.expect(200);
+        assert_eq!(shop.edge.get("/gateway/v1/directory").await.expect(200), given);
     }
 }
 
