@@ -315,6 +315,7 @@ mod tests {
             since: None,
             settings: Settings::default(),
             apis,
+            token_keys: vec![],
             removed: vec![],
         }
     }
@@ -447,6 +448,7 @@ mod tests {
             since: Some(Revision(since)),
             revision: Revision(8),
             epoch: Epoch(epoch),
+            token_keys: vec![],
             removed: vec!["today".into()],
             ..snapshot(vec![api("new", &[], &["GET"], PathRule::Exact("/new".into()))])
         };

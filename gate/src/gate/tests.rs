@@ -178,6 +178,7 @@ impl Manager {
                     groups: vec!["g1".into()],
                     unsigned_forms: false,
                 }],
+                token_keys: vec![],
                 removed: vec![],
             })
         } else if call.path == DECISIONS_PATH {

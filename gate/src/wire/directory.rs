@@ -25,9 +25,21 @@ pub struct DirectoryAnswer {
     /// All APIs (snapshot) or the changed ones (delta).
     #[serde(default)]
     pub apis: Vec<ApiEntry>,
+    /// Public keys of the tokens' issuer (always whole): a Bearer of another key is not asked about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub token_keys: Vec<TokenKey>,
     /// Delta only: APIs that are gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<ApiUid>,
+}
+
+/// A public key that signs, or signed, tokens that may still live (RS256).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenKey {
+    /// `kid` of the tokens' header.
+    pub kid: String,
+    /// DER of its `SubjectPublicKeyInfo`, in standard Base64.
+    pub spki: String,
 }
 
 /// One API as registered.

@@ -74,6 +74,7 @@ pub async fn directory_as_given(
         since,
         settings,
         apis: entries.apis,
+        token_keys: Vec::new(),
         removed: entries.removed,
     })))
 }

@@ -141,6 +141,7 @@ fn directory(shape: Shape, size: usize) -> Result<Directory> {
         since: None,
         settings: Settings::default(),
         apis: (0..size).map(api).collect(),
+        token_keys: vec![],
         removed: vec![],
     })
     .ok()

@@ -173,6 +173,7 @@ impl Managers {
             since: None,
             settings: Settings::default(),
             apis: vec![api],
+            token_keys: vec![],
             removed: vec![],
         }))
     }

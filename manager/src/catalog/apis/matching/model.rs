@@ -115,6 +115,7 @@ pub fn explain(
         since: None,
         settings: Settings::default(),
         apis: apis.clone(),
+        token_keys: Vec::new(),
         removed: Vec::new(),
     })?;
     let (meant, refusal) = match directory.find(&target.host, &target.method, &path) {

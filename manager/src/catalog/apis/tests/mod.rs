@@ -237,6 +237,7 @@ async fn what_the_catalogue_accepts_every_gate_can_index() {
             since: None,
             settings: Default::default(),
             apis,
+            token_keys: vec![],
             removed: vec![],
         })
         .expect("a directory");

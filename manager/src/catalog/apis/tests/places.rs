@@ -142,6 +142,7 @@ fn directory(apis: &[ApiEntry], uid: impl Fn(usize) -> usize) -> Directory {
         since: None,
         settings: Settings::default(),
         apis: apis.collect(),
+        token_keys: vec![],
         removed: vec![],
     })
     .expect("every gate can index it")
