@@ -77,7 +77,7 @@ impl Config {
                 "the plugin has no `configuration`: give it JSON with `version` and `manager_cluster`",
             ));
         }
-        let written: Written = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        let written: Written = gate::json::from_slice(json).map_err(|error| error.to_string())?;
         if written.version != VERSION {
             return Err(format!("`version` is {}: this filter understands {VERSION}", written.version));
         }
@@ -162,7 +162,7 @@ mod tests {
     fn what_is_not_understood_is_refused_and_named() {
         for (json, named) in [
             ("", "`version` and `manager_cluster`"),
-            ("{", "EOF"),
+            ("{", "ends too early"),
             ("{}", "version"),
             (r#"{"version": 2, "manager_cluster": "m"}"#, "understands 1"),
             (r#"{"version": 1}"#, "manager_cluster"),

@@ -11,6 +11,7 @@
 //! - [`decide`]: the only place that says yes or no, and [`denial`]: every way to say no.
 //! - [`quota`]: leases, rates and the shared record they live in.
 //! - [`shared`]: what the workers of one process share, as a compare-and-swap.
+//! - [`json`]: how the filter reads what the manager answers.
 #![no_std]
 #![deny(
     clippy::unwrap_used,
@@ -43,6 +44,7 @@ pub mod directory;
 pub mod gate;
 pub mod grant;
 pub mod id;
+pub mod json;
 pub mod quota;
 pub mod request;
 pub mod shared;

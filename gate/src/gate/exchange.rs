@@ -192,7 +192,7 @@ impl Gate {
     ) {
         let parsed = match answer {
             Answer::Received { status: 200, marked: true, body } => {
-                serde_json::from_slice::<ExchangeAnswer>(&body).map_err(|error| format!("{error}"))
+                crate::json::from_slice::<ExchangeAnswer>(&body).map_err(|error| format!("{error}"))
             }
             Answer::Received { status, marked: true, .. } => Err(format!("status {status}")),
             Answer::Received { .. } | Answer::Failed => Err(String::new()),

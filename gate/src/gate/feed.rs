@@ -210,7 +210,7 @@ pub fn read_batches<S: Shared + ?Sized>(
         if written != number || from > at.0 {
             return Changes::Reset;
         }
-        match serde_json::from_slice::<Vec<Change>>(json) {
+        match crate::json::from_slice::<Vec<Change>>(json) {
             Ok(batch) => changes.extend(batch),
             Err(_) => return Changes::Reset,
         }

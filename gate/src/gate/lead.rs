@@ -185,7 +185,7 @@ impl Gate {
 
     /// Makes ours what the manager sent. Everything stays as it was if it cannot be used.
     fn adopt(&mut self, body: &[u8], at: (u64, u64)) -> Result<bool, String> {
-        let answer: DirectoryAnswer = serde_json::from_slice(body).map_err(|error| format!("{error}"))?;
+        let answer: DirectoryAnswer = crate::json::from_slice(body).map_err(|error| format!("{error}"))?;
         if answer.version != WIRE_VERSION {
             return Err(format!("version {}", answer.version));
         }
@@ -269,7 +269,7 @@ impl Gate {
         let first = if snapshot == state.snapshot && deltas <= state.deltas { deltas + 1 } else { 0 };
         for delta in first..=state.deltas {
             let loaded = feed::read_directory(host, &self.keys, state.snapshot, delta)
-                .and_then(|json| serde_json::from_slice::<DirectoryAnswer>(&json).ok())
+                .and_then(|json| crate::json::from_slice::<DirectoryAnswer>(&json).ok())
                 .is_some_and(|answer| answer.since.is_some() == (delta > 0) && self.apply(answer).is_ok());
             if !loaded {
                 let at = (state.snapshot, state.deltas);
@@ -374,9 +374,9 @@ fn read_changes(body: &[u8]) -> Result<ChangesAnswer, String> {
         epoch: Epoch,
         revision: Revision,
     }
-    match serde_json::from_slice(body) {
+    match crate::json::from_slice(body) {
         Ok(answer) => Ok(answer),
-        Err(error) => match serde_json::from_slice::<Frame>(body) {
+        Err(error) => match crate::json::from_slice::<Frame>(body) {
             Ok(Frame { version, epoch, revision }) => {
                 Ok(ChangesAnswer { version, epoch, revision, reset: true, changes: Vec::new() })
             }

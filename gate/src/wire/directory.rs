@@ -1,6 +1,5 @@
 //! The directory as it travels: APIs and settings that every filter holds.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -127,9 +126,6 @@ pub struct Settings {
     pub capacity: u32,
     /// Answers of admitted requests carry `RateLimit` fields too.
     pub ratelimit_on_success: bool,
-    /// Free for additions that an older filter may ignore.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub extensions: BTreeMap<String, String>,
 }
 
 impl Default for Settings {
@@ -145,7 +141,6 @@ impl Default for Settings {
             strip_credential: false,
             capacity: 1_000,
             ratelimit_on_success: false,
-            extensions: BTreeMap::new(),
         }
     }
 }

@@ -217,6 +217,5 @@ fn settings(config: &Config) -> Settings {
         strip_credential: config.strip_credential,
         capacity: config.worker_capacity,
         ratelimit_on_success: config.ratelimit_on_success,
-        extensions: Default::default(),
     }
 }
