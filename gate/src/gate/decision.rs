@@ -3,46 +3,38 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::presented::CacheKey;
-use super::seen::LimitsSeen;
 use super::usage::ADMITTED;
 use super::{
     Admission, Body, DIRECTORY_WAIT_MS, Entry, Flight, Gate, Hold, Host, MAX_WAITING, MAX_WAITING_FOR_UNITS,
-    OriginRule, Step, Stream, StreamId, Wait, WaitFor, ratelimit, report, seen,
+    OriginRule, Step, Stream, StreamId, Wait, WaitFor, ratelimit,
 };
 use crate::address::parse_source;
-use crate::credential::basic::Basic;
-use crate::credential::bearer::UnverifiedToken;
-use crate::credential::dgrk::{Charset, Dgrk, Verdict};
-use crate::credential::x_api_key::XApiKey;
-use crate::credential::{Scheme, basic, bearer, dgrk, x_api_key};
-use crate::decide::{Call, Origin, Proven, decide, decide_enabled, decide_kind, decide_open};
-use crate::denial::{Circumstances, Denial, Response};
-use crate::directory::Directory;
-use crate::id::{ApiUid, ClientId, CredentialId, MeterId, Revision};
+use crate::credential::Scheme;
+use crate::decide::{Call, Origin, Proven, decide, decide_enabled, decide_open};
+use crate::denial::{Denial, Response};
+use crate::id::MeterId;
 use crate::quota::bucket::bucket_of_key;
 use crate::quota::holder::{Ask, Spent, spend};
 use crate::request::{
-    CredentialHeader, CredentialKind, RequestHead, SignedBody, credential_header, is_cors_preflight, is_grpc,
-    is_identity_header, signed_body,
+    CredentialKind, RequestHead, SignedBody, is_cors_preflight, is_grpc, is_identity_header, signed_body,
 };
 use crate::time::{MonoMillis, Now};
-use crate::wire::decisions::{Decision, OriginSeen, RoomSeen};
 use crate::wire::directory::{ApiEntry, Unregistered};
-use crate::wire::exchange::{MeterKind, Presented};
+use crate::wire::exchange::MeterKind;
 
-/// What a request presents, parsed.
-enum Presentation<'h> {
-    Dgrk(Dgrk<'h>),
-    XApiKey(XApiKey<'h>),
-    Bearer(UnverifiedToken<'h>),
-    Basic(Basic),
-}
+mod presentation;
+mod proof;
+mod refusal;
+
+use presentation::{Presentation, present};
+use proof::{Proof, body_outcome};
+use refusal::Refusal;
 
 /// A request at the moment it is decided.
 struct Arrival<'a, 'h> {
@@ -64,26 +56,6 @@ enum Outcome {
     Hold { waits: Option<WaitFor>, patience_ms: u64, again_at: Option<MonoMillis>, for_body: bool },
     ReadBody,
     Health,
-}
-
-/// A refusal and whom it is about.
-struct Refusal {
-    denial: Denial,
-    api: Option<ApiUid>,
-    /// Told once the secret is proven.
-    known: Option<Box<Known>>,
-}
-
-struct Known {
-    client: ClientId,
-    credential: CredentialId,
-    utc_offset_min: i32,
-}
-
-impl From<Denial> for Refusal {
-    fn from(denial: Denial) -> Self {
-        Self { denial, api: None, known: None }
-    }
 }
 
 /// The caller's address, asked of the host once and only if needed.
@@ -446,109 +418,6 @@ impl Gate {
         })
     }
 
-    /// Asks the manager for a credential that is not held.
-    fn look_up(
-        &mut self,
-        arrival: &mut Arrival<'_, '_>,
-        presentation: &Presentation<'_>,
-        key: CacheKey,
-        for_body: bool,
-        host: &mut dyn Host,
-    ) -> Result<Outcome, Refusal> {
-        let now = arrival.now.mono;
-        if self.unknowns.contains(&key, now) {
-            return Err(Denial::CredentialUnknown { kind: presentation.kind() }.into());
-        }
-        let out_of_patience = arrival.out_of_patience(|what| matches!(what, WaitFor::Lookup(_)));
-        if out_of_patience {
-            return Err(Denial::LookupUnavailable.into());
-        }
-        if !self.lookups.contains_key(&key) {
-            let address = arrival.source.address(host);
-            let throttled = address.is_some_and(|address| self.failed_lookups.is_spent(address, now));
-            if throttled || self.waiting_for_lookups >= MAX_WAITING {
-                return Err(Denial::LookupsThrottled.into());
-            }
-            let lookup = super::exchange::Lookup::of(presentation.presented(), address);
-            self.lookups.insert(key, Box::new(lookup));
-        } else if self.waiting_for_lookups >= MAX_WAITING {
-            return Err(Denial::LookupsThrottled.into());
-        }
-        Ok(Outcome::Hold {
-            waits: Some(WaitFor::Lookup(key)),
-            patience_ms: u64::from(self.settings.lookup_wait_ms),
-            again_at: None,
-            for_body,
-        })
-    }
-
-    /// Proves a DGRK signature. None: the body is needed and not here yet.
-    fn prove(
-        &mut self,
-        arrival: &mut Arrival<'_, '_>,
-        presented: &Dgrk<'_>,
-        key: &CacheKey,
-        signed: SignedBody,
-        host: &mut dyn Host,
-    ) -> Result<Option<Proof>, Refusal> {
-        let now = arrival.now.mono;
-        let (signed_body, charset) = match signed {
-            SignedBody::Empty => (&b""[..], Charset::Utf8),
-            SignedBody::Whole { charset } => match (arrival.hold.body, arrival.body) {
-                (Body::Complete { size: 0 }, _) => (&b""[..], charset),
-                (Body::Complete { .. }, Some(body)) => (body, charset),
-                (Body::Complete { .. } | Body::Arriving { .. } | Body::Unasked, _) => return Ok(None),
-            },
-        };
-        if !self.failed_bytes.is_untouched()
-            && arrival.source.address(host).is_some_and(|address| self.failed_bytes.is_spent(address, now))
-        {
-            return Err(Denial::SignaturesThrottled.into());
-        }
-        let unknown = Denial::CredentialUnknown { kind: CredentialKind::Dgrk };
-        let Some(entry) = self.cache.get_mut(key) else { return Err(unknown.into()) };
-        let Some(verifying_key) = &entry.verifying_key else { return Err(unknown.into()) };
-        let verdict = verifying_key.verify(
-            presented.signature,
-            signed_body,
-            charset,
-            entry.last_match,
-            &mut self.scratch,
-        );
-        match verdict {
-            Verdict::Verified(found) => {
-                entry.last_match = Some(found);
-                let proven = Proven::by_signature(&verdict).ok_or(Denial::Internal)?;
-                Ok(Some(Proof { proven, secret_index: Some(found.secret_index) }))
-            }
-            Verdict::Incorrect { received_sha256, minified_sha256 } => {
-                if let Some(address) = arrival.source.address(host) {
-                    // Each also costs what does not depend on the body.
-                    let bytes = signed_body.len() + arrival.head.path.len() + 256;
-                    self.failed_bytes.spend(address, bytes as u64, now);
-                }
-                Err(Denial::SignatureIncorrect { received_sha256, minified_sha256 }.into())
-            }
-        }
-    }
-
-    fn check_body_size(&self, arrival: &Arrival<'_, '_>) -> Result<(), Denial> {
-        let head = arrival.head;
-        let max = self.settings.max_signed_body_bytes;
-        let announced = head
-            .values("content-length")
-            .next()
-            .and_then(|value| core::str::from_utf8(value).ok().and_then(|digits| digits.parse::<u64>().ok()));
-        let size = match arrival.hold.body {
-            Body::Unasked => 0,
-            Body::Arriving { size } | Body::Complete { size } => size as u64,
-        };
-        if size.max(announced.unwrap_or(0)) > u64::from(max) {
-            return Err(Denial::BodyTooLarge { max });
-        }
-        Ok(())
-    }
-
     fn origin(&self, source: &mut Source, host: &mut dyn Host) -> Origin {
         match &self.setup.origin {
             OriginRule::Always(origin) => *origin,
@@ -579,91 +448,6 @@ impl Gate {
             decision: None,
         })
     }
-
-    /// A request whose head the host could not give us.
-    pub fn refuse_unreadable(&mut self, stream: StreamId, host: &mut dyn Host, now: Now) -> Response {
-        let head = RequestHead::default();
-        let source = Source { stream, asked: None };
-        let hold = Hold::default();
-        let mut arrival =
-            Arrival { head: &head, body: None, hold: &hold, waited: None, presented: None, source, now };
-        self.refuse(&mut arrival, Denial::Internal.into(), host)
-    }
-
-    fn refuse(&mut self, arrival: &mut Arrival<'_, '_>, refusal: Refusal, host: &mut dyn Host) -> Response {
-        let (head, now) = (arrival.head, arrival.now);
-        let Refusal { denial, api, known } = refusal;
-        let presented = arrival.presented;
-        let credential = known.as_ref().map(|known| &known.credential);
-        let caller = known.as_ref().map(|known| (&known.client, &known.credential));
-        self.usage.count(caller, None, api.as_ref(), denial.code(), 1);
-
-        let id = self.decisions.next_id();
-        let entry = presented.and_then(|(key, _)| self.cache.get_mut(&key));
-        let named = credential.or(entry.as_ref().map(|entry| &entry.grant.wire.credential));
-        let place = self.decisions.place(denial.code(), named, now.mono);
-        self.metrics.refused(denial.code(), place.is_some());
-        // Figures cost a look at shared data: for those whose limits are told, or kept.
-        let limits = match &entry {
-            Some(entry) if place.is_some() || denial.is_of_a_limit() => {
-                let bucket = u64::from(bucket_of_key(&entry.grant.client_key));
-                seen::look(host, &self.keys.numbered("bucket", bucket), &entry.grant, now.mono)
-            }
-            Some(_) | None => LimitsSeen::default(),
-        };
-        let limit_headers = match &entry {
-            Some(entry) if denial.is_of_a_limit() => ratelimit::refused(&entry.grant.wire, &limits),
-            Some(_) | None => Vec::new(),
-        };
-        if let Some(place) = place {
-            let client = known.as_ref().map(|known| &known.client);
-            let decision = Decision {
-                id: id.clone(),
-                at: now.unix,
-                code: denial.code().to_string(),
-                detail: denial.detail(client.map_or("", ClientId::as_str)),
-                method: report::text(head.method),
-                host: report::text(head.host),
-                path: report::text(path_alone(head)),
-                api: api.clone(),
-                kind: presented.map(|(_, kind)| kind),
-                client: client.or(entry.as_ref().map(|entry| &entry.grant.wire.client)).cloned(),
-                credential: named.cloned(),
-                address: None,
-                origin: None,
-                directory: self.directory.as_ref().map_or(Revision(0), Directory::revision),
-                feed: self.feed.revision,
-                polled_ms_ago: (self.feed.polled_at.0 != 0).then(|| now.mono - self.feed.polled_at),
-                grant_held_ms: entry.as_ref().map(|entry| now.mono - entry.since),
-                waited_ms: arrival.waited.map(|wait| now.mono - wait.since),
-                room: entry.as_ref().map(|entry| RoomSeen {
-                    priority: entry.grant.wire.priority,
-                    in_flight: self.in_flight,
-                    capacity: self.settings.capacity,
-                }),
-                rate: limits.rate,
-                meters: limits.meters,
-            };
-            let address = arrival.source.address(host).map(|address| address.to_string());
-            let origin = Some(match self.origin(&mut arrival.source, host) {
-                Origin::Internal => OriginSeen::Internal,
-                Origin::External => OriginSeen::External,
-            });
-            self.decisions.keep(place, Decision { address, origin, ..decision });
-        }
-
-        let mut response = denial.respond(&Circumstances {
-            format: self.settings.denial_format,
-            path: &String::from_utf8_lossy(path_alone(head)),
-            client: known.as_ref().map(|known| &known.client),
-            now: now.unix,
-            utc_offset_min: known.as_ref().map_or(0, |known| known.utc_offset_min),
-            grpc: is_grpc(head),
-            decision: &id,
-        });
-        response.headers.extend(limit_headers);
-        response
-    }
 }
 
 impl Outcome {
@@ -684,87 +468,6 @@ impl Arrival<'_, '_> {
     }
 }
 
-struct Proof {
-    proven: Proven,
-    secret_index: Option<usize>,
-}
-
-impl Entry {
-    fn refusal(&self, denial: Denial) -> Refusal {
-        let known = Known {
-            client: self.grant.wire.client.clone(),
-            credential: self.grant.wire.credential.clone(),
-            utc_offset_min: self.grant.wire.utc_offset_min,
-        };
-        Refusal { denial, api: None, known: Some(Box::new(known)) }
-    }
-}
-
-impl Presentation<'_> {
-    fn kind(&self) -> CredentialKind {
-        match self {
-            Self::Dgrk(_) => CredentialKind::Dgrk,
-            Self::XApiKey(_) => CredentialKind::XApiKey,
-            Self::Bearer(_) => CredentialKind::Bearer,
-            Self::Basic(_) => CredentialKind::Basic,
-        }
-    }
-
-    fn key(&self, password_key: &[u8; 32]) -> CacheKey {
-        match self {
-            Self::Dgrk(dgrk) => CacheKey::dgrk(dgrk.api_key),
-            Self::XApiKey(key) => CacheKey::hashed(CredentialKind::XApiKey, key.fingerprint().0),
-            Self::Bearer(token) => CacheKey::hashed(CredentialKind::Bearer, token.fingerprint().0),
-            Self::Basic(basic) => CacheKey::hashed(CredentialKind::Basic, basic.fingerprint(password_key).0),
-        }
-    }
-
-    fn presented(&self) -> Presented {
-        match self {
-            Self::Dgrk(dgrk) => Presented::Dgrk { api_key: dgrk.api_key.into() },
-            Self::XApiKey(key) => Presented::XApiKey { sha256: key.fingerprint().to_hex() },
-            Self::Bearer(token) => Presented::Bearer { sha256: token.fingerprint().to_hex() },
-            Self::Basic(basic) => {
-                Presented::Basic { client: basic.id.clone(), password: basic.password.clone() }
-            }
-        }
-    }
-}
-
-/// Reads the credential, and the name of the header it came in.
-fn present<'h>(head: &RequestHead<'h>, api: &ApiEntry) -> Result<(&'static str, Presentation<'h>), Denial> {
-    let accepted = |kind| decide_kind(api, kind);
-    let malformed = |kind| Denial::CredentialMalformed { kind: Some(kind) };
-    match credential_header(head, api)? {
-        CredentialHeader::Authorization(value) => {
-            let presentation = match Scheme::of(value) {
-                Scheme::Dgrk => {
-                    accepted(CredentialKind::Dgrk)?;
-                    let dgrk = dgrk::parse(value).map_err(|_| malformed(CredentialKind::Dgrk))?;
-                    Presentation::Dgrk(dgrk)
-                }
-                Scheme::Bearer => {
-                    accepted(CredentialKind::Bearer)?;
-                    let token = bearer::parse(value).map_err(|_| malformed(CredentialKind::Bearer))?;
-                    Presentation::Bearer(token)
-                }
-                Scheme::Basic => {
-                    accepted(CredentialKind::Basic)?;
-                    let basic = basic::parse(value).map_err(|_| malformed(CredentialKind::Basic))?;
-                    Presentation::Basic(basic)
-                }
-                Scheme::Other => return Err(Denial::CredentialMalformed { kind: None }),
-            };
-            Ok(("authorization", presentation))
-        }
-        CredentialHeader::XApiKey(value) => {
-            accepted(CredentialKind::XApiKey)?;
-            let key = x_api_key::parse(value).map_err(|_| malformed(CredentialKind::XApiKey))?;
-            Ok(("x-api-key", Presentation::XApiKey(key)))
-        }
-    }
-}
-
 /// What an admitted request is changed by: what only we may write goes, who calls comes.
 fn admission(head: &RequestHead<'_>, entry: Option<&Entry>, api: Option<&Rc<ApiEntry>>) -> Admission {
     let spoofed = head.headers.iter().filter(|(name, _)| is_identity_header(name));
@@ -773,16 +476,6 @@ fn admission(head: &RequestHead<'_>, entry: Option<&Entry>, api: Option<&Rc<ApiE
         api: api.cloned(),
         remove: spoofed.map(|(name, _)| name.to_vec()).collect(),
         answer_headers: Vec::new(),
-    }
-}
-
-/// The body of a signed request: read it if it is here, else wait for it.
-fn body_outcome(hold: &Hold) -> Outcome {
-    match hold.body {
-        Body::Complete { .. } => Outcome::ReadBody,
-        Body::Unasked | Body::Arriving { .. } => {
-            Outcome::Hold { waits: None, patience_ms: 0, again_at: None, for_body: true }
-        }
     }
 }
 
