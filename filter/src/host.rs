@@ -421,6 +421,49 @@ pub fn environment(name: &str) -> Option<Vec<u8>> {
     })
 }
 
+/// Whether `signature` fits `text` under the public key `spki` (DER): Envoy's foreign function
+/// `verify_signature`, whose arguments and answer are protobuf messages.
+pub fn verify_signature(hash: &str, spki: &[u8], signature: &[u8], text: &[u8]) -> Result<bool, Status> {
+    const NAME: &[u8] = b"verify_signature";
+    let arguments = message(&[(1, hash.as_bytes()), (2, spki), (3, signature), (4, text)]);
+    let mut out = Returned::none();
+    // SAFETY: the slices are read within the call, the pointers are to live variables.
+    let status = unsafe {
+        abi::proxy_call_foreign_function(
+            NAME.as_ptr(),
+            NAME.len(),
+            arguments.as_ptr(),
+            arguments.len(),
+            &mut out.data,
+            &mut out.size,
+        )
+    };
+    ok(status).map(|()| begins_with_true(&out.take()))
+}
+
+/// A protobuf message of strings and bytes.
+fn message(fields: &[(u8, &[u8])]) -> Vec<u8> {
+    /// Wire type of what is as long as it says.
+    const DELIMITED: u8 = 2;
+    let mut message = Vec::with_capacity(fields.iter().map(|(_, value)| value.len() + 6).sum());
+    for (number, value) in fields {
+        message.push(number << 3 | DELIMITED);
+        let mut size = value.len();
+        while size >= 0x80 {
+            message.push((size & 0x7f) as u8 | 0x80);
+            size >>= 7;
+        }
+        message.push(size as u8);
+        message.extend_from_slice(value);
+    }
+    message
+}
+
+/// Whether the first field of a message is a true: a false is left out, and a reason may follow.
+fn begins_with_true(message: &[u8]) -> bool {
+    message.starts_with(&[1 << 3, 1])
+}
+
 fn ok(status: u32) -> Result<(), Status> {
     match Status::from(status) {
         Status::Ok => Ok(()),
@@ -489,6 +532,11 @@ foreign! { abi from "env" {
         headers: *const u8, headers_size: usize,
         grpc_status: i32,
     ) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8, name_size: usize,
+        arguments: *const u8, arguments_size: usize,
+        data: *mut *mut u8, size: *mut usize,
+    ) -> u32;
     fn proxy_continue_stream(kind: u32) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
     fn proxy_set_tick_period_milliseconds(millis: u32) -> u32;
@@ -516,6 +564,31 @@ mod tests {
         let pairs = Pairs { block: write_pairs(&written) };
         let read: Vec<_> = pairs.iter().collect();
         assert_eq!(read, written.map(|(name, value)| (name.as_bytes(), value)));
+    }
+
+    /// As protoc writes and reads them (`protoc --encode` of Envoy's `verify_signature.proto`).
+    #[test]
+    fn a_signature_is_asked_about_in_protobuf() {
+        let asked = message(&[(1, b"sha256"), (2, b"\x30\x00"), (3, &[7; 256]), (4, b"")]);
+        let mut expected = b"\x0a\x06sha256\x12\x02\x30\x00\x1a\x80\x02".to_vec();
+        expected.extend([7; 256]);
+        expected.extend(b"\x22\x00");
+        assert_eq!(asked, expected);
+        let long = message(&[(4, &[1; 20_000])]);
+        assert_eq!(long.get(..4), Some(&b"\x22\xa0\x9c\x01"[..]));
+        assert_eq!(long.len(), 20_004);
+    }
+
+    #[test]
+    fn only_a_true_is_a_correct_signature() {
+        assert!(begins_with_true(b"\x08\x01"));
+        assert!(begins_with_true(b"\x08\x01\x12\x00"));
+        let refused: [&[u8]; 6] = [b"", b"\x08\x00", b"\x12\x05wrong", b"\x08", b"\x01", b"\x12\x02\x08\x01"];
+        for answer in refused {
+            assert!(!begins_with_true(answer), "{answer:?}");
+        }
+        // Outside of Envoy nothing is verified.
+        assert_eq!(verify_signature("sha256", b"", b"", b""), Err(Status::Unimplemented));
     }
 
     #[test]

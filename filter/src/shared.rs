@@ -1,9 +1,9 @@
 //! Envoy's shared data, and the caller's address, as the gate asks for them.
 
-use gate::gate::{Host, StreamId};
+use gate::gate::{Host, Signature, StreamId};
 use gate::shared::{CREATE, Cas, CasMismatch, Shared};
 
-use crate::host::{self, Status};
+use crate::host::{self, LogLevel, Status};
 
 /// The host, with the context in whose name it is asked.
 pub struct Envoy {
@@ -58,5 +58,16 @@ impl Host for Envoy {
         let address = host::property(b"source\0address").unwrap_or_default();
         self.act_as(before);
         String::from_utf8(address).unwrap_or_default()
+    }
+
+    fn verify_rs256(&mut self, spki: &[u8], signature: &[u8], text: &[u8]) -> Signature {
+        match host::verify_signature("sha256", spki, signature, text) {
+            Ok(true) => Signature::Correct,
+            Ok(false) => Signature::Incorrect,
+            Err(status) => {
+                host::log(LogLevel::Error, &format!("keygate: Envoy cannot verify a token: {status:?}"));
+                Signature::Unchecked
+            }
+        }
     }
 }

@@ -12,6 +12,7 @@ use core::fmt::Write;
 
 use serde::Serialize;
 
+use crate::credential::jwt;
 use crate::id::ClientId;
 use crate::request::CredentialKind;
 use crate::time::{Interval, UnixMillis};
@@ -57,6 +58,11 @@ pub enum Denial {
     CredentialUnknown {
         /// What was presented.
         kind: CredentialKind,
+    },
+    /// A Bearer that is no token of ours, as it tells itself: the manager is not asked.
+    TokenUnverified {
+        /// Why not.
+        fault: jwt::Fault,
     },
     /// The DGRK signature fits none of the live secrets.
     SignatureIncorrect {
@@ -171,46 +177,6 @@ pub enum Denial {
     Internal,
 }
 
-/// Every [`Denial::code`] there is.
-pub const CODES: [&str; 36] = [
-    "path_ambiguous",
-    "api_not_found",
-    "method_not_allowed",
-    "api_disabled",
-    "credential_missing",
-    "credential_malformed",
-    "credential_duplicated",
-    "credential_not_accepted",
-    "credential_unknown",
-    "signature_incorrect",
-    "client_disabled",
-    "client_locked",
-    "client_not_started",
-    "client_expired",
-    "outside_service_time",
-    "address_not_allowed",
-    "credential_inactive",
-    "credential_not_effective",
-    "credential_revoked",
-    "credential_expired",
-    "permission_denied",
-    "audience_denied",
-    "overloaded",
-    "rate_exceeded",
-    "quota_exhausted",
-    "quota_contended",
-    "quota_unavailable",
-    "capacity",
-    "lookup_unavailable",
-    "lookups_throttled",
-    "directory_unavailable",
-    "stale",
-    "body_too_large",
-    "body_not_signable",
-    "signatures_throttled",
-    "internal",
-];
-
 /// What a refusal tells beside its reason.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances<'a> {
@@ -250,8 +216,8 @@ pub struct Response {
     pub decision: Option<String>,
 }
 
-/// The HTTP status of each [`Denial::code`].
-const STATUSES: [(&str, u16); 36] = [
+/// Every [`Denial::code`] there is, and its HTTP status.
+pub const CODES: [(&str, u16); 37] = [
     ("path_ambiguous", 400),
     ("api_not_found", 404),
     ("method_not_allowed", 405),
@@ -277,6 +243,7 @@ const STATUSES: [(&str, u16); 36] = [
     ("overloaded", 503),
     ("rate_exceeded", 429),
     ("quota_exhausted", 429),
+    ("token_used_up", 401),
     ("quota_contended", 429),
     ("quota_unavailable", 503),
     ("capacity", 503),
@@ -292,7 +259,7 @@ const STATUSES: [(&str, u16); 36] = [
 
 /// The HTTP status of the denial of that code, as problem documents have it; None: no denial has it.
 pub fn status_of(code: &str) -> Option<u16> {
-    STATUSES.iter().find(|(known, _)| *known == code).map(|(_, status)| *status)
+    CODES.iter().find(|(known, _)| *known == code).map(|(_, status)| *status)
 }
 
 impl Denial {
@@ -307,7 +274,7 @@ impl Denial {
             Self::CredentialMalformed { .. } => "credential_malformed",
             Self::CredentialDuplicated => "credential_duplicated",
             Self::CredentialNotAccepted { .. } => "credential_not_accepted",
-            Self::CredentialUnknown { .. } => "credential_unknown",
+            Self::CredentialUnknown { .. } | Self::TokenUnverified { .. } => "credential_unknown",
             Self::SignatureIncorrect { .. } => "signature_incorrect",
             Self::ClientDisabled => "client_disabled",
             Self::ClientLocked => "client_locked",
@@ -323,7 +290,11 @@ impl Denial {
             Self::AudienceDenied => "audience_denied",
             Self::Overloaded => "overloaded",
             Self::RateExceeded { .. } => "rate_exceeded",
-            Self::QuotaExhausted { .. } => "quota_exhausted",
+            // It never comes back: no quota to wait for.
+            Self::QuotaExhausted { kind: MeterKind::TokenUses, .. } => "token_used_up",
+            Self::QuotaExhausted { kind: MeterKind::ClientQuota | MeterKind::KeyUses, .. } => {
+                "quota_exhausted"
+            }
             Self::QuotaContended { .. } => "quota_contended",
             Self::QuotaUnavailable { .. } => "quota_unavailable",
             Self::Capacity => "capacity",
@@ -349,7 +320,9 @@ impl Denial {
         };
         let mut headers =
             vec![("content-type", media_type.to_string()), ("cache-control", "no-store".to_string())];
-        if status == 401 {
+        // RFC 6750 names the lack of a scope, too; and a status of digiRunner's changes nothing in that.
+        let lacks_scope = matches!(self, Self::PermissionDenied { kind: CredentialKind::Bearer });
+        if status == 401 || self.status() == 401 || lacks_scope {
             headers.push(("www-authenticate", self.challenge()));
         }
         if let Self::MethodNotAllowed { allow } = self {
@@ -375,7 +348,7 @@ impl Denial {
             | Self::CredentialNotAccepted { .. }
             | Self::BodyTooLarge { .. }
             | Self::BodyNotSignable => "credential_header",
-            Self::CredentialUnknown { .. } => "look_up",
+            Self::CredentialUnknown { .. } | Self::TokenUnverified { .. } => "look_up",
             Self::SignatureIncorrect { .. } => "proof",
             Self::ClientDisabled
             | Self::ClientLocked
@@ -418,43 +391,7 @@ impl Denial {
 
     /// HTTP status, in our format.
     pub fn status(&self) -> u16 {
-        match self {
-            Self::PathAmbiguous | Self::CredentialDuplicated => 400,
-            Self::CredentialMissing { .. }
-            | Self::CredentialMalformed { .. }
-            | Self::CredentialNotAccepted { .. }
-            | Self::CredentialUnknown { .. }
-            | Self::SignatureIncorrect { .. }
-            | Self::CredentialInactive { .. }
-            | Self::CredentialNotEffective { .. }
-            | Self::CredentialRevoked { .. }
-            | Self::CredentialExpired { .. } => 401,
-            Self::ClientDisabled
-            | Self::ClientLocked
-            | Self::ClientNotStarted { .. }
-            | Self::ClientExpired { .. }
-            | Self::OutsideServiceTime { .. }
-            | Self::AddressNotAllowed { .. }
-            | Self::PermissionDenied { .. }
-            | Self::AudienceDenied
-            | Self::BodyNotSignable => 403,
-            Self::ApiNotFound => 404,
-            Self::MethodNotAllowed { .. } => 405,
-            Self::BodyTooLarge { .. } => 413,
-            Self::RateExceeded { .. }
-            | Self::QuotaExhausted { .. }
-            | Self::QuotaContended { .. }
-            | Self::LookupsThrottled
-            | Self::SignaturesThrottled => 429,
-            Self::Internal => 500,
-            Self::ApiDisabled
-            | Self::Overloaded
-            | Self::QuotaUnavailable { .. }
-            | Self::Capacity
-            | Self::LookupUnavailable
-            | Self::DirectoryUnavailable
-            | Self::Stale => 503,
-        }
+        status_of(self.code()).unwrap_or(500)
     }
 
     /// What happened, in some words.
@@ -468,7 +405,7 @@ impl Denial {
             Self::CredentialMalformed { .. } => "The credential is malformed",
             Self::CredentialDuplicated => "More than one credential",
             Self::CredentialNotAccepted { .. } => "This kind of credential is not accepted",
-            Self::CredentialUnknown { .. } => "The credential is not known",
+            Self::CredentialUnknown { .. } | Self::TokenUnverified { .. } => "The credential is not known",
             Self::SignatureIncorrect { .. } => "The signature is incorrect",
             Self::ClientDisabled => "The client is disabled",
             Self::ClientLocked => "The client is locked",
@@ -484,6 +421,7 @@ impl Denial {
             Self::AudienceDenied => "Not open to this side",
             Self::Overloaded => "Overloaded",
             Self::RateExceeded { .. } => "Too many requests per second",
+            Self::QuotaExhausted { kind: MeterKind::TokenUses, .. } => "The token is used up",
             Self::QuotaExhausted { .. } => "The quota is used up",
             Self::QuotaContended { .. } => "The last units of the quota are in use elsewhere",
             Self::QuotaUnavailable { .. } => "The quota could not be checked in time",
@@ -523,6 +461,7 @@ impl Denial {
                 "The client id or the password is incorrect.".into()
             }
             Self::CredentialUnknown { kind } => format!("No such {}.", name(*kind)),
+            Self::TokenUnverified { fault } => format!("This token {fault}."),
             Self::SignatureIncorrect { .. } => {
                 "The signature fits neither the body as received nor its minified \
                 form. Compare the SHA-256 values with those of what you signed."
@@ -599,32 +538,32 @@ impl Denial {
         })
     }
 
-    /// `WWW-Authenticate`: what would have done, or the scheme that failed.
+    /// `WWW-Authenticate`: what would have done, or the scheme that failed (Bearer: RFC 6750, section 3).
     fn challenge(&self) -> String {
-        let challenges: Vec<&str> = match self {
+        let kind = match self {
             Self::CredentialMissing { accepts } | Self::CredentialNotAccepted { accepts, .. } => {
-                accepts.iter().map(|kind| challenge(*kind)).collect()
-            }
-            Self::CredentialUnknown { kind: CredentialKind::Bearer }
-            | Self::CredentialInactive { kind: CredentialKind::Bearer }
-            | Self::CredentialNotEffective { kind: CredentialKind::Bearer, .. }
-            | Self::CredentialRevoked { kind: CredentialKind::Bearer, .. }
-            | Self::CredentialExpired { kind: CredentialKind::Bearer, .. } => {
-                vec!["Bearer realm=\"keygate\", error=\"invalid_token\""]
+                return list(accepts, challenge, ", ");
             }
             Self::CredentialMalformed { kind: Some(kind) }
             | Self::CredentialUnknown { kind }
             | Self::CredentialInactive { kind }
             | Self::CredentialNotEffective { kind, .. }
             | Self::CredentialRevoked { kind, .. }
-            | Self::CredentialExpired { kind, .. } => vec![challenge(*kind)],
-            // A use count has 401 in the digirunner format alone.
-            Self::QuotaExhausted { kind: MeterKind::TokenUses, .. } => {
-                vec![challenge(CredentialKind::Bearer)]
+            | Self::CredentialExpired { kind, .. }
+            | Self::PermissionDenied { kind } => *kind,
+            Self::TokenUnverified { .. } | Self::QuotaExhausted { kind: MeterKind::TokenUses, .. } => {
+                CredentialKind::Bearer
             }
-            _ => vec![challenge(CredentialKind::Dgrk)],
+            _ => CredentialKind::Dgrk,
         };
-        challenges.join(", ")
+        let mut text = challenge(kind).to_string();
+        if kind == CredentialKind::Bearer {
+            text.push_str(match self {
+                Self::PermissionDenied { .. } => ", error=\"insufficient_scope\"",
+                _ => ", error=\"invalid_token\"",
+            });
+        }
+        text
     }
 
     fn retry_after_s(&self, now: UnixMillis) -> Option<u64> {
@@ -706,7 +645,11 @@ fn forms(kinds: &[CredentialKind]) -> String {
     if kinds.is_empty() {
         return "no credential at present".into();
     }
-    kinds.iter().map(|kind| form(*kind)).collect::<Vec<_>>().join(" or ")
+    list(kinds, form, " or ")
+}
+
+fn list(kinds: &[CredentialKind], named: impl Fn(CredentialKind) -> &'static str, between: &str) -> String {
+    kinds.iter().map(|kind| named(*kind)).collect::<Vec<_>>().join(between)
 }
 
 fn challenge(kind: CredentialKind) -> &'static str {

@@ -15,11 +15,14 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::denial::Denial;
 use crate::id::{ApiUid, Epoch, Revision};
 use crate::request::{guard_path, normal_host, normal_path};
 use crate::sorted::Sorted;
-use crate::wire::directory::{ApiEntry, DirectoryAnswer, PathRule, Settings};
+use crate::wire::directory::{ApiEntry, DirectoryAnswer, PathRule, Settings, TokenKey};
 
 /// Segments of a rule's path at most: matching visits each with every combination of literals and
 /// parameters that fits it. A request may have more, which only prefixes fit.
@@ -31,6 +34,7 @@ pub struct Directory {
     epoch: Epoch,
     revision: Revision,
     settings: Settings,
+    token_keys: TokenKeys,
     apis: Sorted<ApiUid, Rc<ApiEntry>>,
     index: Index,
 }
@@ -47,6 +51,22 @@ pub enum DirectoryError {
         /// Its path.
         path: String,
     },
+    /// A key of tokens that is no Base64.
+    UnusableKey {
+        /// Its name.
+        kid: String,
+    },
+}
+
+/// Keys that sign tokens: by their name, the DER of their `SubjectPublicKeyInfo`.
+type TokenKeys = Sorted<String, Vec<u8>>;
+
+fn token_keys(sent: Vec<TokenKey>) -> Result<TokenKeys, DirectoryError> {
+    let read = |TokenKey { kid, spki }| match STANDARD.decode(spki) {
+        Ok(der) => Ok((kid, der)),
+        Err(_) => Err(DirectoryError::UnusableKey { kid }),
+    };
+    sent.into_iter().map(read).collect()
 }
 
 impl fmt::Display for DirectoryError {
@@ -56,6 +76,7 @@ impl fmt::Display for DirectoryError {
             Self::UnusablePath { api, path } => {
                 write!(f, "API {api} has the path `{path}`, which no request could have")
             }
+            Self::UnusableKey { kid } => write!(f, "the key {kid} of tokens is no Base64"),
         }
     }
 }
@@ -68,7 +89,9 @@ impl Directory {
         }
         let apis = answer.apis.into_iter().map(|api| (api.uid.clone(), Rc::new(api))).collect();
         let index = Index::build(&apis)?;
-        Ok(Self { epoch: answer.epoch, revision: answer.revision, settings: answer.settings, apis, index })
+        let token_keys = token_keys(answer.token_keys)?;
+        let (epoch, revision, settings) = (answer.epoch, answer.revision, answer.settings);
+        Ok(Self { epoch, revision, settings, token_keys, apis, index })
     }
 
     /// Takes a snapshot or a delta; on an error everything stays as it was.
@@ -87,8 +110,10 @@ impl Directory {
         for api in answer.apis {
             apis.insert(api.uid.clone(), Rc::new(api));
         }
+        let token_keys = token_keys(answer.token_keys)?;
         self.index = Index::build(&apis)?;
         self.apis = apis;
+        self.token_keys = token_keys;
         self.settings = answer.settings;
         self.revision = answer.revision;
         Ok(())
@@ -107,6 +132,11 @@ impl Directory {
     /// Settings of the installation.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The DER of the key of that name, if it signs tokens.
+    pub fn token_key(&self, kid: &str) -> Option<&[u8]> {
+        self.token_keys.get(kid).map(Vec::as_slice)
     }
 
     /// Number of APIs.

@@ -28,6 +28,7 @@ use crate::shared::{Shared, Write, update};
 use crate::sorted::Sorted;
 use crate::time::{MonoMillis, Now};
 use crate::wire::directory::{ApiEntry, Settings};
+use crate::wire::exchange::MeterKind;
 
 pub mod budget;
 mod calls;
@@ -72,10 +73,13 @@ pub const DIRECTORY_WAIT_MS: u64 = 5_000;
 pub const MAX_WAITING: usize = 4_096;
 /// Requests that wait for units of one meter at most.
 pub const MAX_WAITING_FOR_UNITS: usize = 64;
-/// Look-ups per second and source address that found nobody; then 429 for what is not known.
+/// Look-ups per second and source address that found nobody, and tokens with wrong signatures; then
+/// 429 for what is not known.
 pub const FAILED_LOOKUPS_PER_S: u64 = 128;
 /// Bytes with wrong signatures per second and source address; then 429 for DGRK.
 pub const FAILED_BYTES_PER_S: u64 = 16 << 20;
+/// Grants that each tick looks at, whether they are over: all of 10,000 within 8 s.
+const SWEPT_PER_TICK: usize = 128;
 /// Grants held by default.
 pub const DEFAULT_CACHE_ENTRIES: usize = 10_000;
 
@@ -92,6 +96,23 @@ pub trait Host: Shared {
     /// `source.address` of a stream as the proxy trusts it, `ip:port`. Asked only where something
     /// depends on it.
     fn source(&mut self, stream: StreamId) -> String;
+
+    /// Whether `signature` is the one of `text` by RS256 under the key that `spki` is the DER of.
+    /// Asked at most once for a token that is not held. No token passes where nobody can tell.
+    fn verify_rs256(&mut self, _spki: &[u8], _signature: &[u8], _text: &[u8]) -> Signature {
+        Signature::Unchecked
+    }
+}
+
+/// What the host says of a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signature {
+    /// It is the one.
+    Correct,
+    /// It is another one.
+    Incorrect,
+    /// The host cannot tell.
+    Unchecked,
 }
 
 /// What does not change in the life of a gate.
@@ -450,6 +471,7 @@ impl Gate {
         self.synchronise(host, now.mono);
         self.history.expire(now.mono);
         self.unknowns.expire(now.mono);
+        self.expire_grants(now);
         self.failed_lookups.forget_past(now.mono);
         self.failed_bytes.forget_past(now.mono);
         if self.leads {
@@ -587,7 +609,17 @@ impl Gate {
         }
     }
 
+    /// Forgets grants that are over, some with each tick: tokens come and go by the thousand.
+    fn expire_grants(&mut self, now: Now) {
+        let over = self.cache.expire(SWEPT_PER_TICK, |key, entry| entry.is_over(key, now));
+        over.into_iter().for_each(|entry| self.forget(entry));
+    }
+
     fn forget(&mut self, mut entry: Entry) {
+        // A counter of its own for each of thousands: they would leave no room for those that last.
+        for meter in entry.grant.wire.meters.iter().filter(|meter| meter.kind == MeterKind::TokenUses) {
+            self.buckets.remove(&meter.id);
+        }
         entry.report(&mut self.usage);
     }
 }

@@ -3,7 +3,7 @@
 //! - [`dgrk`]: `Authorization: DGRK <api key>.<signature>`, an HMAC over the body; [`minify`] and
 //!   [`java_double`] write the text that is signed.
 //! - [`x_api_key`]: `X-Api-Key: <key>`, found by its SHA-256.
-//! - [`bearer`]: `Authorization: Bearer <token>`, found by its SHA-256.
+//! - [`bearer`]: `Authorization: Bearer <token>`, found by its SHA-256; [`jwt`] reads which key signed it.
 //! - [`basic`]: `Authorization: Basic <base64>`, an id and a password that only the manager can check.
 //!
 //! Every parser takes the bytes of a header value as they arrived and refuses what is not exactly
@@ -19,6 +19,7 @@ pub mod basic;
 pub mod bearer;
 pub mod dgrk;
 pub mod java_double;
+pub mod jwt;
 pub mod minify;
 pub mod x_api_key;
 

@@ -54,6 +54,9 @@ pub(super) fn body(denial: &Denial, circumstances: &Circumstances<'_>) -> (u16, 
         Denial::CredentialUnknown { kind: Bearer } | Denial::CredentialRevoked { kind: Bearer, .. } => {
             (403, oauth("invalid_token", "Access token revoked"))
         }
+        Denial::TokenUnverified { .. } => {
+            (400, oauth("invalid_token", "Cannot convert access token to JSON"))
+        }
         Denial::SignatureIncorrect { .. } => unauthorized("API Key Signature Incorrect"),
 
         Denial::ClientDisabled => forbidden(&format!("'{client}' Client(application) disable")),

@@ -115,7 +115,7 @@ impl Decisions {
             }
             self.causes.retain(|counted| counted.kept > 0 || counted.cause == cause);
             // Codes are few and static; that of a decision is a copy of one.
-            if let Some(code) = CODES.iter().find(|known| **known == gone.code) {
+            if let Some(code) = CODES.iter().map(|(code, _)| code).find(|known| **known == gone.code) {
                 self.count_not_kept(code);
             }
         }

@@ -6,10 +6,12 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::Identity;
+use super::held::UNKNOWN_MS;
+use super::presented::CacheKey;
 use super::usage::{self, Usage};
 use crate::credential::dgrk::{Match, VerifyingKey};
 use crate::grant::HeldGrant;
-use crate::time::MonoMillis;
+use crate::time::{MonoMillis, Now};
 use crate::wire::directory::ApiEntry;
 use crate::wire::exchange::{Permission, Proof};
 
@@ -55,6 +57,13 @@ impl Entry {
             admitted: Vec::new(),
             grant,
         }
+    }
+
+    /// Whether nothing is lost without it: it is not to be kept any longer, or is of a token that has
+    /// expired and was refused for as long as an "unknown" is believed.
+    pub(super) fn is_over(&self, key: &CacheKey, now: Now) -> bool {
+        let expired = self.grant.wire.expires_at.is_some_and(|at| at < now.unix);
+        self.keep_until <= now.mono || (key.is_token() && expired && now.mono - self.since >= UNKNOWN_MS)
     }
 
     /// Counts an admitted call; `true` if it is the first since the last report.

@@ -11,13 +11,13 @@ use super::presented::CacheKey;
 use super::{Answer, Call, Entry, Gate, Host, Purpose, StreamId};
 use crate::credential::dgrk::VerifyingKey;
 use crate::grant::HeldGrant;
-use crate::id::ClientId;
+use crate::id::{ClientId, MeterId};
 use crate::quota::bucket::{BUCKETS, bucket_of_key};
 use crate::quota::holder::{self, Installed};
 use crate::time::{MonoMillis, Now};
 use crate::wire::exchange::{
     ExchangeAnswer, ExchangeRequest, Grant, MAX_RENEWALS, MAX_RESOLVES, Presented, Proof, Renewal,
-    RenewalAnswer, Resolved,
+    RenewalAnswer, RenewalOutcome, Resolved,
 };
 use crate::wire::{EXCHANGE_PATH, WIRE_VERSION};
 
@@ -278,7 +278,13 @@ impl Gate {
         self.schedule(bucket, touched.next_due, now);
         match touched.result {
             Installed::Granted | Installed::Answered | Installed::Dropped => {
-                let waiting = self.waiting_for_units.get(&renewal.meter).cloned().unwrap_or_default();
+                // What went back may have made room for another meter's record in the same bucket.
+                let made_room = renewal.outcome == RenewalOutcome::Closed;
+                let is_meant = |meter: &MeterId| {
+                    *meter == renewal.meter || (made_room && self.buckets.get(meter) == Some(&bucket))
+                };
+                let waiting = self.waiting_for_units.iter().filter(|(meter, _)| is_meant(meter));
+                let waiting: Vec<StreamId> = waiting.flat_map(|(_, streams)| streams).copied().collect();
                 waiting.into_iter().for_each(|stream| self.resume(stream));
                 true
             }

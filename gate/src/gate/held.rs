@@ -30,6 +30,8 @@ pub struct Cache<E> {
     index: BTreeMap<CacheKey, u64>,
     entries: Vec<Slot<E>>,
     hand: usize,
+    /// Up to where [`Cache::expire`] has looked.
+    swept: usize,
     capacity: usize,
 }
 
@@ -42,7 +44,7 @@ struct Slot<E> {
 impl<E> Cache<E> {
     /// An empty one for so many entries (at least one).
     pub fn new(capacity: usize) -> Self {
-        Self { index: BTreeMap::new(), entries: Vec::new(), hand: 0, capacity: capacity.max(1) }
+        Self { index: BTreeMap::new(), entries: Vec::new(), hand: 0, swept: 0, capacity: capacity.max(1) }
     }
 
     /// How many there are.
@@ -94,6 +96,25 @@ impl<E> Cache<E> {
         let leaving: Vec<CacheKey> =
             self.entries.iter().filter(|slot| !stays(&slot.entry)).map(|slot| slot.key).collect();
         leaving.iter().filter_map(|key| self.remove(key)).collect()
+    }
+
+    /// Takes out those of the next `most` entries that are over; round and round.
+    pub fn expire(&mut self, most: usize, is_over: impl Fn(&CacheKey, &E) -> bool) -> Vec<E> {
+        let mut over = Vec::new();
+        for _ in 0..most.min(self.entries.len()) {
+            let Some(slot) = self.entries.get(self.swept) else {
+                self.swept = 0;
+                continue;
+            };
+            if is_over(&slot.key, &slot.entry) {
+                let key = slot.key;
+                // The last one comes to its place, and is looked at next.
+                over.extend(self.remove(&key));
+            } else {
+                self.swept += 1;
+            }
+        }
+        over
     }
 
     fn displace(&mut self) -> Option<E> {
@@ -362,6 +383,25 @@ mod tests {
         for n in 0..50 {
             assert_eq!(cache.get_mut(&key(n)).is_some(), n % 3 != 0, "{n}");
         }
+    }
+
+    #[test]
+    fn what_is_over_leaves_within_two_rounds_and_the_rest_is_found() {
+        let mut cache = Cache::new(100);
+        for n in 0..50 {
+            cache.insert(key(n), n);
+        }
+        let mut gone = Vec::new();
+        for _ in 0..11 {
+            let over = cache.expire(10, |found, n| *found == key(*n) && n % 3 != 0);
+            assert!(over.len() <= 10);
+            gone.extend(over);
+        }
+        assert_eq!((gone.len(), cache.len()), (33, 17));
+        for n in 0..50 {
+            assert_eq!(cache.get_mut(&key(n)).is_some(), n % 3 == 0, "{n}");
+        }
+        assert!(Cache::<u8>::new(1).expire(10, |_, _| true).is_empty());
     }
 
     #[test]

@@ -48,6 +48,11 @@ impl CacheKey {
         self.what == What::Presented(CredentialKind::Basic)
     }
 
+    /// Whether it names a token.
+    pub fn is_token(&self) -> bool {
+        self.what == What::Presented(CredentialKind::Bearer)
+    }
+
     /// The key that a change names. None for Basic, whose keys only the VM can compute, and for
     /// a text that is no hash.
     pub fn of(fingerprint: &Fingerprint) -> Option<Self> {

@@ -4,12 +4,14 @@ use super::*;
 use crate::credential::dgrk;
 use crate::denial::DECISION_HEADER;
 use crate::id::{Epoch, Generation, LeaseId, Revision};
+use crate::quota::bucket::MAX_METERS;
+use crate::quota::holder::EVICT_IDLE_MS;
 use crate::request::{CredentialKind, RequestHead};
 use crate::shared::{Cas, CasMismatch};
 use crate::time::{Interval, UnixMillis};
 use crate::wire::changes::{Change, ChangesAnswer, Fingerprint, Subject};
 use crate::wire::decisions::{Decision, DecisionsAnswer, DecisionsReport};
-use crate::wire::directory::{Audience, DirectoryAnswer, PathRule};
+use crate::wire::directory::{Audience, DirectoryAnswer, PathRule, TokenKey};
 use crate::wire::exchange::{
     ClientStatus, ExchangeAnswer, ExchangeRequest, Grant, Meter, MeterKind, Permission, Presented, Proof,
     RenewalAnswer, RenewalOutcome, Resolved, Secret,
@@ -23,17 +25,29 @@ use alloc::vec;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
+mod bearer;
+
 /// Shared data of one process, with Envoy's rules.
 struct Process {
     values: BTreeMap<Vec<u8>, (Vec<u8>, u32)>,
     writes: u32,
     /// Where requests come from.
     source: &'static str,
+    /// Signatures of tokens that were verified.
+    verified: usize,
+    /// The host has nothing to verify them with.
+    cannot_verify: bool,
 }
 
 impl Default for Process {
     fn default() -> Self {
-        Self { values: BTreeMap::new(), writes: 0, source: "192.0.2.1:4711" }
+        Self {
+            values: BTreeMap::new(),
+            writes: 0,
+            source: "192.0.2.1:4711",
+            verified: 0,
+            cannot_verify: false,
+        }
     }
 }
 
@@ -59,6 +73,19 @@ impl Host for Process {
     fn source(&mut self, _: StreamId) -> String {
         self.source.into()
     }
+    fn verify_rs256(&mut self, spki: &[u8], signature: &[u8], text: &[u8]) -> Signature {
+        self.verified += 1;
+        match self.cannot_verify {
+            true => Signature::Unchecked,
+            false if signature == sign(spki, text) => Signature::Correct,
+            false => Signature::Incorrect,
+        }
+    }
+}
+
+/// Stands for RS256: the real one is the host's.
+fn sign(spki: &[u8], text: &[u8]) -> [u8; 32] {
+    crate::credential::Fingerprint::of(&[spki, text].concat()).0
 }
 
 /// What the manager of a test knows.
@@ -70,8 +97,9 @@ struct Manager {
     /// Of its only API.
     path: PathRule,
     audience: Audience,
+    token_keys: Vec<TokenKey>,
     resolves: usize,
-    /// Its answer to every renewal.
+    /// Its answer to every renewal that wants something.
     ledger: RenewalOutcome,
     /// The next poll is answered with a reset.
     resets: bool,
@@ -125,6 +153,7 @@ impl Manager {
             settings: Settings::default(),
             path: PathRule::Exact("/orders".into()),
             audience: Audience::Both,
+            token_keys: vec![],
             resolves: 0,
             ledger: RenewalOutcome::Exhausted { window_left_ms: None },
             resets: false,
@@ -171,14 +200,14 @@ impl Manager {
                     hosts: vec![],
                     methods: vec![],
                     path: self.path.clone(),
-                    accepts: vec![CredentialKind::Dgrk, CredentialKind::XApiKey],
+                    accepts: vec![CredentialKind::Dgrk, CredentialKind::XApiKey, CredentialKind::Bearer],
                     no_auth: false,
                     enabled: true,
                     audience: self.audience,
                     groups: vec!["g1".into()],
                     unsigned_forms: false,
                 }],
-                token_keys: vec![],
+                token_keys: self.token_keys.clone(),
                 removed: vec![],
             })
         } else if call.path == DECISIONS_PATH {
@@ -218,7 +247,7 @@ impl Manager {
                         meter: renewal.meter,
                         rec: renewal.rec,
                         seq: renewal.seq,
-                        outcome: self.ledger,
+                        outcome: if renewal.want == 0 { RenewalOutcome::Closed } else { self.ledger },
                     })
                     .collect(),
                 usage_seq: request.usage.map(|usage| usage.seq),
@@ -1085,4 +1114,36 @@ fn metrics_are_told_with_the_tick_and_say_what_was_decided_called_and_waited_for
     assert_eq!(of("keygate_grants_held.worker.0"), 1);
     assert_eq!(of("keygate_requests_in_flight.worker.0"), 6);
     assert_eq!(of("keygate_feed_revision"), 10);
+}
+
+#[test]
+fn who_waits_for_room_among_the_meters_of_its_client_goes_on_as_soon_as_there_is_some() {
+    let mut world = World::warm(1);
+    world.manager.ledger = RenewalOutcome::Granted {
+        lease: LeaseId(1),
+        generation: Generation(1),
+        units: 10,
+        ttl_ms: 60_000,
+        window_left_ms: None,
+        opens_in_ms: None,
+        remaining: 10,
+    };
+    for n in 0..MAX_METERS as u64 + 5 {
+        let name = format!("key{n}");
+        let meter = Meter {
+            id: MeterId(100 + n),
+            kind: MeterKind::KeyUses,
+            limit: 10,
+            window_s: None,
+            horizon_s: 30,
+        };
+        world
+            .manager
+            .known
+            .insert(hex(&name), Grant { meters: vec![meter], ..grant("xk", Proof::Presented) });
+        world.now += EVICT_IDLE_MS;
+        assert_eq!(world.get(0, 100 + n as u32, &[("x-api-key", &name)]), Step::Wait);
+        world.answer_all();
+        assert_eq!(world.steps.pop().map(|(_, _, step)| is_admitted(&step)), Some(true), "{n}");
+    }
 }

@@ -1,17 +1,21 @@
 //! Who a credential is of, and whether its secret is proven.
 
 use alloc::boxed::Box;
+use core::net::IpAddr;
 
 use super::presentation::Presentation;
 use super::refusal::Refusal;
 use super::{Arrival, Outcome};
+use crate::credential::bearer::UnverifiedToken;
 use crate::credential::dgrk::{Charset, Dgrk, Verdict};
+use crate::credential::jwt;
 use crate::decide::Proven;
 use crate::denial::Denial;
 use crate::gate::exchange::Lookup;
 use crate::gate::presented::CacheKey;
-use crate::gate::{Body, Gate, Hold, Host, MAX_WAITING, WaitFor};
+use crate::gate::{Body, Gate, Hold, Host, MAX_WAITING, Signature, WaitFor};
 use crate::request::{CredentialKind, SignedBody};
+use crate::time::MonoMillis;
 
 pub(super) struct Proof {
     pub(super) proven: Proven,
@@ -42,6 +46,12 @@ impl Gate {
             if throttled || self.waiting_for_lookups >= MAX_WAITING {
                 return Err(Denial::LookupsThrottled.into());
             }
+            // Who waited for it already was verified before it did.
+            if let (Presentation::Bearer(token), false) =
+                (presentation, arrival.waited.is_some_and(|wait| wait.what == WaitFor::Lookup(key)))
+            {
+                self.verify_token(*token, key, address, host, now)?;
+            }
             let lookup = Lookup::of(presentation.presented(), address);
             self.lookups.insert(key, Box::new(lookup));
         } else if self.waiting_for_lookups >= MAX_WAITING {
@@ -53,6 +63,33 @@ impl Gate {
             again_at: None,
             for_body,
         })
+    }
+
+    /// Whether a token is one of ours, as far as it tells itself: only then the manager is asked.
+    fn verify_token(
+        &mut self,
+        token: UnverifiedToken<'_>,
+        key: CacheKey,
+        address: Option<IpAddr>,
+        host: &mut dyn Host,
+        now: MonoMillis,
+    ) -> Result<(), Denial> {
+        let unverified = |fault| Denial::TokenUnverified { fault };
+        let jwt = jwt::parse(token).map_err(unverified)?;
+        let spki = self.directory.as_ref().and_then(|directory| directory.token_key(&jwt.kid));
+        // Not kept as unknown: its key may arrive with the next directory.
+        let spki = spki.ok_or(unverified(jwt::Fault::Key))?;
+        match host.verify_rs256(spki, &jwt.signature, jwt.signed.as_bytes()) {
+            Signature::Correct => Ok(()),
+            Signature::Incorrect => {
+                self.unknowns.insert(key, now);
+                if let Some(address) = address {
+                    self.failed_lookups.spend(address, 1, now);
+                }
+                Err(unverified(jwt::Fault::Signature))
+            }
+            Signature::Unchecked => Err(Denial::Internal),
+        }
     }
 
     /// Proves a DGRK signature. None: the body is needed and not here yet.
