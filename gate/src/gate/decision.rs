@@ -381,13 +381,10 @@ impl Gate {
                 Denial::QuotaExhausted { kind, limit, retry_after_s }
             }
             Spent::Gone { meter } => {
-                // The grant is of a time when the meter existed.
+                // The grant is of a time when the meter existed: it tells of its limits once more.
                 let (kind, _) = meter_kind(meter);
-                let refusal = entry.refusal(Denial::QuotaUnavailable { kind });
-                if let Some(entry) = self.cache.remove(&key) {
-                    self.forget(entry);
-                }
-                return Err(refusal);
+                entry.keep_until = arrival.now.mono;
+                Denial::QuotaUnavailable { kind }
             }
             Spent::Capacity => Denial::Capacity,
         };

@@ -55,6 +55,13 @@ pub struct Place {
     at: Option<usize>,
 }
 
+impl Place {
+    /// Whether one that was kept makes way.
+    pub fn displaces(&self) -> bool {
+        self.at.is_some()
+    }
+}
+
 impl Decisions {
     /// Nothing refused yet. `boot` names this life of the VM among all.
     pub fn new(boot: u64) -> Self {

@@ -70,11 +70,14 @@ impl Gate {
         if self.exchanges.under_way >= MAX_EXCHANGES || now.mono < self.exchanges.not_before || !self.joined {
             return None;
         }
-        let (renew, renewals) = self.due_renewals(host, now.mono);
+        let usage_due = self.usage_due_at <= now.mono;
+        let alone = usage_due && self.usage.is_suspected();
+        let (renew, renewals) =
+            if alone { (Vec::new(), Vec::new()) } else { self.due_renewals(host, now.mono) };
         let mut resolves = Vec::new();
         let mut passwords = 0;
         let gathers = renew.is_empty() && self.exchanges.gathers(now.mono);
-        let room = if gathers { 0 } else { MAX_RESOLVES };
+        let room = if gathers || alone { 0 } else { MAX_RESOLVES };
         for (key, lookup) in self.lookups.iter_mut().filter(|(_, lookup)| !lookup.asked).take(room) {
             // A password takes the manager tens of milliseconds: never in the way of renewals.
             if matches!(lookup.presented, Presented::Basic { .. }) {
@@ -86,7 +89,6 @@ impl Gate {
             lookup.asked = true;
             resolves.push(Asked { key: *key, presented: lookup.presented.clone(), source: lookup.source });
         }
-        let usage_due = self.usage_due_at <= now.mono;
         if usage_due {
             self.usage_due_at = now.mono + USAGE_EVERY_MS;
             self.collect_usage();
@@ -190,6 +192,15 @@ impl Gate {
         host: &mut dyn Host,
         now: MonoMillis,
     ) {
+        if let (Answer::Received { status: 400 | 413, marked: true, .. }, true) = (&answer, exchange.usage) {
+            let alone = exchange.resolves.is_empty() && exchange.renewals.is_empty();
+            if let Some(calls) = self.usage.refuse(alone) {
+                self.metrics.usage_given_up(calls);
+                self.notice(format!(
+                    "the manager does not take a report of usage: {calls} calls are not counted"
+                ));
+            }
+        }
         let parsed = match answer {
             Answer::Received { status: 200, marked: true, body } => {
                 crate::json::from_slice::<ExchangeAnswer>(&body).map_err(|error| format!("{error}"))

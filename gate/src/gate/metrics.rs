@@ -32,9 +32,10 @@ impl Metrics {
         }
     }
 
-    pub(super) fn refused(&mut self, code: &'static str, is_kept: bool) {
+    /// `adds`: one more is kept; otherwise it is not, or one that was is not any longer.
+    pub(super) fn refused(&mut self, code: &'static str, adds: bool) {
         self.add("keygate_decisions_total.code.", code, 1);
-        if !is_kept {
+        if !adds {
             self.add("keygate_decisions_not_kept_total", "", 1);
         }
     }
@@ -62,6 +63,10 @@ impl Metrics {
 
     pub(super) fn looked_up(&mut self, result: &'static str) {
         self.add("keygate_lookups_total.result.", result, 1);
+    }
+
+    pub(super) fn usage_given_up(&mut self, calls: u64) {
+        self.add("keygate_usage_given_up_total", "", calls);
     }
 
     pub(super) fn renewals(&mut self, count: usize) {

@@ -26,6 +26,8 @@ pub struct Usage {
     rows: Sorted<Row, Counted>,
     recent: Vec<Recent>,
     unacknowledged: Option<UsageReport>,
+    /// The call that it went with was refused.
+    suspected: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +56,7 @@ struct Recent {
 impl Usage {
     /// Nothing counted yet. `boot` names this life of the VM.
     pub fn new(boot: u64) -> Self {
-        Self { boot, seq: 0, rows: Sorted::new(), recent: Vec::new(), unacknowledged: None }
+        Self { boot, seq: 0, rows: Sorted::new(), recent: Vec::new(), unacknowledged: None, suspected: false }
     }
 
     /// Counts `count` calls.
@@ -157,7 +159,25 @@ impl Usage {
     pub fn acknowledge(&mut self, seq: u64) {
         if self.unacknowledged.as_ref().is_some_and(|report| report.seq == seq) {
             self.unacknowledged = None;
+            self.suspected = false;
         }
+    }
+
+    /// Whether the report is to be sent alone, because a call that it went with was refused.
+    pub fn is_suspected(&self) -> bool {
+        self.suspected
+    }
+
+    /// The manager will never take the call that the report went with. If it went alone it is given up:
+    /// how many calls nobody will count.
+    pub fn refuse(&mut self, alone: bool) -> Option<u64> {
+        self.suspected = !alone;
+        let given_up = if alone { self.unacknowledged.take() } else { None };
+        // One for each answer, too: what was let in is counted once.
+        let calls = |report: UsageReport| {
+            report.rows.iter().filter(|row| row.latency.is_empty()).map(|row| row.count).sum()
+        };
+        given_up.map(calls)
     }
 }
 

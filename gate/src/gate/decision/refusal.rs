@@ -75,7 +75,7 @@ impl Gate {
         let entry = presented.and_then(|(key, _)| self.cache.get_mut(&key));
         let named = credential.or(entry.as_ref().map(|entry| &entry.grant.wire.credential));
         let place = self.decisions.place(denial.code(), named, now.mono);
-        self.metrics.refused(denial.code(), place.is_some());
+        self.metrics.refused(denial.code(), place.as_ref().is_some_and(|place| !place.displaces()));
         // Figures cost a look at shared data: for those whose limits are told, or kept.
         let limits = match &entry {
             Some(entry) if place.is_some() || denial.is_of_a_limit() => {
