@@ -218,6 +218,9 @@ fn strip_trailers() {
 
 /// The headers of an answer pass: those that the gate wants added are.
 pub fn on_answer_headers(root: &mut Root, stream: u32) {
+    if !root.gate.knows(StreamId(stream)) {
+        return;
+    }
     let status = host::header(MapKind::ResponseHeaders, b":status").unwrap_or_default();
     root.gate.handle_answer_head(StreamId(stream), &status);
     for (name, value) in root.take_answer_headers(stream) {

@@ -106,7 +106,9 @@ impl Root {
     pub fn end(&mut self, stream: u32, envoy: &mut Envoy) {
         self.ended.remove(&stream);
         self.answer_headers.remove(&stream);
-        self.gate.handle_end(StreamId(stream), mono());
+        if self.gate.knows(StreamId(stream)) {
+            self.gate.handle_end(StreamId(stream), mono());
+        }
         self.carry_out(envoy);
     }
 

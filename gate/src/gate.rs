@@ -415,6 +415,11 @@ impl Gate {
         }
     }
 
+    /// Whether anything is to be told of a stream: one that was refused is forgotten.
+    pub fn knows(&self, stream: StreamId) -> bool {
+        self.streams.contains_key(&stream)
+    }
+
     /// The head of the answer to a stream has come.
     pub fn handle_answer_head(&mut self, stream: StreamId, status: &[u8]) {
         if let (Some(Stream::Admitted(flight)), Some(digit)) = (self.streams.get_mut(&stream), status.first())
