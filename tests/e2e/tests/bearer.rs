@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use e2e::client::{self, Answer, Call};
+use e2e::client::{self, Answer, Call, Connection, Protocol};
 use e2e::envoy::{Envoy, Wiring};
 use e2e::provision;
 use e2e::upstream::Upstream;
@@ -31,7 +31,8 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde::Deserialize;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// `tests/vectors/rs256.json`.
 #[derive(Deserialize)]
@@ -128,7 +129,10 @@ impl Manager {
             self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(sha256.clone());
             let known = ["first", "second"].map(|jti| (jti, hash(self.vectors.token(jti))));
             match known.iter().find(|(_, hash)| hash == sha256) {
-                Some((jti, _)) => Resolved::Known { grant: Box::new(grant(jti)) },
+                Some((jti, _)) => {
+                    let tps = if *jti == "second" { TPS } else { 0 };
+                    Resolved::Known { grant: Box::new(Grant { tps, ..grant(jti) }) }
+                }
                 None => Resolved::Unknown,
             }
         });
@@ -142,6 +146,11 @@ impl Manager {
         }
     }
 }
+
+/// For the end of a connection that Envoy gives up: it lets a caller read for a second.
+const END_LIMIT: Duration = Duration::from_secs(20);
+/// Of the client of the token `second`.
+const TPS: u32 = 2;
 
 fn hash(token: &str) -> String {
     Fingerprint::of(token.as_bytes()).to_hex()
@@ -177,7 +186,7 @@ struct Stage {
 }
 
 impl Stage {
-    async fn start() -> Result<Self> {
+    async fn start(name: &str) -> Result<Self> {
         let manager = Arc::new(Manager {
             vectors: Vectors::read(),
             resolved: AtomicUsize::new(0),
@@ -214,7 +223,7 @@ impl Stage {
             token: "the-test".into(),
             listeners: vec![],
         };
-        let folder = provision::root().join("target/e2e/bearer");
+        let folder = provision::root().join("target/e2e").join(name);
         let mut envoy = Envoy::configure(&folder, wiring)?;
         envoy.start().await.context("start Envoy")?;
         Ok(Self { manager, envoy })
@@ -233,7 +242,7 @@ impl Stage {
 #[test]
 fn envoy_verifies_a_token_before_the_manager_hears_of_it() -> Result<()> {
     e2e::run(async {
-        let stage = Stage::start().await?;
+        let stage = Stage::start("bearer").await?;
         let (first, unknown) = (stage.manager.vectors.token("first"), stage.manager.vectors.token("unknown"));
 
         let answer = stage.present(first).await?;
@@ -268,6 +277,50 @@ fn envoy_verifies_a_token_before_the_manager_hears_of_it() -> Result<()> {
         assert_eq!(stage.resolved(), 3);
         let asked = stage.manager.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
         assert_eq!(asked, ["first", "unknown", "second"].map(|jti| hash(stage.manager.vectors.token(jti))));
+        Ok(())
+    })
+}
+
+/// Envoy itself closes an HTTP/1.1 connection on which it has more than two answers of its own to queue at
+/// once ("Too many responses queued", with any filter): what it does not answer, it must not leave hanging.
+#[test]
+fn pipelined_requests_are_answered_in_order_until_envoy_closes_the_connection() -> Result<()> {
+    e2e::run(async {
+        let stage = Stage::start("pipelined").await?;
+        let token = stage.manager.vectors.token("second");
+        assert_eq!(stage.present(token).await?.status, 200);
+        let line = |path: &str| {
+            format!("GET /orders/{path} HTTP/1.1\r\nhost: api\r\nauthorization: Bearer {token}\r\n")
+        };
+        for count in [3, 8, 30] {
+            tokio::time::sleep(Duration::from_millis(1_100)).await;
+            let mut stream = TcpStream::connect(stage.envoy.address).await?;
+            let requests = (1..count).map(|n| line(&n.to_string()) + "\r\n").collect::<String>();
+            let last = line("last") + "connection: close\r\n\r\n";
+            stream.write_all((requests + &last).as_bytes()).await?;
+            let mut read = String::new();
+            let ended = tokio::time::timeout(END_LIMIT, stream.read_to_string(&mut read)).await;
+            ended.with_context(|| {
+                format!("{count} requests, and the connection stays open after:\n{read}")
+            })??;
+            let statuses: Vec<&str> =
+                read.split("HTTP/1.1 ").skip(1).filter_map(|head| head.get(..3)).collect();
+            let (admitted, refused) = statuses.split_at(statuses.partition_point(|status| *status == "200"));
+            assert!(admitted.len() >= TPS as usize, "{count}: {statuses:?}");
+            assert!(
+                !refused.is_empty() && refused.iter().all(|status| *status == "429"),
+                "{count}: {statuses:?}"
+            );
+        }
+        // One after the other, all are answered on one connection.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        let mut connection = Connection::open(stage.envoy.address, Protocol::Http1).await?;
+        let mut refused = 0;
+        for _ in 0..10 {
+            let call = Call::get("/orders/7").header("authorization", format!("Bearer {token}"));
+            refused += usize::from(connection.send(&call).await?.status == 429);
+        }
+        assert!(refused >= 4, "{refused}: at most two seconds' worth was admitted");
         Ok(())
     })
 }
