@@ -122,7 +122,8 @@ impl MeterRecord {
                 if opens_in_ms.is_some() { self.kept } else { None }
             }
             RenewalOutcome::Pending { retry_ms } => Some(Kept::Contended {
-                until: now + retry_ms.clamp(1, MAX_RETRY_MS),
+                // How soon to ask again is told to those who wait; one that asks ahead has time.
+                until: now + if pending.waiting { retry_ms.clamp(1, MAX_RETRY_MS) } else { MAX_RETRY_MS },
                 recalling: pending.waiting,
             }),
             RenewalOutcome::Exhausted { .. } if pending.doubted => None,

@@ -378,6 +378,23 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_ahead_near_the_end_does_not_ask_again_in_haste() {
+        let mut node = Node::holding(3);
+        assert!(node.is_admitted(&[1]) && node.is_admitted(&[1]));
+        let due = node.due();
+        assert!(!due[0].waiting);
+        node.answer(&due[0], RenewalOutcome::Pending { retry_ms: 100 });
+        // Nobody waits: how soon those who do may ask again is not meant for us.
+        let mut asked_after = 0;
+        while node.due().is_empty() {
+            node.now += 100;
+            asked_after += 100;
+            node.bucket.meters[0].last_active = node.at();
+        }
+        assert_eq!(asked_after, MAX_RETRY_MS);
+    }
+
+    #[test]
     fn a_renewal_ahead_that_recalled_nobody_does_not_hold_up_who_waits() {
         let mut node = Node::holding(3);
         assert!(node.is_admitted(&[1]) && node.is_admitted(&[1]));
