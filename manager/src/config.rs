@@ -264,6 +264,8 @@ settings! {
     // Leases.
     /// Seconds of demand that one lease is meant to last for.
     lease_horizon_s: u32 = 30;
+    /// Percent of a limit that one lease may have, a unit at least: what a crash of an Envoy may cost, twice.
+    max_lease_percent: u32 = 1;
 }
 
 /// See [`Config::mail_transport`].
@@ -532,6 +534,7 @@ impl Config {
             ("lookup_wait_ms", u64::from(self.lookup_wait_ms), 1, 30_000),
             ("max_signed_body_bytes", u64::from(self.max_signed_body_bytes), 0, 64 << 20),
             ("lease_horizon_s", u64::from(self.lease_horizon_s), 1, 86_400),
+            ("max_lease_percent", u64::from(self.max_lease_percent), 1, 100),
             ("credential_mail_delay_s", self.credential_mail_delay_s, 0, 604_800),
             ("credential_link_ttl_h", u64::from(self.credential_link_ttl_h), 1, 720),
             ("mail_give_up_h", u64::from(self.mail_give_up_h), 1, 720),
@@ -750,6 +753,11 @@ mod tests {
             ),
             ("version = 1\nhost_refresh_s = 0\n", &[], "setting host_refresh_s: is 0, must be 1 to 86400"),
             ("version = 1\nlease_horizon_s = 0\n", &[], "setting lease_horizon_s: is 0, must be 1 to 86400"),
+            (
+                "version = 1\nmax_lease_percent = 101\n",
+                &[],
+                "setting max_lease_percent: is 101, must be 1 to 100",
+            ),
         ] {
             let error = load(text, environment).expect_err(message);
             assert!(error.starts_with(message), "{error}\n   instead of {message}");

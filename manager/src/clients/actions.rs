@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::catalog::{self, GroupSummary, SecurityLevel};
 use crate::db::{Conn, DbError};
 use crate::mail::MailError;
-use crate::quotas::{self, Meter, Outstanding};
+use crate::quotas::{self, LeaseTerms, Meter, Outstanding};
 use crate::usage::{self, Forecast};
 use crate::{audit, changes};
 
@@ -204,21 +204,24 @@ pub(super) struct Details {
     pub client: Client,
     /// As it stands now; none: unlimited.
     pub meter: Option<(Meter, Outstanding, Forecast)>,
+    /// How large leases are where the client has no word on that.
+    pub installation: LeaseTerms<u32>,
 }
 
 /// The client of that id.
 pub(super) async fn get(app: &App, id: &str) -> Result<Details, ClientError> {
     let mut read = app.db.snapshot().await?;
     let client = load(&mut read, id).await?;
-    Ok(details_in(&mut read, client, app.now()).await?)
+    Ok(details_in(&mut read, app, client).await?)
 }
 
 /// A client that was just saved.
 pub(super) async fn details(app: &App, client: Client) -> Result<Details, ClientError> {
-    Ok(details_in(&mut *app.db.snapshot().await?, client, app.now()).await?)
+    Ok(details_in(&mut *app.db.snapshot().await?, app, client).await?)
 }
 
-async fn details_in(conn: &mut Conn, client: Client, now: UnixMillis) -> Result<Details, DbError> {
+async fn details_in(conn: &mut Conn, app: &App, client: Client) -> Result<Details, DbError> {
+    let now = app.now();
     let meter = quotas::meter_of(conn, MeterKind::ClientQuota, client.id.as_str()).await?;
     let meter = match meter.map(|meter| meter.at(now)) {
         Some(meter) => {
@@ -228,7 +231,7 @@ async fn details_in(conn: &mut Conn, client: Client, now: UnixMillis) -> Result<
         }
         None => None,
     };
-    Ok(Details { client, meter })
+    Ok(Details { client, meter, installation: LeaseTerms::of(&app.config) })
 }
 
 /// A page of clients, by id.

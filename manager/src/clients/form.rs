@@ -24,7 +24,7 @@ use crate::catalog::SecurityLevel;
 use crate::config::Config;
 use crate::http::nullable;
 use crate::openapi::wire;
-use crate::quotas::{MAX_LIMIT_UNITS, Period, Zone};
+use crate::quotas::{LeaseHorizon, LeaseTerms, MAX_LIMIT_UNITS, MaxLeasePercent, Period, Zone};
 
 /// What is entered. A field that is absent has its default in a new client, and leaves a client
 /// that exists as it is. `Some(None)` removes what can be absent. An empty text is refused, so
@@ -73,6 +73,16 @@ pub struct Fields {
     /// `day` (default), `week`, `month`, `total` (or `none`).
     #[schema(value_type = Option<QuotaPeriod>)]
     pub quota_period: Option<String>,
+    /// Seconds of demand that a gateway's lease of its quotas is meant to last for: what an outage of the
+    /// manager is survived with. Default: the installation's.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<LeaseHorizon>)]
+    pub lease_horizon_s: Option<Option<u32>>,
+    /// Percent of a limit that one lease may have, a unit at least: what the crash of an Envoy may cost,
+    /// twice. Default: the installation's.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<MaxLeasePercent>)]
+    pub max_lease_percent: Option<Option<u32>>,
     /// Requests per second and node; 0: unlimited.
     pub tps: Option<u32>,
     /// 0 (best) to 9.
@@ -127,6 +137,7 @@ impl Fields {
             service_time: None,
             zone: default_zone.clone(),
             quota: Quota { calls: 0, period: Period::Day },
+            leases: LeaseTerms::default(),
             tps: DEFAULT_TPS,
             priority: DEFAULT_PRIORITY,
             audience: Audience::Both,
@@ -193,6 +204,10 @@ impl Fields {
                     None => present.quota.period,
                 },
             },
+            leases: LeaseTerms {
+                horizon_s: self.lease_horizon_s.unwrap_or(present.leases.horizon_s),
+                max_percent: self.max_lease_percent.unwrap_or(present.leases.max_percent),
+            },
             tps: self.tps.unwrap_or(present.tps),
             priority: self.priority.unwrap_or(present.priority),
             audience: self.audience.unwrap_or(present.audience),
@@ -239,6 +254,7 @@ fn check(client: &Client) -> Result<(), Fault> {
     if client.quota.calls > MAX_LIMIT_UNITS {
         return Err(Fault::new("quota", format!("API quota: 0 (unlimited) to {MAX_LIMIT_UNITS}")));
     }
+    client.leases.check().map_err(|(field, reason)| Fault::new(field, reason))?;
     check_group_count(client.groups.len())?;
     if client.bindings.len() > MAX_BINDINGS {
         let reason = format!("Host list: {MAX_BINDINGS} rows at most, you enter {}", client.bindings.len());

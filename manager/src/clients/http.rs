@@ -28,6 +28,7 @@ use crate::http::{
 use crate::openapi::wire;
 use crate::password::Password;
 use crate::problem::{Affected, AffectedThing, Problem};
+use crate::quotas::{LeaseHorizon, MaxLeasePercent};
 
 /// Everything about clients.
 pub fn routes() -> Routes {
@@ -130,6 +131,12 @@ struct Create {
     /// Default: day.
     #[schema(value_type = Option<QuotaPeriod>)]
     quota_period: Option<String>,
+    /// Seconds of demand that a gateway's lease of its quotas is meant to last for. Default: the installation's.
+    #[schema(value_type = Option<LeaseHorizon>)]
+    lease_horizon_s: Option<u32>,
+    /// Percent of a limit that one lease may have, a unit at least. Default: the installation's.
+    #[schema(value_type = Option<MaxLeasePercent>)]
+    max_lease_percent: Option<u32>,
     /// Requests per second and node, default 10; 0: unlimited.
     tps: Option<u32>,
     /// 0 (best) to 9, default 5.
@@ -174,6 +181,8 @@ impl Create {
                 time_zone: given(self.time_zone),
                 quota: self.quota,
                 quota_period: given(self.quota_period),
+                lease_horizon_s: Some(self.lease_horizon_s),
+                max_lease_percent: Some(self.max_lease_percent),
                 tps: self.tps,
                 priority: self.priority,
                 audience: self.audience,
@@ -252,8 +261,8 @@ async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Versione
 
 /// Change a client; what is absent stays.
 ///
-/// Null removes `application_number`, `emails`, `remark`, the dates and the service time, and leaves
-/// every other field as it is. An empty text is refused. `bindings` and `groups` are replaced as a
+/// Null removes `application_number`, `emails`, `remark`, the dates, the service time and what is said of
+/// leases, and leaves every other field as it is. An empty text is refused. `bindings` and `groups` are replaced as a
 /// whole. The id never changes.
 #[utoipa::path(patch, path = "/api/v1/clients/{id}", params(IfMatch), responses(
     (status = 409, description = "`client_exists`: `field` says what of it is taken"),
@@ -271,10 +280,11 @@ async fn update(
 
 /// A client as most answers show it.
 pub(super) fn shown(details: Details) -> Versioned<DetailsView> {
-    let Details { client, meter } = details;
+    let Details { client, meter, installation } = details;
     let view = DetailsView {
         client: ClientView::from(&client),
-        quota_usage: meter.map(|(meter, out, forecast)| QuotaUsageView::of(&meter, out, forecast)),
+        quota_usage: meter
+            .map(|(meter, out, forecast)| QuotaUsageView::of(&meter, out, forecast, installation)),
     };
     Versioned(client.version, view)
 }

@@ -17,7 +17,7 @@ use super::schema::{BindingAddress, BindingName};
 pub use super::service_time::ServiceTime;
 use crate::catalog::SecurityLevel;
 use crate::operators::Email;
-use crate::quotas::{Limit, Period, Zone};
+use crate::quotas::{LeaseTerms, Limit, Period, Zone};
 use crate::validity::Validity;
 
 /// Characters of a client id at most.
@@ -89,6 +89,8 @@ pub struct Client {
     pub zone: Zone,
     /// Calls per period.
     pub quota: Quota,
+    /// How large the leases of its meters are, where that is not as the installation has it.
+    pub leases: LeaseTerms,
     /// Requests per second and node; 0 = unlimited.
     pub tps: u32,
     /// 0 (best) to 9.
@@ -449,6 +451,7 @@ mod unit {
             service_time: ServiceTime::parse(Some("01:30"), Some("18:00")).expect("in order"),
             zone: Zone::parse(zone).expect("bundled"),
             quota: Quota { calls: 0, period: Period::Day },
+            leases: LeaseTerms::default(),
             tps: DEFAULT_TPS,
             priority: DEFAULT_PRIORITY,
             audience: Audience::Both,

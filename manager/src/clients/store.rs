@@ -13,12 +13,12 @@ use super::model::{
 use super::password::{PasswordHash, Purpose};
 use crate::catalog::SecurityLevel;
 use crate::db::{Conn, DbError, like_pattern};
-use crate::quotas::{Period, Zone};
+use crate::quotas::{LeaseTerms, Period, Zone};
 
 const COLUMNS: &str = "id, name, display_name, application_number,
                 CAST(CASE WHEN password_hash = '' THEN 0 ELSE 1 END AS BIGINT) AS has_password, reset_expires_at,
                 failed_attempts, allowed_attempts, status, start_date, expiry_date, service_from, service_until, time_zone, quota, quota_period, tps,
-                priority, audience, security_level, note, emails, remark, created_at, updated_at, version";
+                priority, audience, security_level, note, emails, remark, created_at, updated_at, version, lease_horizon_s, max_lease_percent";
 
 /// What a list is asked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,9 +44,9 @@ pub(super) async fn insert(
                               allowed_attempts, status, start_date, expiry_date, service_from, service_until,
                               time_zone, quota, quota_period, tps, priority, audience, security_level, note,
                               emails, remark, search, created_at, updated_at, version,
-                              password_set_by)
+                              password_set_by, lease_horizon_s, max_lease_percent)
          VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-                 $20, $21, $22, $23, $24, $25, $26)",
+                 $20, $21, $22, $23, $24, $25, $26, $27, $28)",
     )
     .bind(client.id.as_str())
     .bind(client.name.as_str())
@@ -74,6 +74,8 @@ pub(super) async fn insert(
     .bind(client.updated_at.0)
     .bind(client.version)
     .bind(password_set_by)
+    .bind(client.leases.horizon_s.map(i64::from))
+    .bind(client.leases.max_percent.map(i64::from))
     .execute(&mut *conn)
     .await?;
     replace_bindings(conn, client).await?;
@@ -91,7 +93,7 @@ pub(super) async fn update(conn: &mut Conn, client: &Client, read_version: i64) 
                 start_date = $6, expiry_date = $7, service_from = $8, service_until = $9, time_zone = $10,
                 quota = $11, quota_period = $12, tps = $13, priority = $14, audience = $15,
                 security_level = $16, note = $17, emails = $18, remark = $19, search = $20,
-                updated_at = $21, version = $22
+                updated_at = $21, version = $22, lease_horizon_s = $25, max_lease_percent = $26
           WHERE id = $23
             AND version = $24",
     )
@@ -119,6 +121,8 @@ pub(super) async fn update(conn: &mut Conn, client: &Client, read_version: i64) 
     .bind(client.version)
     .bind(client.id.as_str())
     .bind(read_version)
+    .bind(client.leases.horizon_s.map(i64::from))
+    .bind(client.leases.max_percent.map(i64::from))
     .execute(&mut *conn)
     .await?;
     if done.rows_affected() != 1 {
@@ -565,6 +569,10 @@ async fn load(conn: &mut Conn, row: &AnyRow) -> Result<Client, DbError> {
     let optional = |column: &'static str| -> Result<Option<String>, DbError> { Ok(row.try_get(column)?) };
     let number = |column: &'static str| -> Result<i64, DbError> { Ok(row.try_get(column)?) };
     let small = |column: &'static str| u32::try_from(number(column)?).map_err(|_| wrong(column));
+    let term = |column: &'static str| {
+        let number: Option<i64> = row.try_get(column)?;
+        number.map(|number| u32::try_from(number).map_err(|_| wrong(column))).transpose()
+    };
     let period = Period::parse(&text("quota_period")?).ok_or_else(|| wrong("quota_period"))?;
     let calls = u64::try_from(number("quota")?).map_err(|_| wrong("quota"))?;
     let dates = Dates::parse(optional("start_date")?.as_deref(), optional("expiry_date")?.as_deref());
@@ -587,6 +595,7 @@ async fn load(conn: &mut Conn, row: &AnyRow) -> Result<Client, DbError> {
         service_time: hours.map_err(|fault| wrong(fault.field))?,
         zone: Zone::parse(&text("time_zone")?).ok_or_else(|| wrong("time_zone"))?,
         quota: Quota { calls, period },
+        leases: LeaseTerms { horizon_s: term("lease_horizon_s")?, max_percent: term("max_lease_percent")? },
         tps: small("tps")?,
         priority: u8::try_from(number("priority")?).map_err(|_| wrong("priority"))?,
         audience: parse_audience(&text("audience")?).ok_or_else(|| wrong("audience"))?,

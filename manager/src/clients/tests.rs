@@ -40,6 +40,8 @@ async fn a_new_client_has_the_documented_defaults() {
             ("priority", json!(5)),
             ("quota", json!(0)),
             ("quota_period", json!("day")),
+            ("lease_horizon_s", json!(null)),
+            ("max_lease_percent", json!(null)),
             ("status", json!("active")),
             ("audience", json!("both")),
             ("security_level", json!("SYSTEM")),
@@ -67,7 +69,7 @@ async fn every_field_is_kept_and_an_update_changes_what_it_names() {
             "bindings": [{ "name": "office", "address": "192.0.2.0/24" }, { "name": "home", "address": "2001:db8::1" }],
             "start_date": "2026-01-01", "expiry_date": "2026-12-31",
             "service_from": "08:30", "service_until": "18:00", "time_zone": "Asia/Taipei",
-            "quota": 1000, "quota_period": "month", "tps": 0, "priority": 0, "audience": "external",
+            "quota": 1000, "quota_period": "month", "lease_horizon_s": 300, "max_lease_percent": 7, "tps": 0, "priority": 0, "audience": "external",
             "security_level": "B", "groups": [retail], "emails": "a@example.com,b@example.com", "remark": "vip",
         }));
         let made = admin.post(CLIENTS, all.clone()).await.expect(201);
@@ -199,6 +201,22 @@ async fn every_field_has_its_limits_and_messages() {
         (json!({ "quota": -1 }), ("quota", "")),
         (json!({ "quota": 1, "quota_period": "none" }), OK),
         (json!({ "quota": 1, "quota_period": "hour" }), ("quota_period", "day, week, month or total")),
+        (json!({ "lease_horizon_s": 1 }), OK),
+        (json!({ "lease_horizon_s": 86_400 }), OK),
+        (
+            json!({ "lease_horizon_s": 0 }),
+            ("lease_horizon_s", "Lease horizon in seconds: 1 to 86400, you enter 0"),
+        ),
+        (json!({ "lease_horizon_s": 86_401 }), ("lease_horizon_s", "1 to 86400, you enter 86401")),
+        (json!({ "lease_horizon_s": -1 }), ("lease_horizon_s", "")),
+        (json!({ "max_lease_percent": 1 }), OK),
+        (json!({ "max_lease_percent": 100 }), OK),
+        (
+            json!({ "max_lease_percent": 0 }),
+            ("max_lease_percent", "Largest lease in percent: 1 to 100, you enter 0"),
+        ),
+        (json!({ "max_lease_percent": 101 }), ("max_lease_percent", "1 to 100, you enter 101")),
+        (json!({ "max_lease_percent": 0.5 }), ("max_lease_percent", "")),
         (json!({ "tps": u32::MAX }), OK),
         (json!({ "tps": u64::from(u32::MAX) + 1 }), ("tps", "")),
         (json!({ "tps": -1 }), ("tps", "")),
@@ -277,7 +295,7 @@ async fn what_is_left_empty_resets_nothing() {
             "bindings": [{ "name": "office", "address": "192.0.2.0/24" }],
             "start_date": "2026-01-01", "expiry_date": "2026-12-31",
             "service_from": "08:30", "service_until": "18:00", "time_zone": "Asia/Taipei",
-            "quota": 1000, "quota_period": "month", "tps": 7, "priority": 1, "audience": "external",
+            "quota": 1000, "quota_period": "month", "lease_horizon_s": 60, "max_lease_percent": 5, "tps": 7, "priority": 1, "audience": "external",
             "security_level": "B", "groups": [retail], "emails": "a@example.com", "remark": "vip",
             "allowed_attempts": 5,
         }));
@@ -297,6 +315,8 @@ async fn what_is_left_empty_resets_nothing() {
             ("time_zone", 422, "stays"),
             ("quota", 422, "stays"),
             ("quota_period", 422, "stays"),
+            ("lease_horizon_s", 422, "goes"),
+            ("max_lease_percent", 422, "goes"),
             ("tps", 422, "stays"),
             ("priority", 422, "stays"),
             ("audience", 422, "stays"),
@@ -317,7 +337,7 @@ async fn what_is_left_empty_resets_nothing() {
                 "pair" => drop(answer.problem(422, "invalid_field")),
                 _ => {
                     assert_eq!(answer.expect(200)[field], Value::Null, "{field}");
-                    world.sql("UPDATE clients SET version = 1, application_number = 'A-17', emails = 'a@example.com', remark = 'vip'").await;
+                    world.sql("UPDATE clients SET version = 1, application_number = 'A-17', emails = 'a@example.com', remark = 'vip', lease_horizon_s = 60, max_lease_percent = 5").await;
                 }
             }
         }
@@ -338,7 +358,7 @@ async fn what_is_left_empty_resets_nothing() {
             ]
             .contains(&field.as_str())
         });
-        assert_eq!(fields.count(), 21);
+        assert_eq!(fields.count(), 23);
         let both =
             json!({ "start_date": null, "expiry_date": null, "service_from": null, "service_until": null });
         let without = admin.patch(path, both).await.expect(200);
@@ -404,7 +424,7 @@ async fn the_view_tells_what_is_used_of_the_quota_in_this_window() {
         let usage = |used: u64, start: i64| {
             json!({
                 "used": used, "held": 0, "withheld": 0, "remaining": 10 - used, "calls_per_hour": 0, "exhausted_at": null,
-                "window_start": start, "window_end": start + day
+                "lease_horizon_s": 30, "max_lease": 1, "window_start": start, "window_end": start + day
             })
         };
         assert_eq!(admin.get(path).await.expect(200)["quota_usage"], usage(4, World::START.0));

@@ -11,7 +11,7 @@ use super::model::{Binding, Client, ClientName, LockedBy, PasswordState, Service
 use super::schema::{ClientCode, ClientId, QuotaPeriod};
 use crate::catalog::SecurityLevel;
 use crate::openapi::wire;
-use crate::quotas::{Meter, Outstanding};
+use crate::quotas::{LeaseTerms, LeasesView, Meter, Outstanding};
 use crate::usage::Forecast;
 
 /// A client as it is read. Fields that can be entered have the form in which they are entered.
@@ -50,6 +50,10 @@ pub struct ClientView {
     /// `day`, `week`, `month` or `total`.
     #[schema(value_type = QuotaPeriod)]
     pub quota_period: &'static str,
+    /// Seconds of demand that a lease of its quotas is meant to last for; null: the installation's.
+    pub lease_horizon_s: Option<u32>,
+    /// Percent of a limit that one lease may have; null: the installation's.
+    pub max_lease_percent: Option<u32>,
     /// Requests per second and node; 0: unlimited.
     pub tps: u32,
     /// 0 (best) to 9.
@@ -110,6 +114,8 @@ impl From<&Client> for ClientView {
             time_zone: client.zone.name().into(),
             quota: client.quota.calls,
             quota_period: client.quota.period.as_str(),
+            lease_horizon_s: client.leases.horizon_s,
+            max_lease_percent: client.leases.max_percent,
             tps: client.tps,
             priority: client.priority,
             audience: client.audience,
@@ -198,6 +204,8 @@ pub struct QuotaUsageView {
     remaining: u64,
     #[serde(flatten)]
     forecast: Forecast,
+    #[serde(flatten)]
+    leases: LeasesView,
     /// First instant of the window, UTC ms; null: it has none.
     window_start: Option<i64>,
     /// First instant of the next window, UTC ms; null: there is none.
@@ -206,13 +214,19 @@ pub struct QuotaUsageView {
 
 impl QuotaUsageView {
     /// What `meter` says, as it stands now, of which `outstanding` is out.
-    pub(super) fn of(meter: &Meter, outstanding: Outstanding, forecast: Forecast) -> Self {
+    pub(super) fn of(
+        meter: &Meter,
+        outstanding: Outstanding,
+        forecast: Forecast,
+        installation: LeaseTerms<u32>,
+    ) -> Self {
         Self {
             used: meter.debited,
             held: outstanding.leased,
             withheld: outstanding.withheld,
             remaining: meter.remaining(),
             forecast,
+            leases: LeasesView::of(meter, installation),
             window_start: meter.window.map(|window| window.start.0),
             window_end: meter.window.map(|window| window.end.0),
         }

@@ -401,6 +401,8 @@ fn random_world(random: &Random, size: u64) -> Vec<Value> {
             "start_date": day("2026-02-03"), "expiry_date": day("2026-12-31"),
             "service_from": day("08:30"), "service_until": day("18:00"), "time_zone": "Europe/Berlin",
             "quota": pick(3) * 100, "quota_period": one_of(&["day", "week", "month", "none"]),
+            "lease_horizon_s": if pick(2) == 0 { json!(60 + pick(3)) } else { json!(null) },
+            "max_lease_percent": if pick(2) == 0 { json!(1 + pick(100)) } else { json!(null) },
             "tps": pick(50), "priority": pick(10), "security_level": "C", "groups": some(&groups), "scopes": some(&scopes),
             "emails": if pick(2) == 0 { json!("a@example.com , b@example.com") } else { json!(null) },
             "remark": if pick(2) == 0 { json!("true") } else { json!(null) }, "allowed_attempts": 1 + pick(5),

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::changes;
 use crate::db::DbError;
 use crate::keys;
-use crate::quotas::{self, Step};
+use crate::quotas::{self, LeaseTerms, Step};
 use crate::usage::{self, Reported};
 use crate::x_api_keys;
 
@@ -140,7 +140,8 @@ async fn write(app: &App, works: &[Work]) -> Result<Vec<Done>, DbError> {
     }
     let mut write = app.db.write("feed.exchange").await?;
     let epoch: Epoch = changes::head(&mut write).await?.epoch;
-    let announcements = quotas::renew(&mut write, epoch, app.config.lease_horizon_s, &mut steps, now).await?;
+    let announcements =
+        quotas::renew(&mut write, epoch, LeaseTerms::of(&app.config), &mut steps, now).await?;
     let counted = usage::count(&mut write, &reports, now).await?;
     write.commit().await?;
     app.metrics.add("keygate_usage_rows_total", &[], counted.rows);

@@ -11,7 +11,7 @@ use crate::clients::{self, Client, Verified};
 use crate::config::LockoutScope;
 use crate::db::{Conn, DbError};
 use crate::keys::{self, KeyState, UseQuota};
-use crate::quotas;
+use crate::quotas::{self, LeaseTerms};
 use crate::x_api_keys::{self, XApiKey};
 
 /// How long a grant is kept at most if no change names it: half of what its service times cover, so that
@@ -194,7 +194,7 @@ fn grant(
     now: UnixMillis,
 ) -> Grant {
     let Credential { id, proof, active, revoked_at, validity, permission, uses, keep_until } = credential;
-    let horizon_s = app.config.lease_horizon_s;
+    let leases = LeaseTerms::of(&app.config);
     Grant {
         credential: id,
         client: ClientId::from(client.id.as_str()),
@@ -213,7 +213,7 @@ fn grant(
         audience: client.audience,
         priority: client.priority,
         tps: client.tps,
-        meters: quota.into_iter().chain(uses).map(|meter| on_wire(meter.at(now), horizon_s)).collect(),
+        meters: quota.into_iter().chain(uses).map(|meter| on_wire(meter.at(now), leases)).collect(),
         utc_offset_min: client.zone.offset_min(now),
         keep_s: keep_until.map_or(KEEP_S, |until| seconds_until(until, now).min(KEEP_S)),
     }
@@ -234,7 +234,7 @@ fn status(app: &App, client: &Client) -> ClientStatus {
     }
 }
 
-fn on_wire(meter: quotas::Meter, horizon_s: u32) -> Meter {
+fn on_wire(meter: quotas::Meter, installation: LeaseTerms<u32>) -> Meter {
     Meter {
         id: meter.id,
         kind: meter.kind,
@@ -242,6 +242,6 @@ fn on_wire(meter: quotas::Meter, horizon_s: u32) -> Meter {
         window_s: meter
             .window
             .map(|window| u64::try_from((window.end.0 - window.start.0) / 1_000).unwrap_or(0)),
-        horizon_s: meter.horizon_s.unwrap_or(horizon_s),
+        horizon_s: meter.leases.or(installation).horizon_s,
     }
 }

@@ -567,6 +567,46 @@ async fn a_dgrk_key_is_granted_its_apis_dates_secret_and_both_limits() {
 }
 
 #[tokio::test]
+async fn the_next_lease_is_as_large_as_the_client_then_says() {
+    for world in World::both_with(|config| config.max_lease_percent = 2).await {
+        let shop = Shop::open(&world).await;
+        let id = shop.import_key().await;
+        // A key's limit is told by forms alone.
+        world.sql("UPDATE meters SET limit_units = 500").await;
+        shop.admin.patch(CLIENT, json!({"quota": 1_000})).await.expect(200);
+        let mut rec = 0;
+        let mut leases = async || {
+            rec += 1;
+            let meters = shop.grant(dgrk()).await.meters;
+            let renewals: Vec<_> = meters.iter().map(|meter| renewal(meter.id.0, rec, 1, 30)).collect();
+            let answer = exchange(&shop.caller, json!({"renew": renewals})).await;
+            let units = answer.renewed.iter().map(|renewed| match renewed.outcome {
+                RenewalOutcome::Granted { units, ttl_ms, .. } => (units, ttl_ms),
+                ref other => panic!("granted, not {other:?}"),
+            });
+            let horizons: Vec<_> = meters.iter().map(|meter| meter.horizon_s).collect();
+            (horizons, units.collect::<Vec<_>>())
+        };
+        assert_eq!(leases().await, (vec![30, 30], vec![(20, 60_000), (10, 60_000)]), "as the installation");
+        let terms = json!({"lease_horizon_s": 300, "max_lease_percent": 1});
+        shop.admin.patch(CLIENT, terms).await.expect(200);
+        assert_eq!(leases().await, (vec![300, 300], vec![(10, 600_000), (5, 600_000)]), "all of its meters");
+        let client = shop.admin.get(CLIENT).await.expect(200);
+        let usage = &client["quota_usage"];
+        assert_eq!((&usage["lease_horizon_s"], &usage["max_lease"]), (&json!(300), &json!(10)), "{usage}");
+        let meter = shop.admin.get(&format!("/api/v1/keys/{id}")).await.expect(200)["meter"].clone();
+        assert_eq!((&meter["lease_horizon_s"], &meter["max_lease"]), (&json!(300), &json!(5)), "{meter}");
+        shop.admin.patch(CLIENT, json!({"lease_horizon_s": null, "max_lease_percent": 3})).await.expect(200);
+        assert_eq!(leases().await, (vec![30, 30], vec![(30, 60_000), (15, 60_000)]), "each by itself");
+        let entry = &shop.admin.get("/api/v1/audit?action=clients.update").await.expect(200)["items"][0];
+        let changed = json!({
+            "lease_horizon_s": {"before": 300, "after": null}, "max_lease_percent": {"before": 1, "after": 3},
+        });
+        assert_eq!(entry["detail"]["changed"], changed);
+    }
+}
+
+#[tokio::test]
 async fn a_grant_names_the_addresses_of_host_names_and_nobody_while_there_are_none() {
     for world in World::both().await {
         let shop = Shop::open(&world).await;

@@ -27,7 +27,7 @@ use crate::http::{
 use crate::mail::{self, MailState, Template, Warning};
 use crate::openapi::schema::Day;
 use crate::problem::Problem;
-use crate::quotas;
+use crate::quotas::{self, LeaseTerms, LeasesView};
 use crate::usage::{self, Forecast};
 use crate::validity::{Validity, day_of, parse_date};
 
@@ -428,6 +428,7 @@ async fn full(conn: &mut Conn, app: &App, key: Key) -> Result<Versioned<KeyJson>
             held: out.leased,
             withheld: out.withheld,
             forecast: usage::forecast(conn, meter, out, now).await?,
+            leases: LeasesView::of(meter, LeaseTerms::of(&app.config)),
         });
     }
     json.remaining = match (key.uses, json.used) {
@@ -488,6 +489,8 @@ struct MeterJson {
     withheld: u64,
     #[serde(flatten)]
     forecast: Forecast,
+    #[serde(flatten)]
+    leases: LeasesView,
 }
 
 impl From<KeyError> for Problem {

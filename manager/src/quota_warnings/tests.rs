@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::actions::look;
 use crate::app::App;
-use crate::quotas::{self, Step};
+use crate::quotas::{self, LeaseTerms, Step};
 use crate::testing::{Caller, World};
 
 const DAY_MS: i64 = 86_400_000;
@@ -24,7 +24,7 @@ struct Node<'w> {
 impl<'w> Node<'w> {
     async fn of(world: &'w World) -> Self {
         // As large as they are asked for.
-        world.sql("UPDATE meters SET max_lease = 1000000").await;
+        world.sql("UPDATE clients SET max_lease_percent = 100").await;
         let meter = meter_of(world).await.id;
         Self { world, meter, rec: 1, seq: 0, lease: None }
     }
@@ -45,7 +45,9 @@ impl<'w> Node<'w> {
         let mut steps = [Step { holder: HolderId([1; 16]), renewal, outcome: None }];
         let app = &self.world.app;
         let mut write = app.db.write("test.renew").await.expect("begun");
-        quotas::renew(&mut write, EPOCH, 30, &mut steps, app.now()).await.expect("renewed");
+        quotas::renew(&mut write, EPOCH, LeaseTerms::of(&app.config), &mut steps, app.now())
+            .await
+            .expect("renewed");
         write.commit().await.expect("committed");
         self.lease = match steps[0].outcome {
             Some(RenewalOutcome::Granted { lease, units, .. }) => Some((lease, units)),
@@ -157,7 +159,7 @@ async fn a_raised_limit_is_told_of_again_only_where_its_part_was_not_used() {
         let admin = world_with_quota(&world, 100).await;
         let set = async |quota: u32| {
             admin.patch("/api/v1/clients/acme", json!({ "quota": quota })).await.expect(200);
-            world.sql("UPDATE meters SET max_lease = 1000000").await;
+            world.sql("UPDATE clients SET max_lease_percent = 100").await;
         };
         let told = async || {
             look(&world.app).await.expect("looked");

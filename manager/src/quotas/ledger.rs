@@ -9,7 +9,7 @@ use gate::time::UnixMillis;
 use gate::wire::changes::Subject;
 use gate::wire::exchange::{Renewal, RenewalOutcome};
 
-use super::model::{Meter, Window};
+use super::model::{LeaseTerms, Meter, Window};
 use super::store::{self, Locked};
 use super::warnings::{self, LEAST_PERCENT};
 use crate::changes;
@@ -29,12 +29,12 @@ pub struct Step {
 /// Takes the steps of any number of holders in one transaction. Meters are locked in the order
 /// of their numbers, whatever the order of the steps; steps on one meter are taken in theirs.
 ///
-/// `horizon_s`: seconds of demand that a lease should last for, where the meter says nothing else.
+/// `installation`: how large leases are where the client says nothing else.
 /// Returns what is to be [`announce`]d once the transaction is committed.
 pub async fn renew(
     conn: &mut Conn,
     epoch: Epoch,
-    horizon_s: u32,
+    installation: LeaseTerms<u32>,
     steps: &mut [Step],
     now: UnixMillis,
 ) -> Result<Vec<Subject>, DbError> {
@@ -44,7 +44,7 @@ pub async fn renew(
     }
     let mut announcements = Vec::new();
     for (meter, indices) in by_meter {
-        let Some(mut account) = Account::lock(conn, meter, horizon_s, now).await? else {
+        let Some(mut account) = Account::lock(conn, meter, installation, now).await? else {
             for index in indices {
                 steps[index].outcome = Some(RenewalOutcome::Gone);
             }
@@ -94,10 +94,10 @@ impl Account {
     async fn lock(
         conn: &mut Conn,
         id: MeterId,
-        horizon_s: u32,
+        installation: LeaseTerms<u32>,
         now: UnixMillis,
     ) -> Result<Option<Self>, DbError> {
-        let Some(Locked { meter, row, last_lease }) = store::lock(conn, id, horizon_s).await? else {
+        let Some(Locked { meter, row, last_lease }) = store::lock(conn, id, installation).await? else {
             return Ok(None);
         };
         let live = store::live_leases(conn, id, now).await?;

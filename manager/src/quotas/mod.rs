@@ -9,9 +9,13 @@ mod model;
 mod store;
 #[cfg(test)]
 mod tests;
+mod view;
 mod warnings;
 
 pub use ledger::{Step, announce, renew};
-pub use model::{Limit, MAX_LIMIT_UNITS, Meter, Period, Window, Zone};
+pub use model::{
+    LeaseHorizon, LeaseTerms, Limit, MAX_LIMIT_UNITS, MaxLeasePercent, Meter, Period, Window, Zone,
+};
 pub use store::{Outstanding, hold, lift_limit, meter_of, outstanding, outstanding_in_all, reset, set_limit};
+pub use view::LeasesView;
 pub use warnings::{LEAST_PERCENT, candidates, meter_by_id, put_off, tell, told, unwatch, watch_all_of};

@@ -1,12 +1,15 @@
 //! Counted limits and their windows, as values.
 
 use gate::id::{Generation, MeterId};
-use gate::quota::issuer::Ahead;
+use gate::quota::issuer::{Ahead, MAX_HORIZON_S};
 use gate::time::UnixMillis;
 use gate::wire::exchange::MeterKind;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, Zoned};
 use std::fmt;
+
+use crate::config::Config;
+use crate::openapi::schema::schema_of;
 
 /// The highest limit that can be set: exact in every JSON reader.
 pub const MAX_LIMIT_UNITS: u64 = 1 << 53;
@@ -141,6 +144,65 @@ fn midnight(local: &Zoned) -> Option<Zoned> {
     local.start_of_day().ok()
 }
 
+/// Seconds of demand that a lease may be meant to last for.
+pub enum LeaseHorizon {}
+
+schema_of! { LeaseHorizon: number(1, i64::from(MAX_HORIZON_S)) }
+
+/// Percent of a limit that a lease may have.
+pub enum MaxLeasePercent {}
+
+schema_of! { MaxLeasePercent: number(1, i64::from(ALL_PERCENT)) }
+
+/// All of a limit, in percent.
+const ALL_PERCENT: u32 = 100;
+
+/// How large leases are where something is said about it, for one client or for the installation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseTerms<T = Option<u32>> {
+    /// Seconds of demand that one lease should last for, 1 to [`MAX_HORIZON_S`].
+    pub horizon_s: T,
+    /// Percent of the limit that one lease may have, 1 to 100; a unit at least.
+    pub max_percent: T,
+}
+
+impl LeaseTerms {
+    /// What is wrong with them, as the name of the value and a sentence.
+    pub fn check(self) -> Result<(), (&'static str, String)> {
+        for (name, label, value, most) in [
+            ("lease_horizon_s", "Lease horizon in seconds", self.horizon_s, MAX_HORIZON_S),
+            ("max_lease_percent", "Largest lease in percent", self.max_percent, ALL_PERCENT),
+        ] {
+            if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
+                let reason = format!("{label}: 1 to {most}, you enter {value}; null: as the installation");
+                return Err((name, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is not said is as the installation has it.
+    pub fn or(self, installation: LeaseTerms<u32>) -> LeaseTerms<u32> {
+        LeaseTerms {
+            horizon_s: self.horizon_s.unwrap_or(installation.horizon_s),
+            max_percent: self.max_percent.unwrap_or(installation.max_percent),
+        }
+    }
+}
+
+impl LeaseTerms<u32> {
+    /// As the installation has it.
+    pub fn of(config: &Config) -> Self {
+        Self { horizon_s: config.lease_horizon_s, max_percent: config.max_lease_percent }
+    }
+
+    /// Units of one lease of a limit at most.
+    pub fn max_units(self, limit: u64) -> u64 {
+        let units = u128::from(limit) * u128::from(self.max_percent) / u128::from(ALL_PERCENT);
+        u64::try_from(units).unwrap_or(u64::MAX).max(1)
+    }
+}
+
 /// One counted limit as it stands on record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meter {
@@ -152,8 +214,8 @@ pub struct Meter {
     pub owner: String,
     /// The limit in force.
     pub limit: Limit,
-    /// Seconds of demand that one lease should last for; none = as the installation sets it.
-    pub horizon_s: Option<u32>,
+    /// How large its leases are, where its client has a word on that.
+    pub leases: LeaseTerms,
     /// Life of the counter.
     pub generation: Generation,
     /// When that life began and ends; none for a total.

@@ -13,10 +13,38 @@ use gate::wire::exchange::{MeterKind, Renewal};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::model::{Limit, MAX_LIMIT_UNITS, Meter, Period, Window, Zone};
+use super::model::{LeaseTerms, Limit, MAX_LIMIT_UNITS, Meter, Period, Window, Zone};
 use super::warnings;
 use crate::changes;
 use crate::db::{Conn, DbError};
+
+/// What [`parse`] reads, in its order. What a client says of its leases is read where it stands, so that
+/// the next lease of each of its meters is as it says.
+macro_rules! meter_columns {
+    () => {
+        concat!(
+            "meters.id, kind, owner, limit_units, period, zone, ",
+            meter_columns!(of_client "lease_horizon_s"),
+            ", generation, window_start, window_end, debited,
+                ahead_generation, ahead_window_end, ahead_debited, ",
+            meter_columns!(of_client "max_lease_percent")
+        )
+    };
+    (of_client $column:literal) => {
+        concat!(
+            "
+                (SELECT c.",
+            $column,
+            " FROM clients c
+                  WHERE c.id = CASE meters.kind
+                                    WHEN 'client_quota' THEN meters.owner
+                                    WHEN 'key_uses' THEN (SELECT k.client_id FROM keys k WHERE k.id = meters.owner)
+                               END)"
+        )
+    };
+}
+
+pub(super) use meter_columns;
 
 /// Sets or changes the limit of `owner`, and tells the gateways what that means for what they
 /// hold. What has been used stays used; another period or zone begins a new generation.
@@ -93,14 +121,14 @@ pub async fn hold(conn: &mut Conn, kind: MeterKind, owners: &BTreeSet<String>) -
 
 /// The meter of `owner`, as on record: [`Meter::at`] tells how it stands now. None = unlimited.
 pub async fn meter_of(conn: &mut Conn, kind: MeterKind, owner: &str) -> Result<Option<Meter>, DbError> {
-    let row = sqlx::query(
+    let row = sqlx::query(concat!(
         "-- quotas.meter_of
-         SELECT id, kind, owner, limit_units, period, zone, horizon_s,
-                generation, window_start, window_end, debited,
-                ahead_generation, ahead_window_end, ahead_debited
+         SELECT ",
+        meter_columns!(),
+        "
            FROM meters
-          WHERE kind = $1 AND owner = $2",
-    )
+          WHERE kind = $1 AND owner = $2"
+    ))
     .bind(kind_text(kind))
     .bind(owner)
     .fetch_optional(conn)
@@ -159,15 +187,14 @@ async fn next_id(conn: &mut Conn) -> Result<MeterId, DbError> {
 /// The row, locked until the transaction ends. (An update that changes nothing: `FOR UPDATE`
 /// is unknown to SQLite.)
 async fn lock_of(conn: &mut Conn, kind: MeterKind, owner: &str) -> Result<Option<Meter>, DbError> {
-    let row = sqlx::query(
+    let row = sqlx::query(concat!(
         "-- quotas.lock_of
          UPDATE meters
             SET debited = debited
           WHERE kind = $1 AND owner = $2
-      RETURNING id, kind, owner, limit_units, period, zone, horizon_s,
-                generation, window_start, window_end, debited,
-                ahead_generation, ahead_window_end, ahead_debited",
-    )
+      RETURNING ",
+        meter_columns!()
+    ))
     .bind(kind_text(kind))
     .bind(owner)
     .fetch_optional(conn)
@@ -177,15 +204,14 @@ async fn lock_of(conn: &mut Conn, kind: MeterKind, owner: &str) -> Result<Option
 
 /// The meter of that number, locked as by [`lock_of`].
 pub(super) async fn locked(conn: &mut Conn, id: MeterId) -> Result<Option<Meter>, DbError> {
-    let row = sqlx::query(
+    let row = sqlx::query(concat!(
         "-- quotas.locked
          UPDATE meters
             SET debited = debited
           WHERE id = $1
-      RETURNING id, kind, owner, limit_units, period, zone, horizon_s,
-                generation, window_start, window_end, debited,
-                ahead_generation, ahead_window_end, ahead_debited",
-    )
+      RETURNING ",
+        meter_columns!()
+    ))
     .bind(id.0 as i64)
     .fetch_optional(conn)
     .await?;
@@ -202,10 +228,10 @@ async fn insert(
 ) -> Result<(), DbError> {
     sqlx::query(
         "-- quotas.insert
-         INSERT INTO meters (id, kind, owner, limit_units, period, zone, horizon_s,
+         INSERT INTO meters (id, kind, owner, limit_units, period, zone,
                              generation, window_start, window_end, debited,
-                             max_lease, last_lease, recalled_at)
-         VALUES ($1, $2, $3, $4, $5, $6, NULL, 1, $7, $8, 0, NULL, 0, NULL)",
+                             last_lease, recalled_at)
+         VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $8, 0, 0, NULL)",
     )
     .bind(id.0 as i64)
     .bind(kind_text(kind))
@@ -265,12 +291,16 @@ async fn rename_generation(
     Ok(())
 }
 
-/// A row of the columns that every query here names in the same order.
+/// A row of `meter_columns!`.
 pub(super) fn parse(row: &AnyRow) -> Result<Meter, DbError> {
     let id: i64 = row.try_get(0)?;
     let senseless = |column| DbError::Inconsistency { table: "meters", column, row: id.to_string() };
     let count =
         |column: usize, name| u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| senseless(name));
+    let term = |column: usize, name| {
+        let number = row.try_get::<Option<i64>, _>(column)?;
+        number.map(|number| u32::try_from(number).map_err(|_| senseless(name))).transpose()
+    };
     let window = match (row.try_get::<Option<i64>, _>(8)?, row.try_get::<Option<i64>, _>(9)?) {
         (Some(start), Some(end)) => Some(Window { start: UnixMillis(start), end: UnixMillis(end) }),
         (None, None) => None,
@@ -285,10 +315,10 @@ pub(super) fn parse(row: &AnyRow) -> Result<Meter, DbError> {
             period: Period::parse(row.try_get(4)?).ok_or_else(|| senseless("period"))?,
             zone: Zone::parse(row.try_get(5)?).ok_or_else(|| senseless("zone"))?,
         },
-        horizon_s: row
-            .try_get::<Option<i64>, _>(6)?
-            .map(|seconds| u32::try_from(seconds).map_err(|_| senseless("horizon_s")))
-            .transpose()?,
+        leases: LeaseTerms {
+            horizon_s: term(6, "lease_horizon_s")?,
+            max_percent: term(14, "max_lease_percent")?,
+        },
         generation: Generation(count(7, "generation")?),
         window,
         debited: count(10, "debited")?,
@@ -372,23 +402,26 @@ pub(super) struct Locked {
 }
 
 /// The meter, locked until the transaction ends.
-pub(super) async fn lock(conn: &mut Conn, id: MeterId, horizon_s: u32) -> Result<Option<Locked>, DbError> {
-    let row = sqlx::query(
+pub(super) async fn lock(
+    conn: &mut Conn,
+    id: MeterId,
+    installation: LeaseTerms<u32>,
+) -> Result<Option<Locked>, DbError> {
+    let row = sqlx::query(concat!(
         "-- quotas.renew.lock
          UPDATE meters
             SET debited = debited
           WHERE id = $1
-      RETURNING id, kind, owner, limit_units, period, zone, horizon_s,
-                generation, window_start, window_end, debited,
-                ahead_generation, ahead_window_end, ahead_debited,
-                max_lease, last_lease, recalled_at",
-    )
+      RETURNING ",
+        meter_columns!(),
+        ", last_lease, recalled_at"
+    ))
     .bind(id.0 as i64)
     .fetch_optional(conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
     let meter = parse(&row)?;
-    let max_lease = row.try_get::<Option<i64>, _>(14)?;
+    let leases = meter.leases.or(installation);
     Ok(Some(Locked {
         row: MeterRow {
             meter: meter.id,
@@ -397,8 +430,8 @@ pub(super) async fn lock(conn: &mut Conn, id: MeterId, horizon_s: u32) -> Result
             generation: meter.generation,
             window_ends_at: meter.window.map(|window| window.end),
             recalled_at: row.try_get::<Option<i64>, _>(16)?.map(UnixMillis),
-            horizon_s: meter.horizon_s.unwrap_or(horizon_s),
-            max_lease: max_lease.map(|units| u32::try_from(units).unwrap_or(u32::MAX)),
+            horizon_s: leases.horizon_s,
+            max_lease: Some(u32::try_from(leases.max_units(meter.limit.units)).unwrap_or(u32::MAX)),
             ahead: meter.ahead,
         },
         last_lease: row.try_get::<i64, _>(15)? as u64,

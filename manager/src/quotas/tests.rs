@@ -11,7 +11,7 @@ use crate::testing::World;
 mod against_the_issuer;
 
 const EPOCH: Epoch = Epoch(7);
-const HORIZON_S: u32 = 30;
+const INSTALLATION: LeaseTerms<u32> = LeaseTerms { horizon_s: 30, max_percent: 1 };
 /// 2023-11-14T22:13:20Z, a Tuesday.
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 const DAY_MS: i64 = 86_400_000;
@@ -56,7 +56,7 @@ async fn take(
     let mut steps: Vec<_> =
         steps.iter().map(|&(holder, renewal)| Step { holder, renewal, outcome: None }).collect();
     let mut write = db.write("test.renew").await.unwrap();
-    let announcements = renew(&mut write, EPOCH, HORIZON_S, &mut steps, now).await.unwrap();
+    let announcements = renew(&mut write, EPOCH, INSTALLATION, &mut steps, now).await.unwrap();
     write.commit().await.unwrap();
     (steps.into_iter().map(|step| step.outcome.expect("every step is answered")).collect(), announcements)
 }

@@ -45,6 +45,10 @@ spec! {
         quota: u64,
         /// `day`, `week`, `month` or `total`.
         quota_period: String,
+        /// Seconds of demand that a lease of its quotas is meant to last for; none = the installation's.
+        lease_horizon_s: Option<u32>,
+        /// Percent of a limit that one lease may have; none = the installation's.
+        max_lease_percent: Option<u32>,
         /// Requests per second and node; 0 = unlimited.
         tps: u32,
         /// 0 (best) to 9.
@@ -187,6 +191,8 @@ impl ClientSpec {
             time_zone: self.time_zone.clone(),
             quota: self.quota,
             quota_period: self.quota_period.clone(),
+            lease_horizon_s: self.lease_horizon_s,
+            max_lease_percent: self.max_lease_percent,
             tps: self.tps,
             priority: self.priority,
             audience: self.audience,
@@ -245,6 +251,8 @@ async fn kept(conn: &mut Conn, client: Client, names: &Names) -> Result<Kept<Cli
         time_zone,
         quota,
         quota_period,
+        lease_horizon_s,
+        max_lease_percent,
         tps,
         priority,
         audience,
@@ -277,6 +285,8 @@ async fn kept(conn: &mut Conn, client: Client, names: &Names) -> Result<Kept<Cli
         time_zone: Some(time_zone),
         quota: Some(quota),
         quota_period: Some(quota_period.to_owned()),
+        lease_horizon_s: Some(lease_horizon_s),
+        max_lease_percent: Some(max_lease_percent),
         tps: Some(tps),
         priority: Some(priority),
         audience: Some(audience),

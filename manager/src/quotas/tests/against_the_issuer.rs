@@ -174,7 +174,7 @@ async fn play(db: &Db, seed: u64, limit: Limit, tally: &mut Tally) {
             generation: Generation(1),
             window_ends_at,
             recalled_at: None,
-            horizon_s: HORIZON_S,
+            horizon_s: INSTALLATION.horizon_s,
             max_lease: None,
             ahead: None,
         },

@@ -5,7 +5,7 @@ use gate::time::UnixMillis;
 use sqlx::Row;
 
 use super::super::model::Meter;
-use super::super::store::{Outstanding, locked, outstanding, parse};
+use super::super::store::{Outstanding, locked, meter_columns, outstanding, parse};
 use super::LEAST_PERCENT;
 use crate::db::{Conn, DbError};
 
@@ -79,14 +79,14 @@ pub async fn meter_by_id(
     let meter = if lock {
         locked(conn, id).await?
     } else {
-        let row = sqlx::query(
+        let row = sqlx::query(concat!(
             "-- quotas.meter_by_id
-             SELECT id, kind, owner, limit_units, period, zone, horizon_s,
-                    generation, window_start, window_end, debited,
-                    ahead_generation, ahead_window_end, ahead_debited
+             SELECT ",
+            meter_columns!(),
+            "
                FROM meters
-              WHERE id = $1",
-        )
+              WHERE id = $1"
+        ))
         .bind(id.0 as i64)
         .fetch_optional(&mut *conn)
         .await?;
