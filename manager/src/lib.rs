@@ -86,6 +86,7 @@ fn management() -> Routes {
         .merge(offboarding::routes())
         .merge(operators::routes())
         .merge(quota_warnings::routes())
+        .merge(quotas::routes())
         .merge(reports::routes())
         .merge(schedule::routes())
         .merge(usage::routes())

@@ -238,7 +238,7 @@ fn on_wire(meter: quotas::Meter, installation: LeaseTerms<u32>) -> Meter {
     Meter {
         id: meter.id,
         kind: meter.kind,
-        limit: meter.limit.units,
+        limit: meter.in_force(),
         window_s: meter
             .window
             .map(|window| u64::try_from((window.end.0 - window.start.0) / 1_000).unwrap_or(0)),

@@ -431,8 +431,9 @@ async fn full(conn: &mut Conn, app: &App, key: Key) -> Result<Versioned<KeyJson>
             leases: LeasesView::of(meter, LeaseTerms::of(&app.config)),
         });
     }
-    json.remaining = match (key.uses, json.used) {
-        (UseQuota::Uses(uses), used) => Some(u64::from(uses).saturating_sub(used.unwrap_or_default())),
+    json.remaining = match (key.uses, &meter) {
+        (UseQuota::Uses(_), Some(meter)) => Some(meter.remaining()),
+        (UseQuota::Uses(uses), None) => Some(u64::from(uses)),
         (UseQuota::Unlimited, _) => None,
     };
     let uids: Vec<ApiUid> = key.apis.iter().cloned().collect();

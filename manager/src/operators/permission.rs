@@ -61,6 +61,8 @@ permissions! {
     QuotasRead = "quotas.read",
     /// Reset meters.
     QuotasWrite = "quotas.write",
+    /// Give withheld units to others, which raises a limit.
+    QuotasReclaim = "quotas.reclaim",
     /// See gateways.
     GatewaysRead = "gateways.read",
     /// Register gateways, issue and revoke their tokens.

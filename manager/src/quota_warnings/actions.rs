@@ -165,7 +165,7 @@ async fn tell(
             percent,
             is_used_up: percent == ALL,
             quota: Calls {
-                calls: meter.limit.units,
+                calls: meter.in_force(),
                 per: match meter.limit.period {
                     Period::Total => Per::Total,
                     Period::Day => Per::Day,
@@ -174,7 +174,7 @@ async fn tell(
                 },
             },
             used,
-            left: meter.limit.units.saturating_sub(used),
+            left: meter.in_force().saturating_sub(used),
             begins_again_at: meter.window.map(|window| print_instant(window.end, &app.config.zone())),
             time_zone: app.config.zone().iana_name().unwrap_or("UTC").into(),
             url: format!("{}/client/v1/meters", app.config.base_url()),
@@ -188,7 +188,7 @@ async fn tell(
         detail: json!({
             "client": client,
             "percent": percent,
-            "limit": meter.limit.units,
+            "limit": meter.in_force(),
             "used": used,
             "withheld": out.withheld,
             "window_start": meter.window.map(|window| window.start.0),

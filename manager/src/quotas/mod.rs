@@ -4,6 +4,8 @@
 //! gateways take units with [`renew`]. What a renewal does is decided by `gate::quota::issuer`;
 //! here it is made durable, before it is told.
 
+mod actions;
+mod http;
 mod ledger;
 mod model;
 mod store;
@@ -12,6 +14,7 @@ mod tests;
 mod view;
 mod warnings;
 
+pub use http::routes;
 pub use ledger::{Step, announce, renew};
 pub use model::{
     LeaseHorizon, LeaseTerms, Limit, MAX_LIMIT_UNITS, MaxLeasePercent, Meter, Period, Window, Zone,

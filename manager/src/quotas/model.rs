@@ -224,6 +224,8 @@ pub struct Meter {
     pub debited: u64,
     /// What has been handed out of the next window already.
     pub ahead: Option<Ahead>,
+    /// Units of this generation that were withheld and given to others: the limit is higher by them.
+    pub reclaimed: u64,
 }
 
 impl Meter {
@@ -255,11 +257,16 @@ impl Meter {
         let ahead = self.ahead.filter(|_| self.window == window);
         let moved = ahead.map(|ahead| Ahead { generation: Generation(generation.0 + 1), ..ahead });
         let renamed = ahead.zip(moved).map(|(ahead, moved)| (ahead.generation, moved.generation));
-        (Self { generation, window, debited: 0, ahead: moved, ..self }, renamed)
+        (Self { generation, window, debited: 0, ahead: moved, reclaimed: 0, ..self }, renamed)
+    }
+
+    /// Units that may be handed out in this generation.
+    pub fn in_force(&self) -> u64 {
+        self.limit.units.saturating_add(self.reclaimed)
     }
 
     /// Units that can still be handed out.
     pub fn remaining(&self) -> u64 {
-        self.limit.units.saturating_sub(self.debited)
+        self.in_force().saturating_sub(self.debited)
     }
 }

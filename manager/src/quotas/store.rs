@@ -27,7 +27,8 @@ macro_rules! meter_columns {
             meter_columns!(of_client "lease_horizon_s"),
             ", generation, window_start, window_end, debited,
                 ahead_generation, ahead_window_end, ahead_debited, ",
-            meter_columns!(of_client "max_lease_percent")
+            meter_columns!(of_client "max_lease_percent"),
+            ", reclaimed_units"
         )
     };
     (of_client $column:literal) => {
@@ -77,7 +78,7 @@ pub async fn set_limit(
         Meter { limit, ..before }.at(now)
     } else {
         let generation = before.next_generation();
-        Meter { limit, window, generation, debited: 0, ahead: None, ..before }
+        Meter { limit, window, generation, debited: 0, ahead: None, reclaimed: 0, ..before }
     };
     update(conn, &after).await?;
     let used = after.used(outstanding(conn, &after, now).await?);
@@ -186,7 +187,7 @@ async fn next_id(conn: &mut Conn) -> Result<MeterId, DbError> {
 
 /// The row, locked until the transaction ends. (An update that changes nothing: `FOR UPDATE`
 /// is unknown to SQLite.)
-async fn lock_of(conn: &mut Conn, kind: MeterKind, owner: &str) -> Result<Option<Meter>, DbError> {
+pub(super) async fn lock_of(conn: &mut Conn, kind: MeterKind, owner: &str) -> Result<Option<Meter>, DbError> {
     let row = sqlx::query(concat!(
         "-- quotas.lock_of
          UPDATE meters
@@ -246,14 +247,15 @@ async fn insert(
     Ok(())
 }
 
-async fn update(conn: &mut Conn, meter: &Meter) -> Result<(), DbError> {
+pub(super) async fn update(conn: &mut Conn, meter: &Meter) -> Result<(), DbError> {
     sqlx::query(
         "-- quotas.update
          UPDATE meters
             SET limit_units = $2, period = $3, zone = $4,
                 recalled_at = CASE WHEN generation = $5 THEN recalled_at END,
                 generation = $5, window_start = $6, window_end = $7, debited = $8,
-                ahead_generation = $9, ahead_window_end = $10, ahead_debited = $11
+                ahead_generation = $9, ahead_window_end = $10, ahead_debited = $11,
+                reclaimed_units = $12
           WHERE id = $1",
     )
     .bind(meter.id.0 as i64)
@@ -267,6 +269,7 @@ async fn update(conn: &mut Conn, meter: &Meter) -> Result<(), DbError> {
     .bind(meter.ahead.map(|ahead| ahead.generation.0 as i64))
     .bind(meter.ahead.map(|ahead| ahead.window_ends_at.0))
     .bind(meter.ahead.map(|ahead| ahead.debited as i64))
+    .bind(meter.reclaimed as i64)
     .execute(conn)
     .await?;
     Ok(())
@@ -330,10 +333,11 @@ pub(super) fn parse(row: &AnyRow) -> Result<Meter, DbError> {
             }),
             None => None,
         },
+        reclaimed: count(15, "reclaimed_units")?,
     })
 }
 
-fn kind_text(kind: MeterKind) -> &'static str {
+pub(super) fn kind_text(kind: MeterKind) -> &'static str {
     match kind {
         MeterKind::ClientQuota => "client_quota",
         MeterKind::KeyUses => "key_uses",
@@ -341,7 +345,7 @@ fn kind_text(kind: MeterKind) -> &'static str {
     }
 }
 
-fn parse_kind(text: &str) -> Option<MeterKind> {
+pub(super) fn parse_kind(text: &str) -> Option<MeterKind> {
     match text {
         "client_quota" => Some(MeterKind::ClientQuota),
         "key_uses" => Some(MeterKind::KeyUses),
@@ -401,6 +405,21 @@ pub(super) struct Locked {
     pub last_lease: u64,
 }
 
+/// What the issuer counts, without what it knows besides.
+pub(super) fn issuer_row(meter: &Meter) -> MeterRow {
+    MeterRow {
+        meter: meter.id,
+        limit: meter.in_force(),
+        debited: meter.debited,
+        generation: meter.generation,
+        window_ends_at: meter.window.map(|window| window.end),
+        recalled_at: None,
+        horizon_s: 0,
+        max_lease: None,
+        ahead: meter.ahead,
+    }
+}
+
 /// The meter, locked until the transaction ends.
 pub(super) async fn lock(
     conn: &mut Conn,
@@ -424,17 +443,12 @@ pub(super) async fn lock(
     let leases = meter.leases.or(installation);
     Ok(Some(Locked {
         row: MeterRow {
-            meter: meter.id,
-            limit: meter.limit.units,
-            debited: meter.debited,
-            generation: meter.generation,
-            window_ends_at: meter.window.map(|window| window.end),
-            recalled_at: row.try_get::<Option<i64>, _>(16)?.map(UnixMillis),
+            recalled_at: row.try_get::<Option<i64>, _>(17)?.map(UnixMillis),
             horizon_s: leases.horizon_s,
             max_lease: Some(u32::try_from(leases.max_units(meter.limit.units)).unwrap_or(u32::MAX)),
-            ahead: meter.ahead,
+            ..issuer_row(&meter)
         },
-        last_lease: row.try_get::<i64, _>(15)? as u64,
+        last_lease: row.try_get::<i64, _>(16)? as u64,
         meter,
     }))
 }
@@ -455,7 +469,7 @@ pub(super) async fn debit(
                 debited = $5, last_lease = $6, recalled_at = $7,
                 ahead_generation = $10, ahead_window_end = $11, ahead_debited = $12
           WHERE id = $1 AND generation = $8 AND debited = $9
-            AND ($5 <= limit_units OR $5 <= debited OR ($2 = ahead_generation AND $5 <= ahead_debited))
+            AND ($5 <= limit_units + reclaimed_units OR $5 <= debited OR ($2 = ahead_generation AND $5 <= ahead_debited))
             AND (CAST($12 AS BIGINT) IS NULL OR $12 <= limit_units OR $12 <= ahead_debited)",
     )
     .bind(after.meter.0 as i64)
@@ -623,11 +637,43 @@ pub(super) async fn lease_row(
             units: u32::try_from(row.try_get::<i64, _>(1)?)
                 .map_err(|_| inconsistent("leases", "units", renewal.meter))?,
             expires_at: UnixMillis(row.try_get(2)?),
-            // A lease that was given back has no row any more.
+            // A lease that was given back, or reclaimed, has no row any more.
             state: LeaseState::Open,
         })
     })
     .transpose()
+}
+
+/// Leases of the meter's present generation whose holders never reported, by number.
+pub(super) async fn expired_leases(
+    conn: &mut Conn,
+    meter: &Meter,
+    now: UnixMillis,
+) -> Result<Vec<LeaseRow>, DbError> {
+    let rows = sqlx::query(
+        "-- quotas.expired_leases
+         SELECT lease, units, expires_at
+           FROM leases
+          WHERE meter = $1 AND generation = $2 AND expires_at <= $3
+          ORDER BY lease",
+    )
+    .bind(meter.id.0 as i64)
+    .bind(meter.generation.0 as i64)
+    .bind(now.0)
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(LeaseRow {
+                id: LeaseId(row.try_get::<i64, _>(0)? as u64),
+                generation: meter.generation,
+                units: u32::try_from(row.try_get::<i64, _>(1)?)
+                    .map_err(|_| inconsistent("leases", "units", meter.id))?,
+                expires_at: UnixMillis(row.try_get(2)?),
+                state: LeaseState::Open,
+            })
+        })
+        .collect()
 }
 
 pub(super) async fn insert_lease(
@@ -720,6 +766,6 @@ fn expect_one(table: &'static str, column: &'static str, meter: MeterId, rows: u
     if rows == 1 { Ok(()) } else { Err(inconsistent(table, column, meter)) }
 }
 
-fn inconsistent(table: &'static str, column: &'static str, meter: MeterId) -> DbError {
+pub(super) fn inconsistent(table: &'static str, column: &'static str, meter: MeterId) -> DbError {
     DbError::Inconsistency { table, column, row: format!("meter {meter}") }
 }

@@ -9,6 +9,7 @@ use crate::db::Db;
 use crate::testing::World;
 
 mod against_the_issuer;
+mod reclaim;
 
 const EPOCH: Epoch = Epoch(7);
 const INSTALLATION: LeaseTerms<u32> = LeaseTerms { horizon_s: 30, max_percent: 1 };

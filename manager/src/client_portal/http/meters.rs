@@ -88,7 +88,7 @@ impl UsesView {
         let meter = meter.at(now);
         let out = quotas::outstanding(conn, &meter, now).await?;
         Ok(Some(Self {
-            limit: meter.limit.units,
+            limit: meter.in_force(),
             used: meter.debited,
             held: out.leased,
             withheld: out.withheld,

@@ -126,7 +126,7 @@ async fn meters(conn: &mut Conn, grant: &Grant, now: UnixMillis) -> Result<Vec<M
         states.push(MeterState {
             meter: meter.id,
             kind: meter.kind,
-            limit: meter.limit.units,
+            limit: meter.in_force(),
             remaining: meter.remaining(),
             leased: outstanding.leased,
             withheld: outstanding.withheld,

@@ -15,6 +15,9 @@ struct Model {
     row: MeterRow,
     period: Period,
     zone: Zone,
+    /// As its owner set it.
+    units: u64,
+    reclaimed: u64,
     last_lease: u64,
     streams: BTreeMap<(HolderId, Rec), (StreamRow, UnixMillis)>,
     leases: BTreeMap<LeaseId, (HolderId, Rec, LeaseRow)>,
@@ -102,7 +105,31 @@ impl Model {
         (decided.outcome, effects.recall, effects.units_back)
     }
 
+    /// Withheld units go to others; none where the counter has windows.
+    fn reclaim(&mut self, now: UnixMillis) -> Option<u64> {
+        let (mut units, row) = (0, self.row.clone());
+        let withheld = |lease: &LeaseRow| lease.generation == row.generation && lease.expires_at <= now;
+        let ids: Vec<_> =
+            self.leases.iter().filter(|(_, (.., lease))| withheld(lease)).map(|(id, _)| *id).collect();
+        if self.period != Period::Total {
+            for id in ids {
+                let refused = issuer::reclaim(&self.row, &self.leases[&id].2, now);
+                assert_eq!(refused, Err(issuer::ReclaimError::NotATotal));
+            }
+            return None;
+        }
+        for id in ids {
+            let (.., lease) = self.leases.remove(&id).expect("listed");
+            self.row.limit = issuer::reclaim(&self.row, &lease, now).expect("withheld");
+            units += u64::from(lease.units);
+        }
+        self.reclaimed += units;
+        Some(units)
+    }
+
     fn reset(&mut self, now: UnixMillis) {
+        self.reclaimed = 0;
+        self.row.limit = self.units;
         if let Some((from, to)) = self.row.reset(self.window_at(now)) {
             for (.., lease) in self.leases.values_mut().filter(|(.., lease)| lease.generation == from) {
                 lease.generation = to;
@@ -111,18 +138,23 @@ impl Model {
     }
 
     fn set_limit(&mut self, limit: &Limit, now: UnixMillis) {
+        if (self.units, self.period, &self.zone) == (limit.units, limit.period, &limit.zone) {
+            return; // no change, and nothing is written
+        }
         if self.period == limit.period && self.zone == limit.zone {
             if let Some(roll) = issuer::rolls(&self.row, self.window_at(now), now) {
                 self.row.begin(roll);
             }
         } else {
             (self.period, self.zone) = (limit.period, limit.zone.clone());
+            self.reclaimed = 0;
             // Another calendar: what was handed out of the old one's next window counts nowhere.
             let last = self.row.ahead.take().map_or(self.row.generation, |ahead| ahead.generation);
             self.row.generation = last;
             self.row.reset(self.window_at(now));
         }
-        self.row.set_limit(limit.units);
+        self.units = limit.units;
+        self.row.set_limit(limit.units + self.reclaimed);
     }
 }
 
@@ -136,6 +168,7 @@ struct Tally {
     resets: u32,
     limits: u32,
     adopted: u32,
+    reclaimed: u64,
 }
 
 #[tokio::test]
@@ -156,9 +189,9 @@ async fn the_ledger_answers_as_the_pure_issuer_does_whatever_comes() {
             play(&db, seed, limit, &mut tally).await;
         }
         // The sequences reach what they are meant to reach.
-        let Tally { granted, ahead, refused, turned_away, resets, limits, adopted } = tally;
+        let Tally { granted, ahead, refused, turned_away, resets, limits, adopted, reclaimed } = tally;
         assert!(granted > 100 && ahead > 10 && refused > 40 && turned_away > 40, "{tally:?}");
-        assert!(resets > 5 && limits > 10 && adopted > 2, "{tally:?}");
+        assert!(resets > 5 && limits > 10 && adopted > 2 && reclaimed > 10, "{tally:?}");
     }
 }
 
@@ -180,6 +213,8 @@ async fn play(db: &Db, seed: u64, limit: Limit, tally: &mut Tally) {
         },
         period: limit.period,
         zone: limit.zone,
+        units: limit.units,
+        reclaimed: 0,
         last_lease: 0,
         streams: BTreeMap::new(),
         leases: BTreeMap::new(),
@@ -211,6 +246,18 @@ async fn play(db: &Db, seed: u64, limit: Limit, tally: &mut Tally) {
             assert_eq!(id, meter, "{context}");
             model.set_limit(&limit, now);
         }
+        if rng.random_bool(0.1) {
+            let mut write = db.write("test.reclaim").await.unwrap();
+            let reclaimed = actions::reclaim_in(&mut write, "ann", MeterKind::ClientQuota, &owner, now).await;
+            write.commit().await.unwrap();
+            let reclaimed = match reclaimed {
+                Ok(reclaimed) => Some(reclaimed.units),
+                Err(actions::ReclaimError::NotATotal { .. }) => None,
+                Err(error) => panic!("{context}: {error}"),
+            };
+            assert_eq!(reclaimed, model.reclaim(now), "{context}");
+            tally.reclaimed += reclaimed.unwrap_or_default();
+        }
         let steps: Vec<_> = (0..rng.random_range(1..6)).map(|_| random_step(&mut rng, &model)).collect();
         let expected: Vec<_> =
             steps.iter().map(|(holder, renewal)| model.take(*holder, renewal, now)).collect();
@@ -229,16 +276,22 @@ async fn play(db: &Db, seed: u64, limit: Limit, tally: &mut Tally) {
         let row = stored(db, MeterKind::ClientQuota, &owner).await;
         let model_row = &model.row;
         assert_eq!(
-            (row.debited, row.generation, row.ahead, row.window.map(|window| window.end)),
-            (model_row.debited, model_row.generation, model_row.ahead, model_row.window_ends_at),
+            (row.in_force(), row.debited, row.generation, row.ahead, row.window.map(|window| window.end)),
+            (
+                model_row.limit,
+                model_row.debited,
+                model_row.generation,
+                model_row.ahead,
+                model_row.window_ends_at
+            ),
             "{context}"
         );
         // Debited never exceeds the highest limit in force, in its own window or before it.
         for (generation, debited) in std::iter::once((row.generation, row.debited))
             .chain(row.ahead.map(|ahead| (ahead.generation, ahead.debited)))
         {
-            let highest = highest.entry(generation).or_insert(row.limit.units);
-            *highest = row.limit.units.max(*highest);
+            let highest = highest.entry(generation).or_insert(row.in_force());
+            *highest = row.in_force().max(*highest);
             assert!(debited <= *highest, "{debited} of {highest} in {generation:?}: {context}");
         }
         tally_up(&outcomes, tally);

@@ -21,6 +21,6 @@ impl Meter {
 
     /// Whether `units` are so many percent of the limit.
     pub fn reaches(&self, units: u64, percent: u8) -> bool {
-        u128::from(units) * 100 >= u128::from(self.limit.units) * u128::from(percent)
+        u128::from(units) * 100 >= u128::from(self.in_force()) * u128::from(percent)
     }
 }

@@ -31,7 +31,7 @@ pub async fn watch_all_of(conn: &mut Conn, client: &str) -> Result<(), DbError> 
            FROM meters
           WHERE (   (kind = 'client_quota' AND owner = $1)
                  OR (kind = 'key_uses' AND owner IN (SELECT id FROM keys WHERE client_id = $1)))
-            AND debited * 100 >= limit_units * $2
+            AND debited * 100 >= (limit_units + reclaimed_units) * $2
              ON CONFLICT (meter) DO UPDATE SET next_percent = NULL",
     )
     .bind(client)
@@ -57,7 +57,7 @@ pub async fn candidates(
           WHERE w.meter > $1
             AND (   w.next_percent IS NULL
                  OR m.window_end <= $2
-                 OR m.debited * 100 >= m.limit_units * w.next_percent)
+                 OR m.debited * 100 >= (m.limit_units + m.reclaimed_units) * w.next_percent)
           ORDER BY w.meter
           LIMIT $3",
     )
@@ -177,7 +177,7 @@ pub(in super::super) async fn rearm(conn: &mut Conn, meter: &Meter, used: u64) -
     )
     .bind(meter.id.0 as i64)
     .bind(meter.generation.0 as i64)
-    .bind(meter.limit.units as i64)
+    .bind(meter.in_force() as i64)
     .bind(i64::try_from(used.saturating_mul(100)).unwrap_or(i64::MAX))
     .execute(conn)
     .await?;
