@@ -134,6 +134,7 @@ pub extern "C" fn proxy_on_response_headers(stream: u32, _headers: u32, _end_of_
 #[cfg_attr(target_arch = "wasm32", expect(unsafe_code, reason = "an export"), unsafe(no_mangle))]
 pub extern "C" fn proxy_on_tick(root: u32) {
     with_root(root, |root, envoy| root.tick(envoy));
+    end_if_left(root);
 }
 
 /// Something is in a queue of a root context.
@@ -154,7 +155,7 @@ pub extern "C" fn proxy_on_http_call_response(
     with_root(root, |root, envoy| root.answered(token, body_size, envoy));
 }
 
-/// A context ends: a stream, or a root context that is replaced. 1: nothing holds it back.
+/// A context ends: a stream, or a root context that is replaced. 0: not yet, see [`end_if_left`].
 #[cfg_attr(target_arch = "wasm32", expect(unsafe_code, reason = "an export"), unsafe(no_mangle))]
 pub extern "C" fn proxy_on_done(context: u32) -> u32 {
     with_vm(|vm| {
@@ -162,9 +163,24 @@ pub extern "C" fn proxy_on_done(context: u32) -> u32 {
             if let Some(root) = vm.roots.get_mut(&parent) {
                 root.end(context, &mut Envoy::calling(context));
             }
-        } else if let Some(mut root) = vm.roots.remove(&context) {
-            root.gate.retire(&mut Envoy::calling(context));
+        } else if let Some(root) = vm.roots.get_mut(&context) {
+            if !root.gate.retire(&mut Envoy::calling(context), root::mono()) {
+                return 0;
+            }
+            vm.roots.remove(&context);
         }
+        1
+    })
+    .unwrap_or(1)
+}
+
+/// Ends a root context that was to end and has nothing more to do. Its context is the present one.
+fn end_if_left(root: u32) {
+    let ended = with_vm(|vm| {
+        let has_left = vm.roots.get(&root).is_some_and(|found| found.gate.has_left());
+        has_left && vm.roots.remove(&root).is_some()
     });
-    1
+    if ended == Some(true) && host::done().is_err() {
+        host::log(LogLevel::Warn, "keygate: the host does not end a root context that has left");
+    }
 }

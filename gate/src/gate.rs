@@ -39,6 +39,7 @@ mod exchange;
 pub mod feed;
 pub mod held;
 mod lead;
+pub mod leaving;
 mod metrics;
 mod presented;
 mod random;
@@ -56,6 +57,7 @@ use entry::Entry;
 use exchange::Lookup;
 use feed::{FeedState, Keys};
 use held::{Cache, History, Unknowns};
+use leaving::Leaving;
 use metrics::Metrics;
 use presented::CacheKey;
 use random::Random;
@@ -267,6 +269,10 @@ pub struct Gate {
     /// Streams of lease records are named from here on.
     next_rec: u64,
     active: bool,
+    /// The host is about to end it.
+    leaving: Option<Leaving>,
+    /// It had begun its work, and has nothing more to do.
+    retired: bool,
     slot: Option<u64>,
     holder: Option<HolderId>,
 
@@ -329,6 +335,8 @@ impl Gate {
             password_key: random.bytes(),
             next_rec: random.number(),
             active: false,
+            leaving: None,
+            retired: false,
             slot: None,
             holder: None,
             directory: None,
@@ -467,6 +475,9 @@ impl Gate {
         }
         self.work = true;
         self.give_up_lost_calls(host, now);
+        if self.leaving.is_some() {
+            return self.leave(host, now.mono);
+        }
         self.keep_slot(host, now.mono);
         // A wake-up may have been lost on its way; its mark would keep the next ones off.
         if let Some(slot) = self.slot {
@@ -508,18 +519,6 @@ impl Gate {
         }
     }
 
-    /// The host will not drive this gate any longer: others take over.
-    pub fn retire(&mut self, host: &mut dyn Host) {
-        if !self.active {
-            return;
-        }
-        feed::resign(host, &self.keys, self.me);
-        if let Some(slot) = self.slot.take() {
-            slots::release(host, &self.keys, slot, self.me);
-        }
-        self.active = false;
-    }
-
     /// What is to be done next; none = nothing.
     pub fn poll(&mut self, host: &mut dyn Host, now: Now) -> Option<Effect> {
         if !self.work {
@@ -552,7 +551,7 @@ impl Gate {
 
     /// Begins the work of this VM.
     fn activate(&mut self, host: &mut dyn Host, now: MonoMillis) {
-        if self.active {
+        if self.active || self.retired {
             return;
         }
         self.active = true;

@@ -143,7 +143,7 @@ impl Gate {
         (renew, buckets)
     }
 
-    fn schedule(&mut self, bucket: u16, next_due: Option<MonoMillis>, now: MonoMillis) {
+    pub(super) fn schedule(&mut self, bucket: u16, next_due: Option<MonoMillis>, now: MonoMillis) {
         match next_due {
             Some(due) => {
                 self.due_buckets.insert(bucket, due);

@@ -45,9 +45,23 @@ pub fn release<S: Shared + ?Sized>(shared: &mut S, keys: &Keys, slot: u64, me: u
     });
 }
 
-/// Slots of live VMs other than `me`. Slots are claimed from 0 on, so that the first one that
-/// never existed ends the list.
+/// A sign of life of another VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sign {
+    /// Where.
+    pub slot: u64,
+    holder: u64,
+    beat: u64,
+}
+
+/// Slots of live VMs other than `me`.
 pub fn others<S: Shared + ?Sized>(shared: &mut S, keys: &Keys, me: u64, now: MonoMillis) -> Vec<u64> {
+    signs(shared, keys, me, now).into_iter().map(|sign| sign.slot).collect()
+}
+
+/// The last signs of life of VMs other than `me`, if not stale. Slots are claimed from 0 on, so that
+/// the first one that never existed ends the list.
+pub fn signs<S: Shared + ?Sized>(shared: &mut S, keys: &Keys, me: u64, now: MonoMillis) -> Vec<Sign> {
     let mut alive = Vec::new();
     for slot in 0..MAX_SLOTS {
         let found = shared.get(&keys.numbered("slot", slot));
@@ -55,7 +69,7 @@ pub fn others<S: Shared + ?Sized>(shared: &mut S, keys: &Keys, me: u64, now: Mon
             break;
         };
         if holder != 0 && holder != me && now - MonoMillis(beat) <= SLOT_STALE_MS {
-            alive.push(slot);
+            alive.push(Sign { slot, holder, beat });
         }
     }
     alive

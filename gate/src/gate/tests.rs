@@ -26,6 +26,7 @@ use alloc::vec;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 mod bearer;
+mod leaving;
 mod told;
 
 /// Shared data of one process, with Envoy's rules.
@@ -605,7 +606,8 @@ fn another_worker_leads_when_the_leader_is_gone() {
 fn a_retired_leader_is_followed_at_the_next_tick() {
     let mut world = World::warm(2);
     world.calls.clear();
-    world.gates[0].retire(&mut world.process);
+    let now = world.now().mono;
+    assert!(!world.gates[0].retire(&mut world.process, now));
     world.pass(100, &[1]);
     assert!(world.calls.iter().any(|(worker, call)| *worker == 1 && call.path.starts_with(CHANGES_PATH)));
 }

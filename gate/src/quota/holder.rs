@@ -225,6 +225,16 @@ pub fn recall<S: Shared + ?Sized>(
     touch(shared, key, now, |bucket| bucket.recall(now, meter, lowered))
 }
 
+/// Nobody is left on this node who would go on: all that is held goes back, also what is on its way.
+/// `true`: something is still out, call it again until there is nothing.
+pub fn give_back<S: Shared + ?Sized>(shared: &mut S, key: &[u8], now: MonoMillis) -> Option<Touched<bool>> {
+    // Most buckets are empty, and stay as they are.
+    if shared.get(key).is_none() {
+        return Some(Touched { result: false, next_due: None });
+    }
+    touch(shared, key, now, |bucket| bucket.give_back())
+}
+
 /// The limit of `meter` was raised or reset: a kept "no" counts no longer, nor one on its way. None:
 /// changes were missed, and it may have been any meter's.
 pub fn limit_changed<S: Shared + ?Sized>(

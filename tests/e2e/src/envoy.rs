@@ -61,6 +61,8 @@ pub struct Envoy {
     wiring: Wiring,
     /// How many times as fast its time passes, for [`preload`].
     haste: Option<PathBuf>,
+    /// Listeners come from a file, and one that is removed drains for so many seconds.
+    drain_s: Option<u32>,
     process: Option<Process>,
 }
 
@@ -77,6 +79,7 @@ impl Envoy {
             folder: folder.to_owned(),
             wiring,
             haste: None,
+            drain_s: None,
             process: None,
         };
         let shipped = provision::root().join("envoy/envoy.yaml");
@@ -153,6 +156,53 @@ impl Envoy {
         Ok(rendered)
     }
 
+    /// Has its listeners come from a file that it watches, so that they can be removed while it runs; what is
+    /// removed drains for `drain_s`. To be said before its start.
+    pub fn watch_listeners(&mut self, drain_s: u32) -> Result<()> {
+        let path = self.folder.join("envoy.yaml");
+        let rendered = std::fs::read_to_string(&path).context("read envoy.yaml")?;
+        let (before, rest) = rendered.split_once("  listeners:\n").context("envoy.yaml: no listeners")?;
+        let (listeners, after) = rest.split_once("\n  clusters:\n").context("envoy.yaml: no clusters")?;
+        let kind = "  - \"@type\": type.googleapis.com/envoy.config.listener.v3.Listener\n    name: ";
+        self.write_listeners(&listeners.replace("  - name: public\n", &format!("{kind}public\n")))?;
+        let file = self.listeners_file();
+        let dynamic = format!(
+            "node: {{ id: e2e, cluster: e2e }}\n\ndynamic_resources:\n  lds_config:\n    resource_api_version: V3\n    \
+             path_config_source: {{ path: {:?} }}\n",
+            file.display().to_string()
+        );
+        std::fs::write(&path, format!("{dynamic}\n{before}  clusters:\n{after}"))
+            .context("write envoy.yaml")?;
+        self.drain_s = Some(drain_s);
+        Ok(())
+    }
+
+    /// Replaces a text in the configuration of its listeners while it runs.
+    pub fn change_listeners(&self, from: &str, to: &str) -> Result<()> {
+        let present = std::fs::read_to_string(self.listeners_file()).context("read the listeners")?;
+        if !present.contains(from) {
+            bail!("the listeners have no `{from}`");
+        }
+        let listeners = present.replace(from, to);
+        self.write_listeners(listeners.strip_prefix("resources:\n").unwrap_or(&listeners))
+    }
+
+    /// Removes all listeners while it runs.
+    pub fn remove_listeners(&self) -> Result<()> {
+        self.write_listeners("  []")
+    }
+
+    fn listeners_file(&self) -> PathBuf {
+        self.folder.join("listeners.yaml")
+    }
+
+    /// Envoy sees a file that is moved there.
+    fn write_listeners(&self, listeners: &str) -> Result<()> {
+        let new = self.folder.join("listeners.new");
+        std::fs::write(&new, format!("resources:\n{listeners}\n")).context("write the listeners")?;
+        std::fs::rename(&new, self.listeners_file()).context("move the listeners")
+    }
+
     /// Where a further listener is.
     pub fn listener(&self, name: &str) -> SocketAddr {
         *self.listeners.get(name).expect("the plan has a listener of this name")
@@ -187,6 +237,9 @@ impl Envoy {
             .args(["--disable-hot-restart", "--log-level", "warning", "--component-log-level", "wasm:info"])
             .env(TOKEN_VARIABLE, &self.wiring.token)
             .current_dir(&self.folder);
+        if let Some(drain_s) = self.drain_s {
+            command.args(["--drain-strategy", "immediate", "--drain-time-s", &drain_s.to_string()]);
+        }
         if let Some(haste) = &self.haste {
             command.env("LD_PRELOAD", preload::library("clock_haste")?).env("E2E_CLOCK_HASTE_FILE", haste);
         }

@@ -54,6 +54,18 @@ impl Bucket {
         }
     }
 
+    /// See [`super::give_back`].
+    pub fn give_back(&mut self) -> bool {
+        for record in &mut self.meters {
+            record.asked = 0;
+            record.leases.iter_mut().for_each(|lease| lease.recalled = true);
+            if let Some(pending) = &mut record.pending {
+                pending.recalled = true;
+            }
+        }
+        self.meters.iter().any(|record| record.pending.is_some() || !record.leases.is_empty())
+    }
+
     /// See [`super::limit_changed`].
     pub fn limit_changed(&mut self, now: MonoMillis, meter: Option<MeterId>) {
         let is_meant = |record: &&mut MeterRecord| meter.is_none_or(|meter| record.meter == meter);
