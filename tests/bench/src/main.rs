@@ -8,9 +8,12 @@ mod bodies;
 mod cpu;
 mod figures;
 mod filters;
+mod fleet;
 mod keys;
 mod load;
 mod matching;
+mod node;
+mod renewals;
 mod requests;
 
 use std::time::Duration;
@@ -48,6 +51,10 @@ enum Part {
     Bodies,
     /// A thousand to a million keys.
     Keys,
+    /// Lease renewals that a manager makes durable in a second.
+    Renewals,
+    /// Hundreds of connected nodes at one manager.
+    Fleet,
 }
 
 #[derive(Subcommand)]
@@ -55,6 +62,11 @@ enum Service {
     /// Serves what Envoy asks in some rows; started by them.
     #[command(hide = true)]
     Authz(authz::Settings),
+}
+
+/// Whether there is a server for the rows that want one.
+fn postgres_is_there() -> bool {
+    std::env::var_os(e2e::postgres::URL_VARIABLE).is_some()
 }
 
 fn main() -> Result<()> {
@@ -77,6 +89,12 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Keys) {
         e2e::run(keys::run())?;
+    }
+    if wanted(Part::Renewals) {
+        e2e::run(renewals::run(arguments.rounds, Duration::from_millis(arguments.lasts_ms)))?;
+    }
+    if wanted(Part::Fleet) {
+        e2e::run(fleet::run())?;
     }
     Ok(())
 }

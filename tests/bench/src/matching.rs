@@ -10,6 +10,8 @@ use gate::id::{Epoch, Revision};
 use gate::wire::WIRE_VERSION;
 use gate::wire::directory::{ApiEntry, Audience, DirectoryAnswer, PathRule, Settings};
 
+use crate::figures;
+
 /// Numbers of APIs; the first is what the others are compared with.
 const SIZES: [usize; 3] = [100, 1_000, 10_000];
 /// Requests of one measurement, spread over the APIs.
@@ -63,10 +65,7 @@ const KINDS: [Kind; 6] = [
 
 /// Prints the table.
 pub fn run() -> Result<()> {
-    println!(
-        "{:<42} {:>10} {:>14} {:>14}",
-        "Find an API (native)", "100: ns", "1,000: ratio", "10,000: ratio"
-    );
+    let mut rows = Vec::new();
     for (shape, name) in [(Shape::Folders, "in folders of 100"), (Shape::Flat, "side by side")] {
         let directories = SIZES.map(|size| directory(shape, size));
         for kind in &KINDS {
@@ -78,14 +77,16 @@ pub fn run() -> Result<()> {
                 }
             }
             let [first, second, third] = best;
-            println!(
-                "{:<42} {first:>10.0} {:>14.2} {:>14.2}",
+            rows.push(vec![
                 format!("{}, {name}", kind.name),
-                second / first,
-                third / first
-            );
+                format!("{first:.0}"),
+                format!("{:.2}", second / first),
+                format!("{:.2}", third / first),
+            ]);
         }
     }
+    println!("\nfinding an API, natively");
+    figures::print(&["what is asked for", "of 100: ns", "of 1,000: ratio", "of 10,000: ratio"], &rows);
     Ok(())
 }
 

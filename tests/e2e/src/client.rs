@@ -270,6 +270,16 @@ impl Connection {
         }
     }
 
+    /// The same connection once more, for calls beside those of this one; of HTTP/2 alone.
+    pub fn shared(&self) -> Option<Self> {
+        match self {
+            Self::Http1 { .. } => None,
+            Self::Http2 { address, sender } => {
+                Some(Self::Http2 { address: *address, sender: sender.clone() })
+            }
+        }
+    }
+
     /// Sends one call and reads the whole answer.
     pub async fn send(&mut self, call: &Call) -> Result<Answer> {
         let (Self::Http1 { address, .. } | Self::Http2 { address, .. }) = self;
