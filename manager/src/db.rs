@@ -432,6 +432,16 @@ impl Conditions {
         self.sql.push(condition.replace('#', &format!("${}", self.values.len())));
     }
 
+    /// At least one of these, each on the next of `numbers`, one for every `#`.
+    pub fn either(&mut self, conditions: &[&'static str], numbers: &[i64]) {
+        let mut sql = conditions.join(" OR ");
+        for number in numbers {
+            self.values.push(Bound::Number(*number));
+            sql = sql.replacen('#', &format!("${}", self.values.len()), 1);
+        }
+        self.sql.push(format!("({sql})"));
+    }
+
     /// One on several texts, `column IN (#)`; at most [`MAX_IN`].
     pub fn any_of<T: AsRef<str>>(&mut self, condition: &'static str, values: &[T]) {
         let places = placeholders(self.values.len() + 1, values.len());

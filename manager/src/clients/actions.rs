@@ -212,21 +212,21 @@ pub(super) struct Details {
 pub(super) async fn get(app: &App, id: &str) -> Result<Details, ClientError> {
     let mut read = app.db.snapshot().await?;
     let client = load(&mut read, id).await?;
-    Ok(details_in(&mut read, app, client).await?)
+    Ok(details_in(app, &mut read, client).await?)
 }
 
 /// A client that was just saved.
 pub(super) async fn details(app: &App, client: Client) -> Result<Details, ClientError> {
-    Ok(details_in(&mut *app.db.snapshot().await?, app, client).await?)
+    Ok(details_in(app, &mut *app.db.snapshot().await?, client).await?)
 }
 
-async fn details_in(conn: &mut Conn, app: &App, client: Client) -> Result<Details, DbError> {
+async fn details_in(app: &App, conn: &mut Conn, client: Client) -> Result<Details, DbError> {
     let now = app.now();
     let meter = quotas::meter_of(conn, MeterKind::ClientQuota, client.id.as_str()).await?;
     let meter = match meter.map(|meter| meter.at(now)) {
         Some(meter) => {
             let out = quotas::outstanding(conn, &meter, now).await?;
-            let forecast = usage::forecast(conn, &meter, out, now).await?;
+            let forecast = usage::forecast(app, conn, &meter, out, now).await?;
             Some((meter, out, forecast))
         }
         None => None,

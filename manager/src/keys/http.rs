@@ -427,7 +427,7 @@ async fn full(conn: &mut Conn, app: &App, key: Key) -> Result<Versioned<KeyJson>
         json.meter = Some(MeterJson {
             held: out.leased,
             withheld: out.withheld,
-            forecast: usage::forecast(conn, meter, out, now).await?,
+            forecast: usage::forecast(app, conn, meter, out, now).await?,
             leases: LeasesView::of(meter, LeaseTerms::of(&app.config)),
         });
     }

@@ -1,11 +1,11 @@
-//! Reports, and the house-keeping of counts.
+//! The house-keeping of counts.
 
 use gate::time::UnixMillis;
 
-use super::model::{Answers, Bucket, Calls, Dimensions, Filter, Grain, Key, Sources, Span};
+use super::model::{Grain, Span};
 use super::store;
 use crate::app::App;
-use crate::db::{Conn, DbError};
+use crate::db::Conn;
 use crate::quotas::Zone;
 use crate::schedule::{BATCH, Outcome, Task, forgotten};
 
@@ -15,75 +15,6 @@ const GRACE_MS: i64 = 600_000;
 /// Minutes that are summed up at once.
 const PART_MS: i64 = 5 * 60_000;
 const DAY_MS: i64 = 86_400_000;
-
-/// What is asked for.
-#[derive(Clone, Debug)]
-pub(super) struct Asked {
-    /// By what time is told apart.
-    pub bucket: Bucket,
-    /// The buckets, newest first.
-    pub spans: Vec<Span>,
-    /// By what else.
-    pub by: Dimensions,
-    /// Of which counts.
-    pub filter: Filter,
-}
-
-/// The last row of a page: the next one begins behind it.
-pub(super) type Place = (UnixMillis, Key);
-
-/// Calls by bucket, newest first, and key, up to `limit` after `after`.
-pub(super) async fn calls(
-    app: &App,
-    asked: &Asked,
-    after: Option<&Place>,
-    limit: i64,
-) -> Result<Vec<Calls>, DbError> {
-    let mut read = app.db.snapshot().await?;
-    let rolled = store::rolled(&mut read).await?;
-    let mut found = Vec::new();
-    for (span, after) in remaining(&asked.spans, after) {
-        let left = limit - found.len() as i64;
-        if left <= 0 {
-            break;
-        }
-        let from = (span, Sources::of(asked.bucket.grain(), span, rolled));
-        found.extend(store::calls(&mut read, from, (asked.by, &asked.filter), after, left).await?);
-    }
-    Ok(found)
-}
-
-/// Answers by bucket, newest first, and key, up to `limit` after `after`.
-pub(super) async fn answers(
-    app: &App,
-    asked: &Asked,
-    after: Option<&Place>,
-    limit: i64,
-) -> Result<Vec<Answers>, DbError> {
-    let mut read = app.db.snapshot().await?;
-    let rolled = store::rolled(&mut read).await?;
-    let mut found = Vec::new();
-    for (span, after) in remaining(&asked.spans, after) {
-        let left = limit - found.len() as i64;
-        if left <= 0 {
-            break;
-        }
-        let from = (span, Sources::of(asked.bucket.grain(), span, rolled));
-        found.extend(store::answers(&mut read, from, (asked.by, &asked.filter), after, left).await?);
-    }
-    Ok(found)
-}
-
-/// The buckets from that of `after` on, the first one from its key on.
-fn remaining<'a>(
-    spans: &'a [Span],
-    after: Option<&'a Place>,
-) -> impl Iterator<Item = (Span, Option<&'a Key>)> {
-    spans.iter().filter(move |span| after.is_none_or(|(start, _)| span.start <= *start)).map(move |span| {
-        let key = after.filter(|(start, _)| *start == span.start).map(|(_, key)| key);
-        (*span, key)
-    })
-}
 
 /// Sums the next part of an hour or day up, if one has ended that is not yet: a few minutes to their hour,
 /// an hour to its day, so that exchanges do not wait for long.

@@ -6,17 +6,16 @@
 //! what is finer, so that it is never behind.
 
 mod actions;
-pub mod cli;
-mod csv;
 mod forecast;
-mod http;
 mod model;
+mod report;
 mod store;
 #[cfg(test)]
 mod tests;
 
 pub use forecast::{Forecast, forecast};
-pub use http::{
+pub use report::cli;
+pub use report::http::{
     AnswersView, CallsView, OwnAnswersQuery, OwnCallsQuery, Report, answers_of_client, calls_of_client,
     routes,
 };

@@ -150,42 +150,56 @@ pub enum RangeFault {
     TooLong,
 }
 
-/// The buckets that hold an instant from `from` to `until`, newest first.
-pub fn buckets(
-    bucket: Bucket,
-    from: Option<UnixMillis>,
-    until: Option<UnixMillis>,
-    now: UnixMillis,
-    zone: &Zone,
-) -> Result<Vec<Span>, RangeFault> {
-    let until = until.unwrap_or(now);
-    let from = from.unwrap_or(UnixMillis(until.0.saturating_sub(bucket.usual_ms())));
-    for (field, at) in [("until", until), ("from", from)] {
-        // A day inside both ends of the calendar, so that zones have room.
-        let inside = [at.0.saturating_sub(DAY_MS), at.0.saturating_add(DAY_MS)];
-        if at.0 < -62_135_510_400_000 || inside.iter().any(|at| Timestamp::from_millisecond(*at).is_err()) {
-            return Err(RangeFault::NoInstant(field));
+/// From when to when a report is asked for, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// In the oldest bucket.
+    pub from: UnixMillis,
+    /// In the newest one.
+    pub until: UnixMillis,
+}
+
+impl Range {
+    /// What was said; what was not is the present, and as much before it as such a report usually shows.
+    pub fn of(
+        bucket: Bucket,
+        from: Option<UnixMillis>,
+        until: Option<UnixMillis>,
+        now: UnixMillis,
+    ) -> Result<Self, RangeFault> {
+        let until = until.unwrap_or(now);
+        let from = from.unwrap_or(UnixMillis(until.0.saturating_sub(bucket.usual_ms())));
+        for (field, at) in [("until", until), ("from", from)] {
+            // A day inside both ends of the calendar, so that zones have room.
+            let inside = [at.0.saturating_sub(DAY_MS), at.0.saturating_add(DAY_MS)];
+            if at.0 < -62_135_510_400_000 || inside.iter().any(|at| Timestamp::from_millisecond(*at).is_err())
+            {
+                return Err(RangeFault::NoInstant(field));
+            }
         }
+        if from > until { Err(RangeFault::Backwards) } else { Ok(Self { from, until }) }
     }
-    if from > until {
-        return Err(RangeFault::Backwards);
-    }
-    let last = bucket.around(until, zone);
-    if bucket == Bucket::Total {
-        return Ok(vec![Span { start: bucket.around(from, zone).start, end: last.end }]);
-    }
-    let mut spans = vec![last];
-    while let Some(later) = spans.last()
-        && later.start > from
-    {
-        if spans.len() == MAX_BUCKETS {
-            return Err(RangeFault::TooLong);
+
+    /// Its buckets, newest first.
+    pub fn buckets(self, bucket: Bucket, zone: &Zone) -> Result<Vec<Span>, RangeFault> {
+        let Self { from, until } = self;
+        let last = bucket.around(until, zone);
+        if bucket == Bucket::Total {
+            return Ok(vec![Span { start: bucket.around(from, zone).start, end: last.end }]);
         }
-        let earlier = bucket.around(UnixMillis(later.start.0 - 1), zone);
-        // Where clocks are put back by less than an hour, an hour on the wall is shorter.
-        spans.push(Span { start: earlier.start.min(UnixMillis(later.start.0 - 1)), end: later.start });
+        let mut spans = vec![last];
+        while let Some(later) = spans.last()
+            && later.start > from
+        {
+            if spans.len() == MAX_BUCKETS {
+                return Err(RangeFault::TooLong);
+            }
+            let earlier = bucket.around(UnixMillis(later.start.0 - 1), zone);
+            // Where clocks are put back by less than an hour, an hour on the wall is shorter.
+            spans.push(Span { start: earlier.start.min(UnixMillis(later.start.0 - 1)), end: later.start });
+        }
+        Ok(spans)
     }
-    Ok(spans)
 }
 
 /// How far finer counts have been summed up; what begins later is read from the finer ones.
@@ -197,19 +211,10 @@ pub struct Rolled {
     pub days: UnixMillis,
 }
 
-/// Which rows make up a bucket: from where on, for day, hour and minute; none of a grain where it
-/// is the bucket's end.
+/// Which rows make up a bucket: the days of it, the hours that are in no day yet and the minutes that are
+/// in no hour yet; empty where none of that grain do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sources {
-    /// Days from here on.
-    pub days: UnixMillis,
-    /// Hours from here on.
-    pub hours: UnixMillis,
-    /// Minutes from here on.
-    pub minutes: UnixMillis,
-    /// All up to here.
-    pub end: UnixMillis,
-}
+pub struct Sources([(Grain, Span); 3]);
 
 impl Sources {
     /// Of one bucket.
@@ -220,97 +225,14 @@ impl Sources {
             Grain::Hour => (end, start, start.max(rolled.hours)),
             Grain::Day => (start, start.max(rolled.days), start.max(rolled.hours)),
         };
-        Self { days, hours, minutes, end }
-    }
-}
-
-/// What counts are told apart by besides time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dimensions {
-    /// Clients.
-    pub client: bool,
-    /// Credentials.
-    pub credential: bool,
-    /// APIs.
-    pub api: bool,
-    /// Results.
-    pub result: bool,
-}
-
-/// Which counts; absent = all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Of this client; `Some("")`: of unknown callers.
-    pub client: Option<String>,
-    /// Of this credential.
-    pub credential: Option<String>,
-    /// Of this API.
-    pub api: Option<String>,
-    /// With this result.
-    pub result: Option<String>,
-    /// With any result but `admitted`.
-    pub refused: bool,
-}
-
-/// What is counted together. Empty texts: not told apart by, or not known.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
-    /// Client.
-    pub client: String,
-    /// Credential.
-    pub credential: String,
-    /// API.
-    pub api: String,
-    /// Result.
-    pub result: String,
-}
-
-/// Calls of one bucket and key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Calls {
-    /// When.
-    pub span: Span,
-    /// Whose.
-    pub key: Key,
-    /// All.
-    pub calls: u64,
-    /// Those let in.
-    pub admitted: u64,
-}
-
-/// Answers of one bucket and key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answers {
-    /// When.
-    pub span: Span,
-    /// Whose.
-    pub key: Key,
-    /// By the last millisecond of the bucket, ascending; none = the last one.
-    pub latency: Vec<(Option<u64>, u64)>,
-    /// What all took together, in milliseconds.
-    pub ms: u64,
-    /// With a status below 400.
-    pub succeeded: u64,
-}
-
-impl Answers {
-    /// How many.
-    pub fn count(&self) -> u64 {
-        self.latency.iter().map(|(_, answers)| answers).sum()
+        let part = |start| Span { start, end };
+        Self([(Grain::Day, part(days)), (Grain::Hour, part(hours)), (Grain::Minute, part(minutes))])
     }
 
-    /// The end of the bucket that holds the answer which `of` of a thousand do not exceed; none:
-    /// there is no answer, or it is in the last bucket.
-    pub fn quantile(&self, of: u64) -> Option<u64> {
-        let rank = u128::from(self.count()) * u128::from(of);
-        let mut seen = 0;
-        for (last_ms, answers) in &self.latency {
-            seen += u128::from(*answers) * 1_000;
-            if seen >= rank && seen > 0 {
-                return *last_ms;
-            }
-        }
-        None
+    /// Those of which there may be any; at least one.
+    pub fn parts(self) -> Vec<(Grain, Span)> {
+        let parts: Vec<_> = self.0.into_iter().filter(|(_, span)| span.start < span.end).collect();
+        if parts.is_empty() { self.0.into_iter().take(1).collect() } else { parts }
     }
 }
 
@@ -329,8 +251,8 @@ mod tests {
     #[test]
     fn buckets_are_those_of_the_clock_on_the_wall() {
         let check = |bucket, name: &str, from: &str, until: &str, expected: &[&str]| {
-            let found = buckets(bucket, Some(at(from)), Some(at(until)), UnixMillis(0), &zone(name))
-                .expect("a range");
+            let range = Range::of(bucket, Some(at(from)), Some(at(until)), UnixMillis(0)).expect("a range");
+            let found = range.buckets(bucket, &zone(name)).expect("not too long");
             let starts: Vec<_> = found.iter().map(|span| span.start).collect();
             assert_eq!(starts, expected.iter().map(|text| at(text)).collect::<Vec<_>>(), "{bucket:?} {name}");
             for pair in found.windows(2) {
@@ -377,14 +299,9 @@ mod tests {
     #[test]
     fn ranges_are_bounded_and_say_why() {
         let range = |from: i64, until: i64| {
-            buckets(
-                Bucket::Minute,
-                Some(UnixMillis(from)),
-                Some(UnixMillis(until)),
-                UnixMillis(0),
-                &zone("UTC"),
-            )
-            .map(|spans| spans.len())
+            Range::of(Bucket::Minute, Some(UnixMillis(from)), Some(UnixMillis(until)), UnixMillis(0))
+                .and_then(|range| range.buckets(Bucket::Minute, &zone("UTC")))
+                .map(|spans| spans.len())
         };
         assert_eq!(range(0, (MAX_BUCKETS as i64 - 1) * MINUTE_MS), Ok(MAX_BUCKETS));
         assert_eq!(range(0, MAX_BUCKETS as i64 * MINUTE_MS), Err(RangeFault::TooLong));
@@ -398,25 +315,11 @@ mod tests {
         let span = Span { start: UnixMillis(100), end: UnixMillis(200) };
         let rolled = Rolled { hours: UnixMillis(180), days: UnixMillis(150) };
         let sources = |grain| {
-            let of = Sources::of(grain, span, rolled);
-            (of.days.0, of.hours.0, of.minutes.0)
+            let Sources([(_, days), (_, hours), (_, minutes)]) = Sources::of(grain, span, rolled);
+            (days.start.0, hours.start.0, minutes.start.0)
         };
         assert_eq!(sources(Grain::Day), (100, 150, 180));
         assert_eq!(sources(Grain::Hour), (200, 100, 180));
         assert_eq!(sources(Grain::Minute), (200, 200, 100));
-    }
-
-    #[test]
-    fn quantiles_are_ends_of_buckets() {
-        let of = |latency: &[(Option<u64>, u64)]| Answers {
-            span: Span { start: UnixMillis(0), end: UnixMillis(1) },
-            key: Key::default(),
-            latency: latency.to_vec(),
-            ms: 0,
-            succeeded: 0,
-        };
-        let some = of(&[(Some(1), 50), (Some(5), 49), (None, 1)]);
-        assert_eq!([500, 501, 990, 991].map(|q| some.quantile(q)), [Some(1), Some(5), Some(5), None]);
-        assert_eq!(of(&[]).quantile(500), None);
     }
 }

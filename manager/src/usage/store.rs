@@ -1,23 +1,22 @@
 //! The only writer of `usage_reports`, `usage_calls`, `usage_answers` and `usage_rolled`, and of
 //! `usage_hours`, where releases before these tables counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gate::id::HolderId;
 use gate::time::UnixMillis;
 use gate::wire::exchange::{ANSWERED, LATENCY_MS, UsageReport, UsageRow};
-use sqlx::Row;
-use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
 
-use super::model::{Answers, Calls, Dimensions, Filter, Grain, Key, Rolled, Sources, Span};
-use crate::db::{Conn, DbError};
+use super::model::{Grain, Rolled, Sources, Span};
+use crate::db::{Conditions, Conn, DbError, MAX_IN, placeholders};
 
 /// Milliseconds of the minute that reports are counted in.
 const MINUTE_MS: i64 = 60_000;
 /// How long the last report of a VM's life is remembered: far longer than a VM repeats one.
 const REPORT_KEPT_MS: i64 = 86_400_000;
-/// Buckets of a latency histogram.
-const LATENCY_BUCKETS: i64 = LATENCY_MS.len() as i64 + 1;
+/// Rows of one statement. Few sizes, so that each is prepared once: what is more goes into several.
+const ROWS: [usize; 4] = [64, 16, 4, 1];
 
 /// One report of one VM.
 #[derive(Clone, Debug)]
@@ -54,69 +53,86 @@ pub async fn count(conn: &mut Conn, reports: &[Reported], now: UnixMillis) -> Re
         }
     }
     let minute = UnixMillis(now.0 - now.0.rem_euclid(MINUTE_MS));
-    let (calls, answers) = summed(&fresh);
-    for (mut key, calls) in calls {
-        if key.client.is_empty() && !key.credential.is_empty() {
-            // A filter of the release before does not tell it.
-            key.client = client_of(conn, &key.credential).await?;
-        }
-        add_calls(conn, Grain::Minute, minute, &key, calls).await?;
-    }
-    for ((key, le_ms), (answers, ms)) in answers {
-        add_answers(conn, minute, (&key, le_ms), (answers, ms)).await?;
-    }
+    let clients = clients_of(conn, untold(&fresh)).await?;
+    let (calls, answers) = summed(&fresh, &clients);
+    add_calls(conn, (Grain::Minute, minute), &calls).await?;
+    add_answers(conn, minute, &answers).await?;
     Ok(counted)
 }
 
+/// What calls are counted by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Caller {
+    client: String,
+    credential: String,
+    api: String,
+    result: String,
+}
+
+/// Adds to rows, several by one statement; they are locked in the order of their keys.
 async fn add_calls(
     conn: &mut Conn,
-    grain: Grain,
-    start: UnixMillis,
-    key: &Key,
-    calls: i64,
+    (grain, start): (Grain, UnixMillis),
+    calls: &BTreeMap<Caller, i64>,
 ) -> Result<(), DbError> {
-    sqlx::query(
-        "-- usage.count
-         INSERT INTO usage_calls (grain, start, client, credential, api, result, calls)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (grain, start, client, credential, api, result) DO UPDATE
-            SET calls = usage_calls.calls + excluded.calls",
-    )
-    .bind(grain.name())
-    .bind(start.0)
-    .bind(&*key.client)
-    .bind(&*key.credential)
-    .bind(&*key.api)
-    .bind(&*key.result)
-    .bind(calls)
-    .execute(conn)
-    .await?;
+    let rows: Vec<_> = calls.iter().collect();
+    for rows in parts(&rows) {
+        let sql = format!(
+            "-- usage.count
+             INSERT INTO usage_calls (grain, start, client, credential, api, result, calls)
+             VALUES {}
+                 ON CONFLICT (grain, start, client, credential, api, result) DO UPDATE
+                SET calls = usage_calls.calls + excluded.calls",
+            values(rows.len(), 7)
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for (Caller { client, credential, api, result }, calls) in rows {
+            query = query.bind(grain.name()).bind(start.0);
+            query = query.bind(client).bind(credential).bind(api).bind(result).bind(**calls);
+        }
+        query.execute(&mut *conn).await?;
+    }
     Ok(())
 }
 
-async fn add_answers(
-    conn: &mut Conn,
-    minute: UnixMillis,
-    (key, le_ms): (&Key, i64),
-    (answers, ms): (i64, i64),
-) -> Result<(), DbError> {
-    sqlx::query(
-        "-- usage.count.answers
-         INSERT INTO usage_answers (grain, start, client, api, result, le_ms, answers, ms)
-         VALUES ('minute', $1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (grain, start, client, api, result, le_ms) DO UPDATE
-            SET answers = usage_answers.answers + excluded.answers, ms = usage_answers.ms + excluded.ms",
-    )
-    .bind(minute.0)
-    .bind(&*key.client)
-    .bind(&*key.api)
-    .bind(&*key.result)
-    .bind(le_ms)
-    .bind(answers)
-    .bind(ms)
-    .execute(conn)
-    .await?;
+/// As [`add_calls`].
+async fn add_answers(conn: &mut Conn, minute: UnixMillis, answers: &AnswerSums) -> Result<(), DbError> {
+    let rows: Vec<_> = answers.iter().collect();
+    for rows in parts(&rows) {
+        let sql = format!(
+            "-- usage.count.answers
+             INSERT INTO usage_answers (grain, start, client, api, result, le_ms, answers, ms)
+             VALUES {}
+                 ON CONFLICT (grain, start, client, api, result, le_ms) DO UPDATE
+                SET answers = usage_answers.answers + excluded.answers, ms = usage_answers.ms + excluded.ms",
+            values(rows.len(), 8)
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for ((Caller { client, api, result, .. }, le_ms), (answers, ms)) in rows {
+            query = query.bind(Grain::Minute.name()).bind(minute.0);
+            query = query.bind(client).bind(api).bind(result).bind(*le_ms).bind(*answers).bind(*ms);
+        }
+        query.execute(&mut *conn).await?;
+    }
     Ok(())
+}
+
+/// Parts of the sizes that there are statements for.
+fn parts<T>(mut rows: &[T]) -> Vec<&[T]> {
+    let mut parts = Vec::new();
+    for size in ROWS {
+        while let Some((part, rest)) = rows.split_at_checked(size) {
+            parts.push(part);
+            rows = rest;
+        }
+    }
+    parts
+}
+
+/// `($1, $2), ($3, $4)`
+fn values(rows: usize, columns: usize) -> String {
+    let row = |row: usize| format!("({})", placeholders(row * columns + 1, columns));
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
 /// True: the report is new, and is now noted as counted.
@@ -150,17 +166,29 @@ async fn claim(conn: &mut Conn, reported: &Reported, now: UnixMillis) -> Result<
     Ok(claimed.rows_affected() == 1)
 }
 
-type CallSums = BTreeMap<Key, i64>;
-type AnswerSums = BTreeMap<(Key, i64), (i64, i64)>;
+type CallSums = BTreeMap<Caller, i64>;
+type AnswerSums = BTreeMap<(Caller, i64), (i64, i64)>;
 
-/// The reports' rows by their key, in the order in which every transaction locks them.
-fn summed(rows: &[&UsageRow]) -> (CallSums, AnswerSums) {
+/// Credentials whose client a filter of the release before does not tell.
+fn untold(rows: &[&UsageRow]) -> BTreeSet<String> {
+    let without = rows.iter().filter(|row| row.client.is_none());
+    without.filter_map(|row| row.credential.as_ref()).map(|id| id.as_str().to_owned()).collect()
+}
+
+/// The reports' rows by their key, in the order in which every transaction locks them. `clients`: of
+/// credentials whose rows do not say; known before they are put in order.
+fn summed(rows: &[&UsageRow], clients: &BTreeMap<String, String>) -> (CallSums, AnswerSums) {
     let (mut calls, mut answers) = (CallSums::new(), AnswerSums::new());
     let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     for row in rows {
-        let key = Key {
-            client: row.client.as_ref().map_or("", |id| id.as_str()).into(),
-            credential: row.credential.as_ref().map_or("", |id| id.as_str()).into(),
+        let credential = row.credential.as_ref().map_or("", |id| id.as_str());
+        let client = match &row.client {
+            Some(client) => client.as_str(),
+            None => clients.get(credential).map_or("", String::as_str),
+        };
+        let key = Caller {
+            client: client.into(),
+            credential: credential.into(),
             api: row.api.as_ref().map_or("", |uid| uid.as_str()).into(),
             result: row.result.clone(),
         };
@@ -301,34 +329,52 @@ pub(super) async fn adopt(
     .bind(limit)
     .fetch_all(&mut *conn)
     .await?;
+    let credentials: Result<BTreeSet<String>, _> = rows.iter().map(|row| row.try_get(1)).collect();
+    let clients = clients_of(conn, credentials?).await?;
     for row in &rows {
         let (hour, calls) = (UnixMillis(row.try_get(0)?), row.try_get::<i64, _>(4)?);
         let credential: String = row.try_get(1)?;
-        let client = client_of(conn, &credential).await?;
-        let key = Key { client, credential, api: row.try_get(2)?, result: row.try_get(3)? };
-        add_calls(conn, Grain::Hour, hour, &key, calls).await?;
+        let client = clients.get(&credential).cloned().unwrap_or_default();
+        let key = Caller { client, credential, api: row.try_get(2)?, result: row.try_get(3)? };
+        let counted = BTreeMap::from([(key, calls)]);
+        add_calls(conn, (Grain::Hour, hour), &counted).await?;
         if hour < days {
-            add_calls(conn, Grain::Day, day_of(hour), &key, calls).await?;
+            add_calls(conn, (Grain::Day, day_of(hour)), &counted).await?;
         }
     }
     Ok(rows.len() as u64)
 }
 
-/// The client of a credential that is still on record; else the empty text.
-async fn client_of(conn: &mut Conn, credential: &str) -> Result<String, DbError> {
-    if let Some(client) = credential.strip_prefix("basic:") {
-        return Ok(client.into());
+/// The clients of those credentials that are still on record.
+async fn clients_of(
+    conn: &mut Conn,
+    credentials: BTreeSet<String>,
+) -> Result<BTreeMap<String, String>, DbError> {
+    let mut clients = BTreeMap::new();
+    let mut on_record = Vec::new();
+    for credential in credentials {
+        match credential.strip_prefix("basic:").map(str::to_owned) {
+            Some(client) => drop(clients.insert(credential, client)),
+            None => on_record.push(credential),
+        }
     }
-    let row = sqlx::query(
-        "-- usage.client_of
-         SELECT client_id FROM keys WHERE id = $1
-          UNION ALL
-         SELECT client_id FROM x_api_keys WHERE id = $1",
-    )
-    .bind(credential)
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
+    for some in on_record.chunks(MAX_IN) {
+        let some_of = placeholders(1, some.len());
+        let sql = format!(
+            "-- usage.clients_of
+             SELECT id, client_id FROM keys WHERE id IN ({some_of})
+              UNION ALL
+             SELECT id, client_id FROM x_api_keys WHERE id IN ({some_of})"
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for credential in some {
+            query = query.bind(credential);
+        }
+        for row in query.fetch_all(&mut *conn).await? {
+            clients.insert(row.try_get(0)?, row.try_get(1)?);
+        }
+    }
+    Ok(clients)
 }
 
 /// Deletes up to `limit` counts of a grain that began before `before`, of calls and of answers. How many
@@ -370,169 +416,47 @@ pub(super) async fn forget(
     Ok(calls.rows_affected() + answers.rows_affected())
 }
 
-/// Calls of one bucket after `after`, by key.
-pub(super) async fn calls(
-    conn: &mut Conn,
-    (span, sources): (Span, Sources),
-    (by, filter): (Dimensions, &Filter),
-    after: Option<&Key>,
-    limit: i64,
-) -> Result<Vec<Calls>, DbError> {
-    let after = after.cloned();
-    let begins = i64::from(after.is_none());
-    let after = after.unwrap_or_default();
-    let rows = sqlx::query(
-        "-- usage.calls
-         SELECT client, credential, api, result, calls, admitted
-           FROM (SELECT CASE WHEN $5 = 1 THEN client     ELSE '' END AS client,
-                        CASE WHEN $6 = 1 THEN credential ELSE '' END AS credential,
-                        CASE WHEN $7 = 1 THEN api        ELSE '' END AS api,
-                        CASE WHEN $8 = 1 THEN result     ELSE '' END AS result,
-                        CAST(SUM(calls) AS BIGINT) AS calls,
-                        CAST(SUM(CASE WHEN result = 'admitted' THEN calls ELSE 0 END) AS BIGINT) AS admitted
-                   FROM usage_calls
-                  WHERE (   (grain = 'day'    AND start >= $1 AND start < $4)
-                         OR (grain = 'hour'   AND start >= $2 AND start < $4)
-                         OR (grain = 'minute' AND start >= $3 AND start < $4))
-                    AND ($9  IS NULL OR client = $9)
-                    AND ($10 IS NULL OR credential = $10)
-                    AND ($11 IS NULL OR api = $11)
-                    AND ($12 IS NULL OR result = $12)
-                    AND ($13 = 0 OR result <> 'admitted')
-                  GROUP BY 1, 2, 3, 4) grouped
-          WHERE $14 = 1 OR (client, credential, api, result) > ($15, $16, $17, $18)
-          ORDER BY client, credential, api, result
-          LIMIT $19",
-    )
-    .bind(sources.days.0)
-    .bind(sources.hours.0)
-    .bind(sources.minutes.0)
-    .bind(sources.end.0)
-    .bind(i64::from(by.client))
-    .bind(i64::from(by.credential))
-    .bind(i64::from(by.api))
-    .bind(i64::from(by.result))
-    .bind(filter.client.as_deref())
-    .bind(filter.credential.as_deref())
-    .bind(filter.api.as_deref())
-    .bind(filter.result.as_deref())
-    .bind(i64::from(filter.refused))
-    .bind(begins)
-    .bind(after.client)
-    .bind(after.credential)
-    .bind(after.api)
-    .bind(after.result)
-    .bind(limit)
-    .fetch_all(conn)
-    .await?;
-    rows.iter()
-        .map(|row| Ok(Calls { span, key: key_of(row)?, calls: whole(row, 4)?, admitted: whole(row, 5)? }))
-        .collect()
+/// Whose calls are counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whose<'a> {
+    /// All of a client.
+    Client(&'a str),
+    /// Those with a credential.
+    Credential(&'a str),
 }
 
-/// Answers of one bucket after `after`, by key. Keys have no credential.
-pub(super) async fn answers(
-    conn: &mut Conn,
-    (span, sources): (Span, Sources),
-    (by, filter): (Dimensions, &Filter),
-    after: Option<&Key>,
-    limit: i64,
-) -> Result<Vec<Answers>, DbError> {
-    let after = after.cloned();
-    let begins = i64::from(after.is_none());
-    let after = after.unwrap_or_default();
-    let rows = sqlx::query(
-        "-- usage.answers
-         SELECT client, '', api, result, le_ms, answers, ms, succeeded
-           FROM (SELECT CASE WHEN $5 = 1 THEN client ELSE '' END AS client,
-                        CASE WHEN $6 = 1 THEN api    ELSE '' END AS api,
-                        CASE WHEN $7 = 1 THEN result ELSE '' END AS result,
-                        le_ms,
-                        CAST(SUM(answers) AS BIGINT) AS answers,
-                        CAST(SUM(ms) AS BIGINT) AS ms,
-                        CAST(SUM(CASE WHEN result IN ('answered_1xx', 'answered_2xx', 'answered_3xx')
-                                      THEN answers ELSE 0 END) AS BIGINT) AS succeeded
-                   FROM usage_answers
-                  WHERE (   (grain = 'day'    AND start >= $1 AND start < $4)
-                         OR (grain = 'hour'   AND start >= $2 AND start < $4)
-                         OR (grain = 'minute' AND start >= $3 AND start < $4))
-                    AND ($8  IS NULL OR client = $8)
-                    AND ($9  IS NULL OR api = $9)
-                    AND ($10 IS NULL OR result = $10)
-                  GROUP BY 1, 2, 3, 4) grouped
-          WHERE $11 = 1 OR (client, api, result) > ($12, $13, $14)
-          ORDER BY client, api, result, CASE WHEN le_ms = 0 THEN 1 ELSE 0 END, le_ms
-          LIMIT $15",
-    )
-    .bind(sources.days.0)
-    .bind(sources.hours.0)
-    .bind(sources.minutes.0)
-    .bind(sources.end.0)
-    .bind(i64::from(by.client))
-    .bind(i64::from(by.api))
-    .bind(i64::from(by.result))
-    .bind(filter.client.as_deref())
-    .bind(filter.api.as_deref())
-    .bind(filter.result.as_deref())
-    .bind(begins)
-    .bind(after.client)
-    .bind(after.api)
-    .bind(after.result)
-    // A key has this many rows at most: those of `limit` keys are whole.
-    .bind(limit * LATENCY_BUCKETS)
-    .fetch_all(conn)
-    .await?;
-    let mut found: Vec<Answers> = Vec::new();
-    for row in &rows {
-        let key = key_of(row)?;
-        if found.last().is_none_or(|last| last.key != key) {
-            found.push(Answers { span, key, latency: Vec::new(), ms: 0, succeeded: 0 });
-        }
-        let Some(last) = found.last_mut() else { continue };
-        let le_ms = whole(row, 4)?;
-        last.latency.push(((le_ms > 0).then_some(le_ms), whole(row, 5)?));
-        last.ms = last.ms.saturating_add(whole(row, 6)?);
-        last.succeeded += whole(row, 7)?;
+/// Calls let in, of hours.
+pub(super) async fn admitted(conn: &mut Conn, whose: Whose<'_>, sources: Sources) -> Result<u64, DbError> {
+    let mut conditions = sources.conditions();
+    match whose {
+        Whose::Client(client) => conditions.text("client = #", client),
+        Whose::Credential(credential) => conditions.text("credential = #", credential),
     }
-    found.truncate(usize::try_from(limit).unwrap_or(0));
-    Ok(found)
+    let sql = format!(
+        "-- usage.admitted
+         SELECT CAST(COALESCE(SUM(calls), 0) AS BIGINT)
+           FROM usage_calls
+          WHERE {} AND result = 'admitted'",
+        conditions.sql()
+    );
+    let row = conditions.bind(sqlx::query(AssertSqlSafe(sql))).fetch_one(conn).await?;
+    Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default())
 }
 
-fn key_of(row: &AnyRow) -> Result<Key, DbError> {
-    Ok(Key {
-        client: row.try_get(0)?,
-        credential: row.try_get(1)?,
-        api: row.try_get(2)?,
-        result: row.try_get(3)?,
-    })
-}
-
-fn whole(row: &AnyRow, column: usize) -> Result<u64, DbError> {
-    Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or_default())
-}
-
-/// Calls let in since `since`, of a client or of a credential.
-pub(super) async fn admitted_since(
-    conn: &mut Conn,
-    client: Option<&str>,
-    credential: Option<&str>,
-    since: UnixMillis,
-) -> Result<u64, DbError> {
-    let text = match credential {
-        None => {
-            "-- usage.admitted_since.client
-             SELECT CAST(COALESCE(SUM(calls), 0) AS BIGINT)
-               FROM usage_calls
-              WHERE client = $1 AND grain = 'minute' AND start >= $2 AND result = 'admitted'"
+impl Sources {
+    /// The rows of `usage_calls` or `usage_answers` that it is made of.
+    pub(super) fn conditions(self) -> Conditions {
+        let (mut parts, mut numbers) = (Vec::new(), Vec::new());
+        for (grain, span) in self.parts() {
+            parts.push(match grain {
+                Grain::Minute => "(grain = 'minute' AND start >= # AND start < #)",
+                Grain::Hour => "(grain = 'hour' AND start >= # AND start < #)",
+                Grain::Day => "(grain = 'day' AND start >= # AND start < #)",
+            });
+            numbers.extend([span.start.0, span.end.0]);
         }
-        Some(_) => {
-            "-- usage.admitted_since.credential
-             SELECT CAST(COALESCE(SUM(calls), 0) AS BIGINT)
-               FROM usage_calls
-              WHERE credential = $1 AND grain = 'minute' AND start >= $2 AND result = 'admitted'"
-        }
-    };
-    let owner = credential.or(client).unwrap_or_default();
-    let row = sqlx::query(text).bind(owner).bind(since.0).fetch_one(conn).await?;
-    whole(&row, 0)
+        let mut conditions = Conditions::default();
+        conditions.either(&parts, &numbers);
+        conditions
+    }
 }

@@ -1,11 +1,16 @@
 //! Counts and reports on both databases.
 
+use std::time::Duration;
+
 use gate::id::HolderId;
 use gate::time::UnixMillis;
 use gate::wire::exchange::{UsageReport, UsageRow};
 use serde_json::{Value, json};
 
+use super::actions::roll_up;
 use super::{Reported, count};
+use crate::app::App;
+use crate::schedule::{About, Outcome, Task, TaskState};
 use crate::testing::{Caller, World};
 
 const MINUTE_MS: i64 = 60_000;
@@ -32,11 +37,13 @@ fn answered(client: &str, api: &str, result: &str, latency: &[[u64; 3]]) -> Usag
 
 /// Reports of one VM, counted at `now`.
 async fn report(world: &World, seq: u64, rows: Vec<UsageRow>, now: UnixMillis) {
-    let reported =
-        Reported { holder: HolderId([1; 16]), slot: 0, report: UsageReport { boot: 1, seq, rows } };
     let mut write = world.app.db.write("test.count").await.expect("begun");
-    count(&mut write, &[reported], now).await.expect("counted");
+    count(&mut write, &[reported(seq, rows)], now).await.expect("counted");
     write.commit().await.expect("committed");
+}
+
+fn reported(seq: u64, rows: Vec<UsageRow>) -> Reported {
+    Reported { holder: HolderId([1; 16]), slot: 0, report: UsageReport { boot: 1, seq, rows } }
 }
 
 async fn items(actor: &Caller, query: &str) -> Vec<Value> {
@@ -259,5 +266,180 @@ async fn a_report_is_a_table_too() {
             answers.lines().nth(1).expect("a line").ends_with(",,orders,2xx,2,2,0,1,2,2,2,2:2"),
             "{answers}"
         );
+    }
+}
+
+#[tokio::test]
+async fn the_next_page_of_a_total_is_of_the_same_days_though_midnight_came_between() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        // A minute before midnight.
+        let midnight = World::START.0 - World::START.0.rem_euclid(DAY_MS) + DAY_MS;
+        world.app.clock.set(UnixMillis(midnight - MINUTE_MS));
+        let rows = ["acme", "bolt", "core"].map(|client| row(client, "key_1", "orders", "admitted", 1));
+        report(&world, 1, rows.to_vec(), world.app.now()).await;
+        let path = "/api/v1/usage?bucket=total&group_by=client";
+        let first = admin.get(&format!("{path}&limit=1")).await.expect(200);
+        assert_eq!(first["items"][0]["client"], "acme");
+        world.advance_ms(2 * MINUTE_MS);
+        let next = first["next"].as_str().expect("there is more");
+        let rest = items(&admin, &format!("?bucket=total&group_by=client&cursor={next}")).await;
+        assert_eq!(
+            fields(&rest, ["client", "calls"]),
+            [[json!("bolt"), json!(1)], [json!("core"), json!(1)]]
+        );
+        assert_eq!(rest[0]["start"], first["items"][0]["start"]);
+    }
+}
+
+#[tokio::test]
+async fn a_large_report_is_counted_to_the_last_row() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let rows: Vec<_> = (0..150)
+            .flat_map(|n| {
+                let client = format!("client-{n:03}");
+                let latency = [[0, 1, 1], [2, 1, 5], [15, 1, 60_000]];
+                [
+                    row(&client, "key_1", "orders", "admitted", 3),
+                    answered(&client, "orders", "answered_2xx", &latency),
+                ]
+            })
+            .collect();
+        for seq in [1, 2] {
+            report(&world, seq, rows.clone(), world.app.now()).await;
+        }
+        let calls = items(&admin, "?bucket=total&group_by=client&limit=200").await;
+        assert_eq!(calls.len(), 150);
+        assert!(calls.iter().all(|row| row["calls"] == 6), "{calls:?}");
+        let answers = items(&admin, "/answers?bucket=total&group_by=client&limit=200").await;
+        assert_eq!(answers.len(), 150);
+        assert!(answers.iter().all(|row| row["answers"] == 6 && row["mean_ms"] == 20_002), "{answers:?}");
+    }
+}
+
+/// A filter of the release before does not tell the client of a credential.
+#[tokio::test]
+async fn reports_of_older_filters_lock_rows_in_the_same_order_and_count_in_the_same() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let now = world.app.now();
+        let mut first = world.app.db.write("test.first").await.expect("begun");
+        let acme = row("acme", "basic:acme", "orders", "admitted", 1);
+        let shop = row("shop", "basic:shop", "orders", "admitted", 1);
+        count(&mut first, &[reported(1, vec![acme.clone()])], now).await.expect("counted");
+        let second = tokio::spawn({
+            let (db, other) = (world.app.db.clone(), HolderId([2; 16]));
+            let untold = row("", "basic:shop", "orders", "admitted", 1);
+            let rows = vec![untold, shop.clone(), acme];
+            async move {
+                let mut second = db.write("test.second").await.expect("begun");
+                count(&mut second, &[Reported { holder: other, ..reported(1, rows) }], now).await?;
+                second.commit().await
+            }
+        });
+        // Long enough to have locked what it locks first, which is what the first one holds.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!second.is_finished());
+        count(&mut first, &[reported(2, vec![shop])], now).await.expect("nobody waits in a circle");
+        first.commit().await.expect("committed");
+        second.await.expect("no panic").expect("counted");
+        let clients = items(&admin, "?group_by=client").await;
+        let expected = [[json!("acme"), json!(2)], [json!("shop"), json!(3)]];
+        assert_eq!(fields(&clients, ["client", "calls"]), expected);
+    }
+}
+
+fn task() -> Task {
+    Task {
+        id: "task_1".into(),
+        kind: "usage.roll_up".into(),
+        about: About::new("period", "usage.roll_up"),
+        key: "usage.roll_up".into(),
+        detail: Value::Null,
+        due_at: World::START,
+        state: TaskState::Running { claimed_until: World::START },
+        attempts: 1,
+        progress: None,
+        result: None,
+        last_error: None,
+        created_at: World::START,
+    }
+}
+
+#[tokio::test]
+async fn replicas_that_sum_up_at_once_count_each_minute_once() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let begin = World::START.0 - World::START.0.rem_euclid(DAY_MS) - DAY_MS;
+        // Two days, every twenty minutes.
+        for n in 0..144 {
+            let rows = vec![
+                row("acme", "key_1", "orders", "admitted", n + 1),
+                answered("acme", "orders", "answered_2xx", &[[2, n + 1, 4]]),
+            ];
+            report(&world, n + 1, rows, UnixMillis(begin + n as i64 * 20 * MINUTE_MS)).await;
+        }
+        world.app.clock.set(UnixMillis(begin + 2 * DAY_MS + 2 * HOUR_MS));
+        let rounds = async |app: App| {
+            let (mut task, mut parts) = (task(), 0);
+            loop {
+                let mut write = app.db.write("test.roll_up").await.expect("begun");
+                let outcome = roll_up(&app, &mut write, &task).await.expect("summed up");
+                write.commit().await.expect("committed");
+                match outcome {
+                    Outcome::More { progress, .. } => (task.progress, parts) = (Some(progress), parts + 1),
+                    _ => return parts,
+                }
+            }
+        };
+        let other = App { db: world.another_process().await, ..world.app.clone() };
+        let third = App { db: world.another_process().await, ..world.app.clone() };
+        let parts = tokio::join!(rounds(world.app.clone()), rounds(other), rounds(third));
+        assert_eq!(parts.0 + parts.1 + parts.2, 144 + 48, "each part once: {parts:?}");
+        // Minutes are of no use any more.
+        world.sql("DELETE FROM usage_calls WHERE grain = 'minute'").await;
+        world.sql("DELETE FROM usage_answers WHERE grain = 'minute'").await;
+        let days = |first: u64, last: u64| json!((first..=last).sum::<u64>());
+        for (path, field) in [("", "calls"), ("/answers", "answers")] {
+            for (bucket, expected) in
+                [("day", vec![days(73, 144), days(1, 72)]), ("total", vec![days(1, 144)])]
+            {
+                let query = format!("{path}?bucket={bucket}&from={begin}&until={}", begin + 2 * DAY_MS - 1);
+                let rows = items(&admin, &query).await;
+                assert_eq!(
+                    rows.iter().map(|row| row[field].clone()).collect::<Vec<_>>(),
+                    expected,
+                    "{query}"
+                );
+            }
+            let query = format!("{path}?bucket=hour&from={begin}&until={}", begin + HOUR_MS - 1);
+            assert_eq!(items(&admin, &query).await[0][field], days(1, 3), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_forecast_reads_hours_where_they_are_summed_up() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        world.client("acme").await;
+        let limit = json!({ "quota": 1_000, "quota_period": "month", "time_zone": "UTC" });
+        admin.patch("/api/v1/clients/acme", limit).await.expect(200);
+        let hour = World::START.0 - World::START.0.rem_euclid(HOUR_MS) + 24 * HOUR_MS;
+        // Too long ago, then five hours and a half that count.
+        for (seq, ago, calls) in [(1, 6 * HOUR_MS, 700), (2, 5 * HOUR_MS, 30), (3, 0, 25)] {
+            let rows = vec![row("acme", "key_1", "orders", "admitted", calls)];
+            report(&world, seq, rows, UnixMillis(hour - ago)).await;
+        }
+        world.app.clock.set(UnixMillis(hour + HOUR_MS / 2));
+        let per_hour = async || {
+            admin.get("/api/v1/clients/acme").await.expect(200)["quota_usage"]["calls_per_hour"].clone()
+        };
+        assert_eq!(per_hour().await, 10);
+        world.run_due().await;
+        let summed_up = format!("DELETE FROM usage_calls WHERE grain = 'minute' AND start < {hour}");
+        assert_eq!(world.sql(&summed_up).await, 2);
+        assert_eq!(per_hour().await, 10);
     }
 }

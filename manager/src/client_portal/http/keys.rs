@@ -172,7 +172,7 @@ async fn show_key(
     Ok(Json(OwnKeyDetailsView {
         apis: catalog::known_apis(&mut read, &uids).await?.into_iter().map(api).collect(),
         secrets: key.secrets.iter().zip(keys::masks(&app.vault, &key)?).map(secret).collect(),
-        uses: UsesView::of_key(&mut read, &key, app.now()).await?,
+        uses: UsesView::of_key(&app, &mut read, &key).await?,
         key: OwnKeyView::of(&app, &key),
     }))
 }

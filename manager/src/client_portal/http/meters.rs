@@ -2,7 +2,6 @@
 
 use axum::extract::State;
 use gate::id::ClientId;
-use gate::time::UnixMillis;
 use gate::wire::exchange::MeterKind;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -71,19 +70,15 @@ pub(super) struct UsesView {
 
 impl UsesView {
     /// Of a key; None: it is unlimited.
-    pub(super) async fn of_key(conn: &mut Conn, key: &Key, now: UnixMillis) -> Result<Option<Self>, DbError> {
+    pub(super) async fn of_key(app: &App, conn: &mut Conn, key: &Key) -> Result<Option<Self>, DbError> {
         match key.uses {
-            UseQuota::Uses(_) => Self::read(conn, MeterKind::KeyUses, key.id.as_str(), now).await,
+            UseQuota::Uses(_) => Self::read(app, conn, MeterKind::KeyUses, key.id.as_str()).await,
             UseQuota::Unlimited => Ok(None),
         }
     }
 
-    async fn read(
-        conn: &mut Conn,
-        kind: MeterKind,
-        owner: &str,
-        now: UnixMillis,
-    ) -> Result<Option<Self>, DbError> {
+    async fn read(app: &App, conn: &mut Conn, kind: MeterKind, owner: &str) -> Result<Option<Self>, DbError> {
+        let now = app.now();
         let Some(meter) = quotas::meter_of(conn, kind, owner).await? else { return Ok(None) };
         let meter = meter.at(now);
         let out = quotas::outstanding(conn, &meter, now).await?;
@@ -93,7 +88,7 @@ impl UsesView {
             held: out.leased,
             withheld: out.withheld,
             remaining: meter.remaining(),
-            forecast: usage::forecast(conn, &meter, out, now).await?,
+            forecast: usage::forecast(app, conn, &meter, out, now).await?,
             period: meter.limit.period.as_str(),
             window_start: meter.window.map(|window| window.start.0),
             window_end: meter.window.map(|window| window.end.0),
@@ -117,11 +112,10 @@ async fn list_meters(
 ) -> Result<Json<Page<MeterView>>, Problem> {
     let limit = page_limit(query.limit)?;
     let after = page_cursor(query.cursor.as_deref())?;
-    let now = app.now();
     let mut read = app.db.snapshot().await?;
     let mut meters = Vec::new();
     if after.as_str() < OWN_PLACE {
-        let uses = UsesView::read(&mut read, MeterKind::ClientQuota, &session.client, now).await?;
+        let uses = UsesView::read(&app, &mut read, MeterKind::ClientQuota, &session.client).await?;
         meters.push(MeterView {
             kind: "client",
             id: session.client.clone(),
@@ -130,7 +124,7 @@ async fn list_meters(
         });
     }
     for key in keys::live_of(&mut read, &ClientId(session.client), &after, limit + 1).await? {
-        let uses = UsesView::of_key(&mut read, &key, now).await?;
+        let uses = UsesView::of_key(&app, &mut read, &key).await?;
         meters.push(MeterView { kind: "key", name: key.name.as_str().into(), id: key.id.0, uses });
     }
     let place = |meter: &MeterView| match meter.kind {

@@ -1,10 +1,13 @@
 //! `keygate usage`: reports, on this machine's database.
 
-use super::actions::{self, Asked};
+use super::actions;
 use super::csv::{Line, table};
-use super::http::{AnswersView, CallsView, asked, calls_filter};
+use super::http::{Extent, asked, calls_filter};
+use super::model::{Answers, Calls, Filter, Row};
+use super::store::Counted;
+use super::view::{AnswersView, CallsView};
 use crate::app::App;
-use crate::search::{days, several};
+use crate::search::days;
 
 /// Rows that are printed at most.
 const MAX_ROWS: i64 = 10_000;
@@ -40,7 +43,6 @@ pub struct Command {
 
 /// Prints a table (CSV), newest first.
 pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
-    let told = |problem: crate::problem::Problem| anyhow::anyhow!("{}", problem.detail);
     let range = days(command.from.as_deref(), command.until.as_deref(), &app.config.zone()).map_err(told)?;
     // A day that is not named is open: the report has its own idea of it.
     let from = range.filter(|_| command.from.is_some()).map(|range| range.from.0);
@@ -50,25 +52,42 @@ pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
     } else {
         &["client", "credential", "api", "result"]
     };
-    let by = several("by", command.by.as_deref(), names).map_err(told)?;
-    let filter = calls_filter(None, command.api, command.result);
-    let mut asked: Asked = asked(app, Some(&command.bucket), (from, until), &by, filter).map_err(told)?;
-    asked.filter.client = command.client;
+    let extent = Extent {
+        bucket: Some(&command.bucket),
+        from,
+        until,
+        group_by: command.by.as_deref(),
+        ..Extent::default()
+    };
+    let filter = Filter {
+        client: command.client.clone(),
+        ..calls_filter(None, command.api.clone(), command.result.clone())
+    };
     if command.answers {
-        let rows = actions::answers(app, &asked, None, MAX_ROWS + 1).await?;
-        print(app, rows.into_iter().map(AnswersView::from).collect())
+        print::<Answers, AnswersView>(app, extent, names, filter).await
     } else {
-        let rows = actions::calls(app, &asked, None, MAX_ROWS + 1).await?;
-        print(app, rows.into_iter().map(CallsView::from).collect())
+        print::<Calls, CallsView>(app, extent, names, filter).await
     }
 }
 
-fn print<T: Line>(app: &App, mut rows: Vec<T>) -> anyhow::Result<()> {
+async fn print<C, V>(app: &App, extent: Extent<'_>, names: &[&str], filter: Filter) -> anyhow::Result<()>
+where
+    C: Counted,
+    V: From<Row<C>> + Line,
+{
+    let asked = asked(app, extent, names, filter, None).map_err(told)?;
+    let mut rows = actions::rows::<C>(app, &asked, None, MAX_ROWS + 1).await?;
     let more = rows.len() as i64 > MAX_ROWS;
     rows.truncate(MAX_ROWS as usize);
+    let rows: Vec<V> = rows.into_iter().map(V::from).collect();
     print!("{}", table(&rows, &app.config.zone()));
     if more {
         eprintln!("there are more: these are the newest {MAX_ROWS}; ask for less time, or a larger --bucket");
     }
     Ok(())
+}
+
+/// A refusal in words: what is told of a `group_by` is told of `--by` here.
+fn told(problem: crate::problem::Problem) -> anyhow::Error {
+    anyhow::anyhow!("{}", problem.detail.replace("group_by", "--by"))
 }

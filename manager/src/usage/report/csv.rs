@@ -3,7 +3,7 @@
 use gate::time::UnixMillis;
 use jiff::tz::TimeZone;
 
-use super::http::{AnswersView, CallsView};
+use super::view::{AnswersView, CallsView};
 use crate::validity::print_instant;
 
 /// Something that is a line of a table.
