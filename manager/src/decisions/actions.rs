@@ -2,7 +2,7 @@
 
 use gate::time::UnixMillis;
 
-use super::model::{self, Filter, Kept, Life, Reported};
+use super::model::{self, Filter, Kept, Life, Reported, USUAL_MS};
 use super::store;
 use crate::app::App;
 use crate::db::DbError;
@@ -94,16 +94,19 @@ pub async fn find(app: &App, id: &str) -> Result<Kept, Missing> {
     })
 }
 
-/// Decisions as asked for, with what was not kept of their time.
+/// Decisions as asked for, with what was not kept of their time. Without a beginning: of the day before
+/// their end.
 pub async fn list(
     app: &App,
-    filter: &Filter,
+    filter: Filter,
     after: Option<(UnixMillis, &str)>,
     limit: i64,
 ) -> Result<Listed, DbError> {
-    let mut read = app.db.read().await?;
-    let decisions = store::list(&mut read, filter, after, limit).await?;
-    let from = filter.from.unwrap_or(UnixMillis(0));
+    let end = filter.until.unwrap_or_else(|| app.now());
+    let from = filter.from.unwrap_or(UnixMillis(end.0.saturating_sub(USUAL_MS)));
     let until = filter.until.unwrap_or(UnixMillis(i64::MAX));
+    let filter = Filter { from: Some(from), ..filter };
+    let mut read = app.db.read().await?;
+    let decisions = store::list(&mut read, &filter, after, limit).await?;
     Ok(Listed { decisions, not_kept: store::not_kept(&mut read, from, until).await? })
 }

@@ -30,9 +30,9 @@ pub fn routes() -> Routes {
 struct ListQuery {
     limit: Option<u32>,
     cursor: Option<String>,
-    /// UTC ms: received then or later.
+    /// UTC ms: received then or later. Default: a day before `until`.
     from: Option<i64>,
-    /// UTC ms: received before.
+    /// UTC ms: received before. Default: no end.
     until: Option<i64>,
     /// Code of the refusal.
     code: Option<String>,
@@ -179,7 +179,7 @@ async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Result<
         address: query.address,
         gateway: query.gateway,
     };
-    let listed = actions::list(&app, &filter, after, limit + 1).await?;
+    let listed = actions::list(&app, filter, after, limit + 1).await?;
     let page =
         Page::new(listed.decisions, limit, |kept| format!("{} {}", kept.received_at.0, kept.decision.id));
     let page = page.map(DecisionView::from);

@@ -8,6 +8,11 @@ use gate::wire::decisions::{Decision, DecisionsReport, MAX_CODES, MAX_DECISIONS,
 /// Decisions of one code and client that are kept of one hour at most: whoever floods fills their
 /// own place alone.
 pub const KEPT_PER_HOUR: i64 = 1_000;
+/// Decisions that are kept of one hour in all, whatever their codes and clients: what they take of the disk
+/// is bounded, however many clients are refused.
+pub const KEPT_PER_HOUR_IN_ALL: i64 = 20_000;
+/// How far back a list looks that does not say: a day.
+pub const USUAL_MS: i64 = 86_400_000;
 /// Characters of an id, a code, an address at most.
 const MAX_WORD: usize = 128;
 /// Characters of the sentence that the caller was told at most.

@@ -7,10 +7,12 @@ use gate::wire::decisions::Decision;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::model::{Filter, KEPT_PER_HOUR, Kept, Life, Reported};
+use super::model::{Filter, KEPT_PER_HOUR, KEPT_PER_HOUR_IN_ALL, Kept, Life, Reported};
 use crate::db::{Conditions, Conn, DbError};
 
 const HOUR_MS: i64 = 3_600_000;
+/// Stands for all codes and clients of an hour: how many are kept in all.
+const IN_ALL: (&str, &str) = ("", "");
 
 /// Takes a report on record; one that is there already changes nothing.
 pub(super) async fn take(conn: &mut Conn, reported: &Reported, now: UnixMillis) -> Result<(), DbError> {
@@ -33,18 +35,25 @@ pub(super) async fn take(conn: &mut Conn, reported: &Reported, now: UnixMillis) 
     causes.sort_unstable();
     causes.dedup();
     let (mut kept, mut not_kept) = (0, 0);
+    // The first of all keys, so that who floods waits here, and holds nothing that others want.
+    let mut room_in_all =
+        if by_cause.is_empty() { 0 } else { KEPT_PER_HOUR_IN_ALL - kept_in(conn, hour, IN_ALL).await? };
     for cause in causes {
         let decisions = by_cause.get(&cause).map_or(&[][..], Vec::as_slice);
         let told = i64::try_from(decisions.len()).unwrap_or(i64::MAX);
         let uncounted = uncounted.get(&cause).copied().unwrap_or(0);
         let room = KEPT_PER_HOUR - kept_in(conn, hour, cause).await?;
-        let fits = told.min(room.max(0));
+        let fits = told.min(room).min(room_in_all).max(0);
+        room_in_all -= fits;
         count(conn, hour, cause, fits, told - fits + uncounted).await?;
         for decision in decisions.iter().take(usize::try_from(fits).unwrap_or(0)) {
             insert(conn, &reported.gateway, decision, now).await?;
         }
         kept += fits;
         not_kept += told - fits + uncounted;
+    }
+    if kept > 0 {
+        count(conn, hour, IN_ALL, kept, 0).await?;
     }
     sqlx::query(
         "-- decisions.take.total

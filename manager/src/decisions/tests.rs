@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::model::{self, KEPT_PER_HOUR};
+use super::model::{self, KEPT_PER_HOUR, KEPT_PER_HOUR_IN_ALL, USUAL_MS};
 use crate::gateways;
 use crate::testing::{Caller, World};
 
@@ -183,6 +183,49 @@ async fn a_flood_of_one_client_fills_its_own_place_alone() {
         tell("acme", 1).await;
         let listed = ann.get(&format!("/api/v1/decisions?from={}", world.app.now().0)).await.expect(200);
         assert_eq!((listed["items"].as_array().map(Vec::len), &listed["not_kept"]), (Some(1), &json!([])));
+    }
+}
+
+#[tokio::test]
+async fn all_clients_together_fill_a_bounded_place() {
+    for world in World::both().await {
+        let edge = gateway(&world, "edge").await;
+        let ann = world.operator("ann", &["auditor"]).await;
+        edge.post(REPORT, report(1, vec![decision(1, "stale", Some("acme"))], json!([]))).await.expect(200);
+        // As if many others had been refused in that hour too.
+        let filled =
+            format!("UPDATE decision_hours SET kept = {} WHERE client = ''", KEPT_PER_HOUR_IN_ALL - 2);
+        assert_eq!(world.sql(&filled).await, 1);
+        let told =
+            (2..5).map(|n| decision(n, "stale", Some(["bolt", "core", "dune"][n as usize - 2]))).collect();
+        edge.post(REPORT, report(2, told, json!([]))).await.expect(200);
+        let listed = ann.get("/api/v1/decisions").await.expect(200);
+        assert_eq!(listed["items"].as_array().map(Vec::len), Some(3));
+        assert_eq!(listed["not_kept"], json!([{ "code": "stale", "count": 1 }]));
+        world.advance_ms(3_600_000);
+        edge.post(REPORT, report(3, vec![decision(5, "stale", None)], json!([]))).await.expect(200);
+        let listed = ann.get("/api/v1/decisions").await.expect(200);
+        assert_eq!(listed["items"].as_array().map(Vec::len), Some(4), "the next hour has room again");
+    }
+}
+
+#[tokio::test]
+async fn a_list_without_a_beginning_is_of_a_day() {
+    for world in World::both().await {
+        let edge = gateway(&world, "edge").await;
+        let ann = world.operator("ann", &["auditor"]).await;
+        edge.post(REPORT, report(1, vec![decision(1, "stale", None)], json!([]))).await.expect(200);
+        let received_at = world.app.now().0;
+        let listed = async |query: &str| {
+            let listed = ann.get(&format!("/api/v1/decisions{query}")).await.expect(200);
+            listed["items"].as_array().map(Vec::len)
+        };
+        world.advance_ms(USUAL_MS);
+        assert_eq!(listed("").await, Some(1));
+        world.advance_ms(1);
+        assert_eq!(listed("").await, Some(0));
+        assert_eq!(listed("?from=0").await, Some(1));
+        assert_eq!(listed(&format!("?until={}", received_at + 1)).await, Some(1));
     }
 }
 
