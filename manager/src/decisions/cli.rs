@@ -204,6 +204,11 @@ fn in_words(explanation: &Explanation) -> String {
                 meter.limit
             ),
         );
+        if remaining == 0 && leased > 0 {
+            let what = "let in at once where these leases are; elsewhere once they are collected, or refused with \
+                        quota_contended if they are spent meanwhile";
+            line("", &what);
+        }
     }
     line("news", &format!("directory {}, change {}", explanation.directory, explanation.feed));
     for envoy in &explanation.envoys {

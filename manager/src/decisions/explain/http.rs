@@ -169,7 +169,9 @@ struct LedgerView {
     limit: u64,
     /// Neither used nor leased.
     remaining: u64,
-    /// In leases that nodes may still spend or give back.
+    /// In leases that nodes may still spend or give back. Where nothing remains they let a request in at once
+    /// where they are, and elsewhere once they are collected; `quota_contended` refuses it if others spend them
+    /// meanwhile.
     leased: u64,
     /// In leases whose nodes have never reported.
     withheld: u64,

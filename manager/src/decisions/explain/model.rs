@@ -143,13 +143,12 @@ fn permit(
 }
 
 impl MeterState {
-    /// By the ledger alone: a node that holds units spends them first.
+    /// By the ledger alone. Units that nodes hold let a request in: where they are at once, elsewhere when they
+    /// have been collected. It is refused (`quota_contended`) only where others spend them meanwhile, which no
+    /// ledger knows beforehand.
     fn permit(&self, now: UnixMillis) -> Result<(), Denial> {
-        if self.remaining > 0 {
+        if self.remaining > 0 || self.leased > 0 {
             return Ok(());
-        }
-        if self.leased > 0 {
-            return Err(Denial::QuotaContended { kind: self.kind });
         }
         let wait_ms = self.window_ends_at.map(|end| u64::try_from(end.0.saturating_sub(now.0)).unwrap_or(0));
         let retry_after_s = wait_ms.map(|ms| ms.div_ceil(1_000));
