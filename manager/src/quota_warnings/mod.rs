@@ -18,8 +18,9 @@ pub use http::routes;
 
 use crate::jobs::Jobs;
 
-/// How often a replica looks.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often a replica looks. A mail that comes some seconds later tells as much, and each look reads every
+/// meter that is watched.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Looks at what is nearly used up.
 pub fn start_jobs(jobs: &mut Jobs) {

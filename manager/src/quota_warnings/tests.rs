@@ -1,5 +1,7 @@
 //! Clients are told once, on both databases.
 
+use std::time::Duration;
+
 use gate::id::{Epoch, HolderId, LeaseId, MeterId, Rec};
 use gate::wire::exchange::{MeterKind, Renewal, RenewalOutcome};
 use serde_json::{Value, json};
@@ -62,7 +64,11 @@ impl<'w> Node<'w> {
     /// Has units handed out until so many are, and spends them; the last lease stays out.
     async fn spend_to(&mut self, units: u64) {
         loop {
-            let debited = meter_of(self.world).await.at(self.world.app.now()).debited;
+            let now = self.world.app.now();
+            let mut read = self.world.app.db.read().await.expect("a connection");
+            let of_meter = quotas::meter_by_id(&mut read, self.meter, now, false).await.expect("read");
+            let debited = of_meter.expect("a meter").0.at(now).debited;
+            drop(read);
             if debited == units {
                 return;
             }
@@ -239,5 +245,69 @@ async fn an_operator_sets_at_which_parts_a_client_is_told() {
         // With its client it goes.
         world.sql("DELETE FROM clients WHERE id = 'acme'").await;
         assert_eq!(world.sql("DELETE FROM client_quota_warnings").await, 0);
+    }
+}
+
+/// A renewal holds a meter while it writes that it is to be looked at, and so does whoever looks.
+#[tokio::test]
+async fn parts_that_are_set_while_somebody_looks_are_looked_at_afterwards() {
+    for world in World::both().await {
+        let admin = world_with_quota(&world, 100).await;
+        let mut node = Node::of(&world).await;
+        node.spend_to(70).await;
+        node.close().await;
+        look(&world.app).await.expect("looked");
+        let now = world.app.now();
+        let mut looks = world.app.db.write("test.look").await.expect("begun");
+        quotas::meter_by_id(&mut looks, node.meter, now, true).await.expect("read").expect("a meter");
+        let setting = tokio::spawn({
+            let admin = admin.clone();
+            async move { admin.put("/api/v1/clients/acme/quota-warnings", json!({ "percents": [60] })).await }
+        });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!setting.is_finished(), "it waits for whoever looks");
+        // By the parts that were read: the next of them is 80 %.
+        quotas::put_off(&mut looks, node.meter, 80).await.expect("put off");
+        looks.commit().await.expect("committed");
+        setting.await.expect("no panic").expect(200);
+        look(&world.app).await.expect("looked");
+        assert_eq!(events(&admin).await, [(json!(60), json!(70))]);
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_told_of_a_key_that_was_revoked() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        world.client("acme").await;
+        let api = json!({ "module": "shop", "id": "orders", "path": { "prefix": "/" }, "accepts": ["dgrk"] });
+        let api = admin.post("/api/v1/apis", api).await.expect(201)["uid"].clone();
+        let mut told = Vec::new();
+        for (number, revoked) in [("1", false), ("2", true)] {
+            let key = json!({
+                "client": "acme", "name": number, "expiry_date": "2026-12-31", "quota": 10, "apis": [api],
+                "api_key": format!("{}{number}A=", "A".repeat(53)), "secret_key": "c2VjcmV0",
+            });
+            let key = admin.post("/api/v1/keys/import", key).await.expect(201)["id"].clone();
+            let key = key.as_str().expect("an id").to_owned();
+            let meter = {
+                let mut read = world.app.db.read().await.expect("a connection");
+                quotas::meter_of(&mut read, MeterKind::KeyUses, &key)
+                    .await
+                    .expect("read")
+                    .expect("a meter")
+                    .id
+            };
+            world.sql("UPDATE meters SET max_lease = 1000000").await;
+            let mut node = Node { world: &world, meter, rec: 1, seq: 0, lease: None };
+            node.spend_to(9).await;
+            node.close().await;
+            if revoked {
+                admin.post(&format!("/api/v1/keys/{key}/revoke"), json!({})).await.expect(200);
+            }
+            look(&world.app).await.expect("looked");
+            told.push(events(&admin).await.len());
+        }
+        assert_eq!(told, [1, 1]);
     }
 }
