@@ -137,7 +137,7 @@ async fn metrics(State(app): State<App>) -> ([(header::HeaderName, &'static str)
     let mut text = app.metrics.render();
     // Without the database the counters of this process are all there is to tell.
     text.push_str(&mails(&app).await.map_or_else(|_| String::new(), |mail| mail.gauges()));
-    text.push_str(&feed::gauges(&app).await.unwrap_or_default());
+    text.push_str(&feed::gauges(&app).await);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 

@@ -11,6 +11,7 @@ use gate::wire::exchange::{ExchangeAnswer, ExchangeRequest, Presented, Resolved}
 use tokio::sync::OnceCell;
 
 use super::commit::{Committer, Done, Work};
+use super::gauges::Gauges;
 use super::{grant, model, store};
 use crate::app::App;
 use crate::catalog;
@@ -25,6 +26,7 @@ pub struct Shared {
     watch: Watch,
     committer: Committer,
     prepared: Arc<OnceCell<()>>,
+    pub(super) gauges: Gauges,
 }
 
 /// What a directory call gets.
