@@ -9,6 +9,7 @@ use crate::clock::{Clock, Random};
 use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::feed;
+use crate::gateways;
 use crate::idempotency;
 use crate::jobs;
 use crate::operators;
@@ -44,6 +45,8 @@ pub struct App {
     pub token_uses: operators::Uses,
     /// What the calls of gateways share.
     pub feed: feed::Shared,
+    /// The Envoys that call it.
+    pub sightings: gateways::Sightings,
     /// Calls with an `Idempotency-Key` that are being carried out.
     pub idempotency: idempotency::Running,
     /// Wrong passwords by the caller's address.
@@ -84,6 +87,7 @@ impl App {
             passwords: password::Queue::default(),
             token_uses: operators::Uses::default(),
             feed: feed::Shared::default(),
+            sightings: gateways::Sightings::default(),
             idempotency: idempotency::Running::default(),
             wrong_passwords: WrongPasswords::default(),
         })

@@ -188,6 +188,7 @@ impl World {
             token_uses: operators::Uses::default(),
             feed: feed::Shared::default(),
             idempotency: idempotency::Running::default(),
+            sightings: crate::gateways::Sightings::default(),
             wrong_passwords: crate::wrong_passwords::WrongPasswords::default(),
         };
         Self { router: crate::router(app.clone()), app, settings, _database: database }

@@ -1,11 +1,11 @@
 //! Waiting for a change: one look at the database serves every long poll of this process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use gate::id::Revision;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::store::{self, Head};
 use crate::db::{Db, DbError};
@@ -24,6 +24,11 @@ pub struct Watch(Arc<Looks>);
 struct Looks {
     begun: AtomicU64,
     latest: Mutex<Option<Look>>,
+    /// What the task that looks for all waiting polls saw last. A commit that changes nothing here, as most
+    /// do, wakes it alone, and not hundreds of polls.
+    seen: watch::Sender<Option<Head>>,
+    /// That task runs.
+    looking: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,33 +37,71 @@ struct Look {
     head: Head,
 }
 
+/// The task that looks for all has ended, however it did.
+struct Looking(Arc<Looks>);
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.0.looking.store(false, Ordering::SeqCst);
+    }
+}
+
 impl Watch {
     /// Returns the head as soon as it lies beyond `since`, or after `wait` as it then is.
     pub async fn beyond(&self, db: &Db, since: Revision, wait: Duration) -> Result<Head, DbError> {
-        let waiting = async {
+        // Listens before it looks, so that nothing falls between the two.
+        let mut seen = self.0.seen.subscribe();
+        let head = self.head(db).await?;
+        if head.revision > since {
+            return Ok(head);
+        }
+        self.look_for_all(db);
+        let beyond = |seen: &Option<Head>| seen.is_some_and(|head| head.revision > since);
+        let found = tokio::time::timeout(wait, seen.wait_for(beyond)).await;
+        match found.ok().and_then(Result::ok).and_then(|seen| *seen) {
+            Some(head) => Ok(head),
+            None => self.head(db).await,
+        }
+    }
+
+    /// Sees to it that somebody looks as long as polls wait.
+    fn look_for_all(&self, db: &Db) {
+        if self.0.looking.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let (watch, db) = (self.clone(), db.clone());
+        tokio::spawn(async move {
             loop {
-                // Listens before it looks, so that no commit falls between the two.
-                let committed = db.committed();
-                tokio::pin!(committed);
-                committed.as_mut().enable();
-                let head = self.look(db).await?;
-                if head.revision > since {
-                    return Ok(head);
+                let looking = Looking(watch.0.clone());
+                while watch.0.seen.receiver_count() > 0 {
+                    watch.look_once(&db).await;
                 }
-                tokio::select! {
-                    () = tokio::time::sleep(LOOK_EVERY) => {}
-                    () = committed => tokio::time::sleep(GATHER).await,
+                drop(looking);
+                // A poll may have come that took this task for running.
+                if watch.0.seen.receiver_count() == 0 || watch.0.looking.swap(true, Ordering::SeqCst) {
+                    return;
                 }
             }
-        };
-        match tokio::time::timeout(wait, waiting).await {
-            Ok(head) => head,
-            Err(_) => self.look(db).await,
+        });
+    }
+
+    /// Tells the waiting polls what there is now, and returns when it is worth looking again.
+    async fn look_once(&self, db: &Db) {
+        let committed = db.committed();
+        tokio::pin!(committed);
+        committed.as_mut().enable();
+        // Where the database does not answer, each poll finds out for itself.
+        if let Ok(head) = self.head(db).await {
+            self.0.seen.send_if_modified(|seen| seen.replace(head) != Some(head));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = committed => tokio::time::sleep(GATHER).await,
         }
     }
 
     /// The head as of this call or later, read once for all who ask meanwhile.
-    async fn look(&self, db: &Db) -> Result<Head, DbError> {
+    pub async fn head(&self, db: &Db) -> Result<Head, DbError> {
         let begun_before = self.0.begun.load(Ordering::SeqCst);
         let mut latest = self.0.latest.lock().await;
         if let Some(look) = *latest

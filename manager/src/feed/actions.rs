@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gate::id::{Epoch, Revision};
 use gate::wire::WIRE_VERSION;
-use gate::wire::changes::{ChangesAnswer, MAX_CHANGES, Subject};
+use gate::wire::changes::{Change, ChangesAnswer, MAX_CHANGES, Subject};
 use gate::wire::directory::{DirectoryAnswer, Settings};
 use gate::wire::exchange::{ExchangeAnswer, ExchangeRequest, Presented, Resolved};
 use tokio::sync::OnceCell;
@@ -89,7 +89,7 @@ pub async fn changes_after(
     wait: Duration,
 ) -> Result<ChangesAnswer, DbError> {
     prepare(app).await?;
-    let known = changes::head(&mut *app.db.read().await?).await?;
+    let known = app.feed.watch.head(&app.db).await?;
     let is_ours = epoch.is_none_or(|epoch| epoch == known.epoch) && since <= known.revision;
     if !is_ours {
         return Ok(reset(known));
@@ -98,18 +98,22 @@ pub async fn changes_after(
     if head.epoch != known.epoch {
         return Ok(reset(head));
     }
+    if head.revision == since {
+        return Ok(answer(head.epoch, since, Vec::new()));
+    }
     let mut read = app.db.read().await?;
     Ok(match changes::page(&mut read, since, head.revision, MAX_CHANGES).await? {
         Page::TooOld => reset(head),
-        Page::Changes(changes) => ChangesAnswer {
-            version: WIRE_VERSION,
-            epoch: head.epoch,
+        Page::Changes(changes) => {
             // A full page covers no more than its last change.
-            revision: changes.last().map_or(since, |change| change.revision),
-            reset: false,
-            changes,
-        },
+            let revision = changes.last().map_or(since, |change| change.revision);
+            answer(head.epoch, revision, changes)
+        }
     })
+}
+
+fn answer(epoch: Epoch, revision: Revision, changes: Vec<Change>) -> ChangesAnswer {
+    ChangesAnswer { version: WIRE_VERSION, epoch, revision, reset: false, changes }
 }
 
 fn reset(head: Head) -> ChangesAnswer {

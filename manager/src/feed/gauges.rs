@@ -53,6 +53,7 @@ pub async fn gauges(app: &App) -> String {
 }
 
 async fn read(app: &App, now: UnixMillis) -> Result<String, DbError> {
+    gateways::note_waiting(app).await;
     let mut read = app.db.snapshot().await?;
     let head = changes::head(&mut read).await?.revision;
     let out = quotas::outstanding_in_all(&mut read, now).await?;

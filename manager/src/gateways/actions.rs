@@ -4,10 +4,9 @@ use gate::id::Epoch;
 use gate::time::UnixMillis;
 use serde_json::{Value, json};
 
-use super::model::{
-    Envoy, Gateway, GatewayName, GatewayToken, MAX_LIVE_TOKENS, MAX_NAME_CHARS, Sighting, Token, hash,
-};
-use super::store::{self, SEEN_EVERY_MS};
+use super::model::{Envoy, Gateway, GatewayName, GatewayToken, MAX_LIVE_TOKENS, MAX_NAME_CHARS, Token, hash};
+use super::sightings::note_waiting;
+use super::store;
 use crate::app::App;
 use crate::audit;
 use crate::changes::{self, Head};
@@ -168,6 +167,7 @@ pub async fn after_restore(app: &App, by: &str) -> Result<Epoch, DbError> {
 
 /// What `GET /api/v1/gateways` shows.
 pub async fn overview(app: &App) -> Result<Overview, DbError> {
+    note_waiting(app).await;
     let mut read = app.db.snapshot().await?;
     Ok(Overview {
         gateways: store::list(&mut read).await?,
@@ -182,36 +182,6 @@ pub async fn authenticate(app: &App, unverified_token: Option<&str>) -> Result<G
     let token = unverified_token.ok_or(Stranger::NoToken)?;
     let mut read = app.db.read().await?;
     store::by_token(&mut read, &hash(token)).await?.ok_or(Stranger::WrongToken)
-}
-
-/// Notes that an Envoy of `gateway` was here, and refuses one that another gateway has named.
-pub async fn see(app: &App, gateway: &Gateway, seen: &Sighting) -> Result<(), Stranger> {
-    let now = app.now();
-    let known = store::holder(&mut *app.db.read().await?, &seen.holder.to_string()).await?;
-    let Some((owner, last_seen_at)) = known else { return note(app, gateway, seen, now).await };
-    if owner != gateway.id {
-        return Err(Stranger::OthersHolder);
-    }
-    if now.0 < last_seen_at.0 + SEEN_EVERY_MS {
-        return Ok(());
-    }
-    match note(app, gateway, seen, now).await {
-        // Revocations come with what it asks for, and need not be written down to be told.
-        Err(Stranger::Db(error)) => {
-            tracing::warn!(%error, "An Envoy was here, which could not be noted");
-            Ok(())
-        }
-        noted => noted,
-    }
-}
-
-async fn note(app: &App, gateway: &Gateway, seen: &Sighting, now: UnixMillis) -> Result<(), Stranger> {
-    let mut write = app.db.write("gateways.see").await?;
-    if !store::see(&mut write, &gateway.id, seen, now).await? {
-        return Err(Stranger::OthersHolder);
-    }
-    write.commit().await?;
-    Ok(())
 }
 
 /// Refuses a holder that another gateway has named.

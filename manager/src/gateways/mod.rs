@@ -8,11 +8,13 @@ mod actions;
 pub mod cli;
 mod http;
 mod model;
+mod sightings;
 mod store;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{GatewayError, Issued, Stranger, add, after_restore, overview, own, revoke, rotate, see};
+pub use actions::{GatewayError, Issued, Stranger, add, after_restore, overview, own, revoke, rotate};
 pub use http::{FromGateway, routes};
 pub use model::{Envoy, Gateway, GatewayToken, MAX_LIVE_TOKENS, Sighting};
+pub use sightings::{Sightings, note_waiting, see};
 pub use store::{Seen, seen_since};

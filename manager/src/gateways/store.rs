@@ -178,17 +178,21 @@ pub(super) async fn see(
     .bind(seen.directory.map(|revision| revision.0 as i64))
     .bind(seen.feed.0 as i64)
     .bind(seen.leases_held.map(i64::from))
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query(
-        "-- gateways.see.forget
-         DELETE FROM holders WHERE gateway = $1 AND last_seen_at < $2",
-    )
-    .bind(gateway)
-    .bind(now.0 - HOLDER_KEPT_MS)
     .execute(conn)
     .await?;
     Ok(written.rows_affected() == 1)
+}
+
+/// Envoys that were not seen for long are forgotten.
+pub(super) async fn forget_unseen(conn: &mut Conn, now: UnixMillis) -> Result<(), DbError> {
+    sqlx::query(
+        "-- gateways.forget_unseen
+         DELETE FROM holders WHERE last_seen_at < $1",
+    )
+    .bind(now.0 - HOLDER_KEPT_MS)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// The Envoys of one gateway, together.
