@@ -15,6 +15,7 @@ use crate::jobs;
 use crate::operators;
 use crate::password;
 use crate::telemetry::Metrics;
+use crate::tokens;
 use crate::vault::{Kek, Vault, VaultError};
 use crate::wrong_passwords::WrongPasswords;
 
@@ -49,6 +50,8 @@ pub struct App {
     pub sightings: gateways::Sightings,
     /// Calls with an `Idempotency-Key` that are being carried out.
     pub idempotency: idempotency::Running,
+    /// What the calls of the token endpoint share.
+    pub tokens: tokens::Shared,
     /// Wrong passwords by the caller's address.
     pub wrong_passwords: WrongPasswords,
 }
@@ -89,6 +92,7 @@ impl App {
             feed: feed::Shared::default(),
             sightings: gateways::Sightings::default(),
             idempotency: idempotency::Running::default(),
+            tokens: tokens::Shared::default(),
             wrong_passwords: WrongPasswords::default(),
         })
     }

@@ -56,6 +56,7 @@ pub mod quota_warnings;
 pub mod quotas;
 pub mod reports;
 pub mod schedule;
+pub mod tokens;
 pub mod usage;
 pub mod x_api_keys;
 
@@ -89,6 +90,7 @@ fn management() -> Routes {
         .merge(quotas::routes())
         .merge(reports::routes())
         .merge(schedule::routes())
+        .merge(tokens::routes())
         .merge(usage::routes())
         .merge(x_api_keys::routes())
 }
@@ -135,6 +137,7 @@ pub fn start_jobs(jobs: &mut jobs::Jobs) {
     clients::start_jobs(jobs);
     mail::start_jobs(jobs);
     quota_warnings::start_jobs(jobs);
+    tokens::start_jobs(jobs);
     let executors = executors(&jobs.app().config);
     schedule::start_jobs(jobs, executors);
 }

@@ -19,6 +19,7 @@ use crate::changes::{self, Head, Page, Watch};
 use crate::clients::{self, PasswordCheck, Verified};
 use crate::config::Config;
 use crate::db::DbError;
+use crate::tokens;
 
 /// What the calls of one process share. Clones are the same one.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +59,7 @@ pub async fn directory_as_given(
     let head = changes::head(&mut read).await?;
     let stored = store::settings(&mut read).await?;
     let (settings, announced_at) = stored.unwrap_or((settings(&app.config), head.revision));
+    let (token_keys, keys_at) = tokens::keys::of_directory(&mut read).await?;
     let same_life = epoch.is_none_or(|epoch| epoch == head.epoch);
     // Revision 0 is before everything: whoever has nothing gets everything.
     let since = known.filter(|known| same_life && known.0 > 0 && *known <= head.revision);
@@ -65,7 +67,7 @@ pub async fn directory_as_given(
     if let Some(since) = since
         && entries.apis.is_empty()
         && entries.removed.is_empty()
-        && announced_at <= since
+        && announced_at.max(keys_at) <= since
     {
         return Ok(Directory::Unchanged);
     }
@@ -76,7 +78,7 @@ pub async fn directory_as_given(
         since,
         settings,
         apis: entries.apis,
-        token_keys: Vec::new(),
+        token_keys,
         removed: entries.removed,
     })))
 }

@@ -14,6 +14,8 @@ mod model;
 mod store;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod token_tests;
 
 pub use actions::{Directory, Shared, directory_as_given};
 pub use commit::Committer;

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::http::MAX_PAGE;
 use crate::mail::{self, MailState, Template};
 use crate::validity::{Validity, print_instant};
-use crate::{catalog, clients, quotas};
+use crate::{catalog, clients, quotas, tokens};
 
 /// Mails about a key that are looked through for those that wait, the newest.
 const MAX_MAILS: i64 = 100;
@@ -44,13 +44,14 @@ pub enum Command {
         /// `key_…`.
         id: String,
     },
-    /// Give a key a second secret and mail it to its client: both sign until the old one ends.
+    /// Give a key a second secret and mail it to its client: both sign until the old one ends. Without an id:
+    /// make the next key that signs tokens.
     Rotate {
         /// `key_…`.
-        id: String,
+        id: Option<String>,
         /// Hours after which the old secret ends by itself; 0: when it is retired. Default: the
         /// setting key_secret_overlap_h.
-        #[arg(long)]
+        #[arg(long, requires = "id")]
         overlap_h: Option<u32>,
     },
     /// End one of a key's two secrets.
@@ -119,7 +120,8 @@ pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
             let id = CredentialId(id);
             store::by_id(&mut *app.db.read().await?, &id).await?.ok_or(KeyError::NotFound { id })?
         }
-        Command::Rotate { id, overlap_h } => {
+        Command::Rotate { id: None, .. } => return tokens::keys::cli::rotate(app).await,
+        Command::Rotate { id: Some(id), overlap_h } => {
             let key = secrets::rotate(app, &CredentialId(id), overlap_h, None, BY).await?;
             return show_with_mails(app, &key).await;
         }

@@ -267,6 +267,8 @@ async fn without_a_token_nothing_but_the_open_operations_answers() {
         "clients_replace_password",
         "openapi_show",
         "operators_sign_in",
+        "tokens_jwks",
+        "tokens_jwks_as_digirunner",
     ];
     assert_eq!(open, BTreeSet::from(names.map(String::from)));
 }

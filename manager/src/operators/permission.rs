@@ -71,6 +71,10 @@ permissions! {
     UsageRead = "usage.read",
     /// See why requests were refused, and ask what would be decided.
     DecisionsRead = "decisions.read",
+    /// See tokens, without their text, and the keys that sign them.
+    TokensRead = "tokens.read",
+    /// Revoke tokens, rotate the key that signs them.
+    TokensWrite = "tokens.write",
     /// See scheduled work.
     TasksRead = "tasks.read",
     /// Have scheduled work tried again, cancel it.

@@ -8,7 +8,7 @@ use tidy::{assert_none, read, sources};
 const GATE_DEPENDENCIES: [&str; 6] = ["base64", "hmac", "serde", "serde_json", "sha2", "subtle"];
 
 /// From the bottom up. A capability may import those of the rows before its own.
-const CAPABILITIES: [&[&str]; 20] = [
+const CAPABILITIES: [&[&str]; 21] = [
     &["vault"],
     &["audit", "changes"],
     &["schedule"],
@@ -19,6 +19,7 @@ const CAPABILITIES: [&[&str]; 20] = [
     &["operators"],
     &["catalog"],
     &["clients"],
+    &["tokens"],
     &["keys", "x_api_keys"],
     &["quota_warnings"],
     &["approvals"],

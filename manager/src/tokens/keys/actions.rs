@@ -1,0 +1,189 @@
+//! Made at first need, rotated, looked up.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gate::time::UnixMillis;
+use gate::wire::changes::Subject;
+use serde_json::json;
+
+use super::model::{KEPT_MS, KeySet, LEAD_MS, MAX_KEYS, NewPair, SigningKey};
+use super::store::{self, Stored};
+use crate::app::App;
+use crate::db::{Conn, DbError};
+use crate::vault::VaultError;
+use crate::{audit, changes};
+
+/// The keys as this process read them last. Clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Cache(Arc<Mutex<Option<Read>>>);
+
+#[derive(Clone, Debug)]
+struct Read {
+    at: UnixMillis,
+    keys: Arc<KeySet>,
+}
+
+/// Why there is no key to sign with, or no other one.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// One was made that does not sign yet.
+    #[error(
+        "the key {kid} signs from {signs_from} (UTC ms) on, when every gateway has it: rotate again after that"
+    )]
+    Waiting {
+        /// Which.
+        kid: String,
+        /// When.
+        signs_from: i64,
+    },
+    /// Too many old ones.
+    #[error(
+        "there are {MAX_KEYS} keys, the most that gateways hold: an old one goes when the last token that it signed \
+         has ended"
+    )]
+    TooMany,
+    /// The library cannot draw, or read, a key.
+    #[error("the key {kid} cannot be used: {reason}")]
+    Unusable {
+        /// Which.
+        kid: String,
+        /// Why.
+        reason: String,
+    },
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// The keys, [`KEPT_MS`] old at most.
+pub async fn keys(app: &App) -> Result<Arc<KeySet>, KeyError> {
+    let (known, now) = (app.tokens.keys.known(), app.now());
+    if let Some(read) = &known
+        && (0..KEPT_MS).contains(&now.0.saturating_sub(read.at.0))
+    {
+        return Ok(read.keys.clone());
+    }
+    let stored = store::load(&mut *app.db.read().await?).await?;
+    let before = known.map(|read| read.keys).unwrap_or_default();
+    let mut keys = Vec::with_capacity(stored.len());
+    for one in stored {
+        keys.push(match before.by_kid(&one.kid) {
+            Some(key) => key.clone(),
+            None => Arc::new(opened(app, one)?),
+        });
+    }
+    let keys = Arc::new(KeySet(keys));
+    app.tokens.keys.keep(Some(Read { at: now, keys: keys.clone() }));
+    Ok(keys)
+}
+
+/// The key that signs; the first one is made for it.
+pub async fn signing(app: &App) -> Result<Arc<SigningKey>, KeyError> {
+    if let Some(key) = keys(app).await?.active(app.now()) {
+        return Ok(key.clone());
+    }
+    ensure(app).await?;
+    let active = keys(app).await?.active(app.now()).cloned();
+    active.ok_or_else(|| unusable("", "none signs at present"))
+}
+
+/// Makes the first key where there is none. Of many replicas that do so at once, one makes it.
+pub async fn ensure(app: &App) -> Result<(), KeyError> {
+    if !keys(app).await?.0.is_empty() {
+        return Ok(());
+    }
+    let (kid, pair) = drawn(app).await?;
+    let mut tx = app.db.write("tokens.first_key").await?;
+    store::hold(&mut tx).await?;
+    if store::load(&mut tx).await?.is_empty() {
+        let now = app.now();
+        insert(&mut tx, app, "system", &kid, &pair, now, now).await?;
+        tx.commit().await?;
+    }
+    app.tokens.keys.keep(None);
+    Ok(())
+}
+
+/// Makes the next key. It signs once every gateway has it. Returns its name and that moment.
+pub async fn rotate(app: &App, by: &str) -> Result<(String, UnixMillis), KeyError> {
+    let (kid, pair) = drawn(app).await?;
+    let mut tx = app.db.write("tokens.rotate_key").await?;
+    store::hold(&mut tx).await?;
+    let (present, now) = (store::load(&mut tx).await?, app.now());
+    if let Some(next) = present.iter().find(|key| key.signs_from > now) {
+        return Err(KeyError::Waiting { kid: next.kid.clone(), signs_from: next.signs_from.0 });
+    }
+    if present.len() >= MAX_KEYS {
+        return Err(KeyError::TooMany);
+    }
+    let lead_ms = if present.is_empty() {
+        0
+    } else {
+        i64::from(app.config.max_staleness_s).saturating_mul(1_000).saturating_add(LEAD_MS)
+    };
+    let signs_from = UnixMillis(now.0.saturating_add(lead_ms));
+    insert(&mut tx, app, by, &kid, &pair, now, signs_from).await?;
+    tx.commit().await?;
+    app.tokens.keys.keep(None);
+    Ok((kid, signs_from))
+}
+
+async fn insert(
+    conn: &mut Conn,
+    app: &App,
+    by: &str,
+    kid: &str,
+    pair: &NewPair,
+    now: UnixMillis,
+    signs_from: UnixMillis,
+) -> Result<(), DbError> {
+    let sealed_key = app.vault.seal(&purpose(kid), &pair.private);
+    let key = Stored { kid: kid.into(), sealed_key, created_at: now, signs_from };
+    store::insert(conn, &key, &pair.public).await?;
+    let revision = changes::record(conn, &Subject::Directory, now).await?;
+    store::announced(conn, revision).await?;
+    let entry = audit::Entry {
+        actor: by.into(),
+        action: "tokens.make_key",
+        subject: format!("token_key:{kid}"),
+        detail: json!({ "signs_from": signs_from.0 }),
+    };
+    audit::record(conn, entry, now).await
+}
+
+async fn drawn(app: &App) -> Result<(String, NewPair), KeyError> {
+    let kid = app.random.id("kid");
+    let pair = tokio::task::spawn_blocking(NewPair::draw).await;
+    match pair {
+        Ok(Ok(pair)) => Ok((kid, pair)),
+        Ok(Err(_)) | Err(_) => Err(unusable(&kid, "none could be drawn")),
+    }
+}
+
+fn opened(app: &App, stored: Stored) -> Result<SigningKey, KeyError> {
+    let Stored { kid, sealed_key, created_at, signs_from } = stored;
+    let private = app.vault.open(&purpose(&kid), &sealed_key)?;
+    SigningKey::read(kid.clone(), created_at, signs_from, &private)
+        .map_err(|reason| unusable(&kid, &reason.to_string()))
+}
+
+fn purpose(kid: &str) -> String {
+    format!("tokens.key:{kid}")
+}
+
+fn unusable(kid: &str, reason: &str) -> KeyError {
+    KeyError::Unusable { kid: kid.into(), reason: reason.into() }
+}
+
+impl Cache {
+    fn known(&self) -> Option<Read> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn keep(&self, read: Option<Read>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = read;
+    }
+}
