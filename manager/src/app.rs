@@ -5,6 +5,7 @@ use std::sync::Arc;
 use gate::time::UnixMillis;
 
 use crate::audit;
+use crate::clients::RightPasswords;
 use crate::clock::{Clock, Random};
 use crate::config::Config;
 use crate::db::{Db, DbError};
@@ -50,6 +51,8 @@ pub struct App {
     pub sightings: gateways::Sightings,
     /// Calls with an `Idempotency-Key` that are being carried out.
     pub idempotency: idempotency::Running,
+    /// Passwords of clients that were right a moment ago.
+    pub right_passwords: RightPasswords,
     /// What the calls of the token endpoint share.
     pub tokens: tokens::Shared,
     /// Wrong passwords by the caller's address.
@@ -92,6 +95,7 @@ impl App {
             feed: feed::Shared::default(),
             sightings: gateways::Sightings::default(),
             idempotency: idempotency::Running::default(),
+            right_passwords: RightPasswords::default(),
             tokens: tokens::Shared::default(),
             wrong_passwords: WrongPasswords::default(),
         })

@@ -126,6 +126,11 @@ settings! {
     /// Where clients call the gateway, for the ready calls in mails; absent: the API's first host.
     gateway_url: Option<String> = None;
 
+    // Tokens.
+    /// Where client applications reach `/oauth`, as tokens and their discovery name it: scheme and host, without a
+    /// path; absent: `gateway_url`, or else `public_url`.
+    token_issuer: Option<String> = None;
+
     // Operators and clients.
     /// Seconds for which a sign-in lasts.
     session_ttl_s: u64 = 28_800;
@@ -452,6 +457,14 @@ impl Config {
                 let scheme = if self.tls_cert.is_some() { "https" } else { "http" };
                 format!("{scheme}://{}", self.listen)
             }
+        }
+    }
+
+    /// Who issues tokens, without a trailing slash.
+    pub fn issuer(&self) -> String {
+        match self.token_issuer.as_ref().or(self.gateway_url.as_ref()) {
+            Some(url) => url.trim_end_matches('/').to_string(),
+            None => self.base_url(),
         }
     }
 

@@ -188,6 +188,11 @@ fn complete(operation: &mut Value, method: &str, path: &str, registered: &Operat
         let response = if status.starts_with('2') {
             response["headers"]["X-Request-Id"] = request_id();
             response
+        } else if response.get("content").is_some() {
+            // In a form of its own, beside the one that all operations share.
+            let mut shown = refusal(&status, own);
+            shown["content"]["application/json"] = response["content"]["application/json"].take();
+            shown
         } else if writes && status == "409" {
             refusal(&status, &format!("{own} {REPEATED}"))
         } else {

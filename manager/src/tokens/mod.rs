@@ -1,11 +1,22 @@
 //! Tokens: what a client application obtains by its password and presents instead of it. Signed here,
 //! on record here, enforced by every gateway.
 
+mod actions;
+mod commit;
+mod http;
 pub mod keys;
+mod model;
+mod presented;
+mod refusal;
+mod store;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
-pub use keys::routes;
+pub use http::routes;
+pub use model::{Ending, Owner, Token, is_token};
+pub use store::{by_id, by_sha256};
 
 use crate::jobs::Jobs;
 
@@ -13,9 +24,11 @@ use crate::jobs::Jobs;
 #[derive(Clone, Debug, Default)]
 pub struct Shared {
     keys: keys::Cache,
+    committer: commit::Committer,
 }
 
-/// The worker that makes the first key, so that gateways have it before it signs anything.
+/// The worker that makes the first key, so that gateways have it before it signs anything, and takes old ones
+/// away.
 pub fn start_jobs(jobs: &mut Jobs) {
-    jobs.every("tokens.keys", Duration::from_secs(60), |app| async move { Ok(keys::ensure(&app).await?) });
+    jobs.every("tokens.keys", Duration::from_secs(60), |app| async move { Ok(keys::tend(&app).await?) });
 }

@@ -5,16 +5,20 @@ use gate::time::UnixMillis;
 use gate::wire::changes::Subject;
 use gate::wire::exchange::ClientStatus;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::model::{PasswordHash, PasswordMark, Purpose, Verified};
+use super::right::Mark;
 use crate::app::App;
+use crate::caller_address::CallerAddress;
 use crate::clients::actions::{ClientError, load, record, require_version};
-use crate::clients::model::{Client, Fault, PasswordState};
+use crate::clients::model::{Client, ClientName, Fault, PasswordState};
 use crate::clients::{mails, store};
 use crate::db::{Conn, DbError};
 use crate::mail::Recipient;
 use crate::operators::Email;
-use crate::password::{self, Lane, Password};
+use crate::password::{self, Busy, Lane, Password};
+use crate::wrong_passwords::TooManyWrong;
 use crate::{audit, changes};
 
 /// How long a mailed password serves to set a new one.
@@ -137,7 +141,7 @@ pub(super) async fn replace(
     unverified: &str,
     password: Password,
 ) -> Result<(), ClientError> {
-    let checked = check(app, id, unverified, Purpose::Replacement).await?;
+    let checked = check(app, id, &[unverified], Purpose::Replacement, Lane::People).await?;
     let (client, _) = checked.ok_or(ClientError::WrongPassword)?;
     if client.status != ClientStatus::Active {
         return Err(ClientError::NotActive { id: id.into() });
@@ -172,7 +176,7 @@ pub(super) async fn replace(
 /// Checks a password that opens calls, counting what is wrong. At `allowed_attempts` wrong ones the
 /// client's password credentials are closed.
 pub async fn check_password(app: &App, id: &str, unverified: &str) -> Result<PasswordCheck, DbError> {
-    let checked = check(app, id, unverified, Purpose::Calls).await?;
+    let checked = check(app, id, &[unverified], Purpose::Calls, Lane::Gateways).await?;
     Ok(match checked {
         Some((_, hash)) => PasswordCheck::Right(Verified { client: id.into(), hash }),
         None => PasswordCheck::Wrong,
@@ -198,7 +202,7 @@ pub enum SignIn {
 
 /// Checks the password of somebody who signs in, counting what is wrong as everywhere.
 pub async fn sign_in(app: &App, id: &str, unverified: &str) -> Result<SignIn, DbError> {
-    Ok(match check(app, id, unverified, Purpose::SignIn).await? {
+    Ok(match check(app, id, &[unverified], Purpose::SignIn, Lane::People).await? {
         Some((client, hash)) => match client.password {
             PasswordState::Reset { .. } => SignIn::Mailed,
             PasswordState::Set | PasswordState::None => {
@@ -228,20 +232,87 @@ pub async fn still_right(conn: &mut Conn, verified: &Verified) -> Result<Option<
     })
 }
 
-/// The client, and the hash of its password, if it is right.
+/// Why a secret was not even checked.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretRefusal {
+    /// Too many are being checked.
+    #[error(transparent)]
+    Busy(#[from] Busy),
+    /// Too many wrong ones came from that address.
+    #[error(transparent)]
+    TooMany(#[from] TooManyWrong),
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// The client whose password a program presents, in one of these readings of what it has sent. None: it
+/// is wrong, or there is no such client, or its password credentials are closed. What was right a moment
+/// ago is remembered.
+pub async fn check_secret(
+    app: &App,
+    from: &CallerAddress,
+    id: &str,
+    presented: &str,
+    readings: &[Zeroizing<String>],
+) -> Result<Option<Client>, SecretRefusal> {
+    let memory = &app.right_passwords;
+    // What can be nobody's reaches no database, and takes as long as what could be.
+    let id = if ClientName::parse_id(id).is_ok() { id } else { "" };
+    let mark = memory.mark(&app.random, id, presented);
+    if let Some(client) = remembered(app, id, &mark).await? {
+        return Ok(Some(client));
+    }
+    let check_of = memory.check_of(mark);
+    let _turn = check_of.lock().await;
+    if let Some(client) = remembered(app, id, &mark).await? {
+        return Ok(Some(client));
+    }
+    let _place = app.passwords.enter()?;
+    let now = app.now();
+    let tried = app.wrong_passwords.begin(from, now)?;
+    let readings: Vec<&str> = readings.iter().map(|reading| reading.as_str()).collect();
+    let checked = check(app, id, &readings, Purpose::Calls, Lane::People).await;
+    if !matches!(checked, Ok(None)) {
+        tried.was_not_wrong();
+    }
+    Ok(checked?.map(|(client, hash)| {
+        memory.keep(mark, hash, now);
+        client
+    }))
+}
+
+/// The client, if this was its password when it was checked last, and is still.
+async fn remembered(app: &App, id: &str, mark: &Mark) -> Result<Option<Client>, DbError> {
+    if !app.right_passwords.has(mark) {
+        return Ok(None);
+    }
+    let now = app.now();
+    let stored = store::with_password_hash(&mut *app.db.snapshot().await?, id, Purpose::Calls, now).await?;
+    let Some((client, Some(hash))) = stored else { return Ok(None) };
+    if client.password_locked() || !app.right_passwords.knows(mark, &hash, now) {
+        return Ok(None);
+    }
+    if client.failed_attempts > 0 {
+        forget_wrong(app, id).await?;
+    }
+    Ok(Some(client))
+}
+
+/// The client, and the hash of its password, if one of these is right.
 async fn check(
     app: &App,
     id: &str,
-    unverified: &str,
+    unverified: &[&str],
     purpose: Purpose,
+    lane: Lane,
 ) -> Result<Option<(Client, PasswordHash)>, DbError> {
     let known = store::with_password_hash(&mut *app.db.snapshot().await?, id, purpose, app.now()).await?;
     let hash = known.as_ref().and_then(|(_, hash)| hash.as_ref());
-    let lane = match purpose {
-        Purpose::Calls => Lane::Gateways,
-        Purpose::Replacement | Purpose::SignIn => Lane::People,
-    };
-    let right = password::verify(lane, unverified, hash.map(PasswordHash::as_str)).await;
+    let mut right = false;
+    for one in unverified {
+        right = right || password::verify(lane, one, hash.map(PasswordHash::as_str)).await;
+    }
     let Some((client, Some(hash))) = known else { return Ok(None) };
     if client.password_locked() {
         return Ok(None);
@@ -258,11 +329,16 @@ async fn check(
         return Ok(None);
     }
     if client.failed_attempts > 0 {
-        let mut tx = app.db.write_aside("clients.password_right").await?;
-        store::reset_failures(&mut tx, id).await?;
-        tx.commit().await?;
+        forget_wrong(app, id).await?;
     }
     Ok(Some((client, hash)))
+}
+
+/// A right one was presented: the wrong ones before it count no more.
+async fn forget_wrong(app: &App, id: &str) -> Result<(), DbError> {
+    let mut tx = app.db.write_aside("clients.password_right").await?;
+    store::reset_failures(&mut tx, id).await?;
+    tx.commit().await
 }
 
 /// Counts a wrong one, if it was held against the password in force.

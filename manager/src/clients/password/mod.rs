@@ -5,10 +5,15 @@
 mod actions;
 mod http;
 mod model;
+mod right;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{NewPassword, PasswordCheck, SignIn, check_password, sign_in, still_right, with_mark};
+pub use actions::{
+    NewPassword, PasswordCheck, SecretRefusal, SignIn, check_password, check_secret, sign_in, still_right,
+    with_mark,
+};
 pub(super) use http::routes;
 pub(super) use model::Purpose;
 pub use model::{PasswordHash, PasswordMark, Verified};
+pub use right::RightPasswords;

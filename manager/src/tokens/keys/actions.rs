@@ -6,6 +6,7 @@ use gate::time::UnixMillis;
 use gate::wire::changes::Subject;
 use serde_json::json;
 
+use super::super::store as tokens;
 use super::model::{KEPT_MS, KeySet, LEAD_MS, MAX_KEYS, NewPair, SigningKey};
 use super::store::{self, Stored};
 use crate::app::App;
@@ -129,6 +130,36 @@ pub async fn rotate(app: &App, by: &str) -> Result<(String, UnixMillis), KeyErro
     tx.commit().await?;
     app.tokens.keys.keep(None);
     Ok((kid, signs_from))
+}
+
+/// Makes the first key, and takes those away that sign no more and of which no token lives.
+pub async fn tend(app: &App) -> Result<(), KeyError> {
+    ensure(app).await?;
+    let (keys, now) = (keys(app).await?, app.now());
+    // A replica that reads them late has signed with one that is retired since.
+    let since = UnixMillis(now.0.saturating_sub(LEAD_MS));
+    let Some(active) = keys.active(since) else { return Ok(()) };
+    for old in keys.0.iter().filter(|key| key.signs_from < active.signs_from) {
+        if tokens::live_of_key(&mut *app.db.read().await?, &old.kid, now).await? {
+            continue;
+        }
+        let mut tx = app.db.write("tokens.remove_key").await?;
+        store::hold(&mut tx).await?;
+        if store::delete(&mut tx, &old.kid).await? {
+            let revision = changes::record(&mut tx, &Subject::Directory, now).await?;
+            store::announced(&mut tx, revision).await?;
+            let entry = audit::Entry {
+                actor: "system".into(),
+                action: "tokens.remove_key",
+                subject: format!("token_key:{}", old.kid),
+                detail: json!({ "reason": "no token lives that it has signed" }),
+            };
+            audit::record(&mut tx, entry, now).await?;
+            tx.commit().await?;
+        }
+        app.tokens.keys.keep(None);
+    }
+    Ok(())
 }
 
 async fn insert(

@@ -9,7 +9,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{Cache, KeyError, ensure, keys, rotate, signing};
+pub use actions::{Cache, KeyError, ensure, keys, rotate, signing, tend};
 pub use http::routes;
 pub use model::{KeySet, SigningKey, State};
 pub use store::of_directory;

@@ -103,3 +103,15 @@ pub(super) async fn announced(conn: &mut Conn, revision: Revision) -> Result<(),
     .await?;
     Ok(())
 }
+
+/// False: it is gone already.
+pub(super) async fn delete(conn: &mut Conn, kid: &str) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- tokens.keys.delete
+         DELETE FROM token_keys WHERE kid = $1",
+    )
+    .bind(kid)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}

@@ -1,0 +1,116 @@
+//! Group commit: tokens that are issued at the same time are written in one transaction, and none is
+//! handed out before it is durable. It takes neither the head of the change feed nor that of the audit
+//! trail: nobody has heard of a token before it is issued, and each is on record by itself.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gate::time::UnixMillis;
+use gate::wire::exchange::MeterKind;
+use tokio::sync::{Mutex as AsyncMutex, oneshot};
+
+use super::model::Token;
+use super::store;
+use crate::app::App;
+use crate::db::{Conn, DbError};
+use crate::quotas::{self, Limit};
+
+/// Tokens in one transaction at most: as many as keep it below some tens of milliseconds.
+const MAX_TOGETHER: usize = 256;
+
+/// Where tokens wait for their common commit. Clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Committer(Arc<Queue>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Vec<Job>>,
+    turn: AsyncMutex<()>,
+}
+
+#[derive(Debug)]
+struct Job {
+    token: Arc<Token>,
+    reply: oneshot::Sender<Result<(), DbError>>,
+}
+
+impl Committer {
+    /// Puts a token on record. Returns after the commit.
+    pub(super) async fn commit(&self, app: &App, token: Arc<Token>) -> Result<(), DbError> {
+        let (reply, done) = oneshot::channel();
+        self.waiting().push(Job { token, reply });
+        let (app, committer) = (app.clone(), self.clone());
+        // A task of its own: a caller that goes away stops nobody else's token.
+        tokio::spawn(async move {
+            let _turn = committer.0.turn.lock().await;
+            let jobs = committer.take();
+            if !jobs.is_empty() {
+                run(&app, jobs).await;
+            }
+        });
+        // The sender is dropped unanswered only if that task died.
+        done.await.unwrap_or(Err(DbError::Sqlx(sqlx::Error::WorkerCrashed)))
+    }
+
+    /// One task runs per job, so what is left over is taken by the next.
+    fn take(&self) -> Vec<Job> {
+        let mut waiting = self.waiting();
+        let count = waiting.len().min(MAX_TOGETHER);
+        waiting.drain(..count).collect()
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Job>> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn run(app: &App, jobs: Vec<Job>) {
+    // Who has gone meanwhile will never present its token.
+    let jobs: Vec<Job> = jobs.into_iter().filter(|job| !job.reply.is_closed()).collect();
+    let tokens: Vec<Arc<Token>> = jobs.iter().map(|job| job.token.clone()).collect();
+    let together = write(app, &tokens).await;
+    if let Err(error) = &together
+        && tokens.len() > 1
+    {
+        tracing::warn!(%error, "A common commit of {} tokens failed; each is tried alone", tokens.len());
+    }
+    let failed_together = together.is_err() && tokens.len() > 1;
+    let mut together = Some(together);
+    for job in jobs {
+        let answer = if failed_together {
+            write(app, std::slice::from_ref(&job.token)).await
+        } else {
+            match &together {
+                Some(Err(_)) => together.take().unwrap_or(Ok(())),
+                Some(Ok(())) | None => Ok(()),
+            }
+        };
+        // A caller that is gone has no token: nobody else knows its text.
+        let _ = job.reply.send(answer);
+    }
+}
+
+async fn write(app: &App, tokens: &[Arc<Token>]) -> Result<(), DbError> {
+    if tokens.is_empty() {
+        return Ok(());
+    }
+    let now = app.now();
+    let mut tx = app.db.write_aside("tokens.issue").await?;
+    for token in tokens {
+        store::insert(&mut tx, token).await?;
+    }
+    for token in tokens {
+        count_uses(&mut tx, token, now).await?;
+    }
+    tx.commit().await?;
+    app.metrics.add("keygate_tokens_issued_total", &[], tokens.len() as u64);
+    Ok(())
+}
+
+/// The meter of a token whose uses are counted.
+pub(super) async fn count_uses(conn: &mut Conn, token: &Token, now: UnixMillis) -> Result<(), DbError> {
+    if token.uses > 0 {
+        let limit = Limit::total(u64::from(token.uses));
+        quotas::set_limit(conn, MeterKind::TokenUses, &token.id, limit, now).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! A token on record, and what its text claims.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gate::id::GroupId;
+use gate::time::UnixMillis;
+use serde::{Deserialize, Serialize};
+
+use super::keys::SigningKey;
+use crate::clients::token_settings::GrantType;
+
+/// What the id of a token begins with.
+const ID_PREFIX: &str = "tk_";
+/// What digiRunner names in every token.
+pub const NODE: &str = "executor1";
+/// Whom digiRunner's tokens are for: `adminAPI` in Base64.
+const AUDIENCE: &str = "YWRtaW5BUEk";
+
+/// A new id.
+pub fn new_id(random: &crate::clock::Random) -> String {
+    random.id(ID_PREFIX.trim_end_matches('_'))
+}
+
+/// Whether an id is that of a token.
+pub fn is_token(id: &str) -> bool {
+    id.starts_with(ID_PREFIX)
+}
+
+/// For whom a token was issued besides the client: a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// By which the person signs in.
+    pub name: String,
+    /// Claimed as `authorities`.
+    pub authorities: Vec<String>,
+}
+
+/// An access token as it is on record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Its `jti`, and the id of the credential.
+    pub id: String,
+    /// Lower-case hex of its text.
+    pub sha256: String,
+    /// Whose.
+    pub client: String,
+    /// The resource owner.
+    pub user: Option<String>,
+    /// How it was obtained.
+    pub grant: GrantType,
+    /// The client's groups when it was issued.
+    pub scope: Vec<GroupId>,
+    /// The key that signed it.
+    pub kid: String,
+    /// The refresh token that belongs to it.
+    pub family: Option<String>,
+    /// When.
+    pub issued_at: UnixMillis,
+    /// Last instant.
+    pub expires_at: UnixMillis,
+    /// Calls at most; 0 = unlimited.
+    pub uses: u32,
+    /// When it was ended, and why.
+    pub ended: Option<(UnixMillis, Ending)>,
+}
+
+/// Why a token ended before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The client or an operator has revoked it.
+    Revocation,
+    /// Another one took its place.
+    Refresh,
+    /// Its refresh token was presented once more after it had been used.
+    Reuse,
+}
+
+impl Ending {
+    const ALL: [Self; 3] = [Self::Revocation, Self::Refresh, Self::Reuse];
+
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Revocation => "revocation",
+            Self::Refresh => "refresh",
+            Self::Reuse => "reuse",
+        }
+    }
+
+    /// What [`Self::as_str`] wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|ending| ending.as_str() == text)
+    }
+}
+
+/// A scope as it is told: separated by blanks.
+pub fn scope_text(scope: &[GroupId]) -> String {
+    scope.iter().map(GroupId::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// What [`scope_text`] wrote.
+pub fn parse_scope(text: &str) -> Vec<GroupId> {
+    text.split_ascii_whitespace().map(GroupId::from).collect()
+}
+
+/// What the text of a token says. The members are digiRunner's, in its order; `iss` is ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Always [`NODE`].
+    pub node: String,
+    /// For whom.
+    pub aud: Vec<String>,
+    /// The resource owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<String>,
+    /// Group ids.
+    pub scope: Vec<String>,
+    /// When it was issued, in ms.
+    pub stime: i64,
+    /// The same in seconds.
+    pub iat: i64,
+    /// From when on it serves no more, in seconds.
+    pub exp: i64,
+    /// The owner's, or `client`.
+    pub authorities: Vec<String>,
+    /// Its id.
+    pub jti: String,
+    /// Of a refresh token: the access token that it was handed out with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ati: Option<String>,
+    /// Whose.
+    pub client_id: String,
+    /// Who has issued it.
+    pub iss: String,
+}
+
+impl Claims {
+    /// Of a token that is issued now and serves for so many seconds.
+    pub fn new(issuer: &str, client: &str, owner: Option<&Owner>, now: UnixMillis, seconds: u64) -> Self {
+        let iat = now.0.div_euclid(1_000);
+        Self {
+            node: NODE.into(),
+            aud: vec![AUDIENCE.into()],
+            user_name: owner.map(|owner| owner.name.clone()),
+            scope: Vec::new(),
+            stime: now.0,
+            iat,
+            exp: iat.saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX)),
+            authorities: owner.map_or_else(|| vec!["client".into()], |owner| owner.authorities.clone()),
+            jti: String::new(),
+            ati: None,
+            client_id: client.into(),
+            iss: issuer.into(),
+        }
+    }
+
+    /// Its last instant.
+    pub fn last_instant(&self) -> UnixMillis {
+        UnixMillis(self.exp.saturating_mul(1_000).saturating_sub(1))
+    }
+}
+
+#[derive(Serialize)]
+struct Header {
+    typ: String,
+    alg: String,
+    kid: String,
+}
+
+/// RS256, the only algorithm that there is: what a header says otherwise is nobody's choice.
+const ALGORITHM: &str = "RS256";
+
+/// The text of a token: a JWS in its compact form. None: the key cannot sign.
+pub fn signed(key: &SigningKey, claims: &Claims) -> Option<String> {
+    let header = Header { typ: "JWT".into(), alg: ALGORITHM.into(), kid: key.kid.clone() };
+    let part = |json: Vec<u8>| URL_SAFE_NO_PAD.encode(json);
+    let mut text = part(serde_json::to_vec(&header).ok()?);
+    text.push('.');
+    text.push_str(&part(serde_json::to_vec(claims).ok()?));
+    let signature = key.sign(text.as_bytes()).ok()?;
+    text.push('.');
+    text.push_str(&part(signature));
+    Some(text)
+}

@@ -1,0 +1,101 @@
+//! The only writer of `tokens`.
+
+use gate::time::UnixMillis;
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+
+use super::model::{Ending, Token, parse_scope, scope_text};
+use crate::clients::token_settings::GrantType;
+use crate::db::{Conn, DbError};
+
+const COLUMNS: &str = "id, sha256, client_id, user_name, grant_type, scope, kid, family, issued_at, expires_at, \
+     uses, ended_at, ended_by";
+
+pub(super) async fn insert(conn: &mut Conn, token: &Token) -> Result<(), DbError> {
+    sqlx::query(
+        "-- tokens.insert
+         INSERT INTO tokens (id, sha256, client_id, user_name, grant_type, scope, kid, family, issued_at,
+                             expires_at, uses)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    )
+    .bind(&token.id)
+    .bind(&token.sha256)
+    .bind(&token.client)
+    .bind(token.user.as_deref())
+    .bind(token.grant.as_str())
+    .bind(scope_text(&token.scope))
+    .bind(&token.kid)
+    .bind(token.family.as_deref())
+    .bind(token.issued_at.0)
+    .bind(token.expires_at.0)
+    .bind(i64::from(token.uses))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The token of that text, by its hash.
+pub async fn by_sha256(conn: &mut Conn, sha256: &str) -> Result<Option<Token>, DbError> {
+    one(conn, "sha256", sha256).await
+}
+
+/// The token of that id.
+pub async fn by_id(conn: &mut Conn, id: &str) -> Result<Option<Token>, DbError> {
+    one(conn, "id", id).await
+}
+
+async fn one(conn: &mut Conn, column: &'static str, value: &str) -> Result<Option<Token>, DbError> {
+    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "-- tokens.by_{column}
+         SELECT {COLUMNS}
+           FROM tokens
+          WHERE {column} = $1"
+    )))
+    .bind(value)
+    .fetch_optional(conn)
+    .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Whether a token may still live that this key has signed.
+pub(super) async fn live_of_key(conn: &mut Conn, kid: &str, now: UnixMillis) -> Result<bool, DbError> {
+    let row = sqlx::query(
+        "-- tokens.live_of_key
+         SELECT id
+           FROM tokens
+          WHERE expires_at >= $2 AND kid = $1
+          LIMIT 1",
+    )
+    .bind(kid)
+    .bind(now.0)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.is_some())
+}
+
+fn read(row: &AnyRow) -> Result<Token, DbError> {
+    let id: String = row.try_get("id")?;
+    let wrong = |column: &'static str| DbError::Inconsistency { table: "tokens", column, row: id.clone() };
+    let ended_by: Option<String> = row.try_get("ended_by")?;
+    let ended = match row.try_get::<Option<i64>, _>("ended_at")? {
+        Some(at) => {
+            let by = ended_by.as_deref().and_then(Ending::parse).ok_or_else(|| wrong("ended_by"))?;
+            Some((UnixMillis(at), by))
+        }
+        None => None,
+    };
+    Ok(Token {
+        sha256: row.try_get("sha256")?,
+        client: row.try_get("client_id")?,
+        user: row.try_get("user_name")?,
+        grant: GrantType::parse(row.try_get("grant_type")?).map_err(|_| wrong("grant_type"))?,
+        scope: parse_scope(row.try_get("scope")?),
+        kid: row.try_get("kid")?,
+        family: row.try_get("family")?,
+        issued_at: UnixMillis(row.try_get("issued_at")?),
+        expires_at: UnixMillis(row.try_get("expires_at")?),
+        uses: u32::try_from(row.try_get::<i64, _>("uses")?).map_err(|_| wrong("uses"))?,
+        ended,
+        id,
+    })
+}
