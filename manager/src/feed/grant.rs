@@ -12,6 +12,7 @@ use crate::config::LockoutScope;
 use crate::db::{Conn, DbError};
 use crate::keys::{self, KeyState, UseQuota};
 use crate::quotas::{self, LeaseTerms};
+use crate::tokens::{self, Token};
 use crate::x_api_keys::{self, XApiKey};
 
 /// How long a grant is kept at most if no change names it: half of what its service times cover, so that
@@ -49,8 +50,10 @@ pub async fn resolve(
             Some(verified) => of_basic(conn, verified).await?,
             None => None,
         },
-        // Tokens are issued by a later version: none exists that could be known.
-        Presented::Bearer { .. } => None,
+        Presented::Bearer { sha256 } => match tokens::by_sha256(conn, sha256).await? {
+            Some(token) => of_token(conn, token, now).await?,
+            None => None,
+        },
     };
     let Some((client, credential)) = found else { return Ok(Resolved::Unknown) };
     let quota = quotas::meter_of(conn, MeterKind::ClientQuota, client.id.as_str()).await?;
@@ -62,7 +65,7 @@ pub async fn resolve(
 pub enum Named {
     /// A DGRK key by its public text.
     ApiKey(String),
-    /// Any credential by its id: a key's, an X-Api-Key's, `basic:<client>`.
+    /// Any credential by its id: a key's, an X-Api-Key's, a token's, `basic:<client>`.
     Id(CredentialId),
 }
 
@@ -79,6 +82,10 @@ pub async fn grant_of(
         Named::Id(id) => match id.as_str().strip_prefix(BASIC) {
             Some(client) => match clients::by_id(conn, client).await? {
                 Some(client) => Some((CredentialKind::Basic, password_of(conn, client).await?)),
+                None => None,
+            },
+            None if tokens::is_token(id.as_str()) => match tokens::by_id(conn, id.as_str()).await? {
+                Some(token) => of_token(conn, token, now).await?.map(|found| (CredentialKind::Bearer, found)),
                 None => None,
             },
             None if x_api_keys::is_x_api_key(id) => match x_api_keys::by_id(conn, id).await? {
@@ -98,6 +105,9 @@ pub async fn grant_of(
     let credential = Credential { proof: Proof::Presented, ..credential };
     Ok(Some((kind, grant(app, &client, credential, quota, now))))
 }
+
+/// How long a gateway remembers at least what became of a token.
+const ENDED_KEEP_MS: i64 = 60_000;
 
 /// What the id of a client's own id and password begins with.
 const BASIC: &str = "basic:";
@@ -158,6 +168,37 @@ async fn complete(conn: &mut Conn, key: XApiKey) -> Result<Option<(Client, Crede
         permission: Permission::Groups { groups: key.groups.into_iter().filter(still).collect() },
         uses: None,
         keep_until: None,
+    };
+    Ok(Some((client, credential)))
+}
+
+/// Its scope was fixed when it was issued; what the client has lost since, the token has lost too.
+async fn of_token(
+    conn: &mut Conn,
+    token: Token,
+    now: UnixMillis,
+) -> Result<Option<(Client, Credential)>, DbError> {
+    let Some(client) = clients::by_id(conn, &token.client).await? else { return Ok(None) };
+    let uses = match token.uses {
+        0 => None,
+        _ => match quotas::meter_of(conn, MeterKind::TokenUses, &token.id).await? {
+            Some(meter) => Some(meter),
+            // Forgotten together with the token, while it was looked up.
+            None => return Ok(None),
+        },
+    };
+    let still = |group: &GroupId| client.groups.contains(group);
+    let credential = Credential {
+        proof: Proof::Presented,
+        active: true,
+        revoked_at: token.ended.map(|(at, _)| at),
+        // From the first instant on: a node whose clock is behind takes a token that was just issued.
+        validity: Some(Interval { from: UnixMillis(0), until: token.expires_at }),
+        permission: Permission::Groups { groups: token.scope.into_iter().filter(still).collect() },
+        uses,
+        // What has ended is kept for a moment only: there are many of them.
+        keep_until: Some(token.expires_at.max(UnixMillis(now.0.saturating_add(ENDED_KEEP_MS)))),
+        id: CredentialId(token.id),
     };
     Ok(Some((client, credential)))
 }
