@@ -49,6 +49,7 @@ macro_rules! values {
 }
 values!(Text: String, PathBuf, SocketAddr, LogFormat, Unregistered, DenialFormat);
 values!(Text: MailTransport, MailSecurity, CredentialDelivery, CredentialRecipients, Language, LockoutScope);
+values!(Text: RefreshTokenReuse);
 values!(Text: ReminderDays, Sensitive);
 values!(Number: i8, u8, u16, u32, u64);
 values!(Switch: bool);
@@ -130,6 +131,9 @@ settings! {
     /// Where client applications reach `/oauth`, as tokens and their discovery name it: scheme and host, without a
     /// path; absent: `gateway_url`, or else `public_url`.
     token_issuer: Option<String> = None;
+    /// What becomes of a refresh token of which a text is presented that was used before: `revoke` (it ends with all
+    /// tokens that came from it) or `allow` (each of its texts serves, as with digiRunner).
+    refresh_token_reuse: RefreshTokenReuse = RefreshTokenReuse::Revoke;
 
     // Operators and clients.
     /// Seconds for which a sign-in lasts.
@@ -317,6 +321,16 @@ pub enum CredentialRecipients {
     Applicant,
     /// Both.
     Both,
+}
+
+/// See [`Config::refresh_token_reuse`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefreshTokenReuse {
+    /// Whoever presents it, thief or victim: both lose it.
+    Revoke,
+    /// As digiRunner does.
+    Allow,
 }
 
 /// See [`Config::lockout_scope`].

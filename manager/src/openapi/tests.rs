@@ -267,10 +267,14 @@ async fn without_a_token_nothing_but_the_open_operations_answers() {
         "clients_replace_password",
         "openapi_show",
         "operators_sign_in",
+        "tokens_introspect_as_digirunner",
+        "tokens_introspect_by_standard",
         "tokens_issue_token",
         "tokens_jwks",
         "tokens_jwks_as_digirunner",
         "tokens_metadata",
+        "tokens_revoke_as_digirunner",
+        "tokens_revoke_by_standard",
     ];
     assert_eq!(open, BTreeSet::from(names.map(String::from)));
 }

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use gate::id::GroupId;
 use gate::wire::exchange::ClientStatus;
 
+use super::commit::New;
 use super::keys;
 use super::model::{self, Claims, Owner, Token};
 use super::presented::Credentials;
+use super::refresh::RefreshToken;
 use super::refusal::Refusal;
 use crate::app::App;
 use crate::bearer;
 use crate::caller_address::CallerAddress;
-use crate::clients::token_settings::{self, GrantType, TokenSettings};
+use crate::clients::token_settings::{self, GrantType, TokenSettings, TokenTerms};
 use crate::clients::{self, Client};
 
 /// A token that was just issued. The text is nowhere else.
@@ -23,6 +25,8 @@ pub struct Issued {
     pub claims: Claims,
     /// Its text.
     pub text: String,
+    /// The text of the refresh token that goes with it.
+    pub refresh: Option<String>,
 }
 
 /// The client that these credentials are of, if they are right and nobody has stopped it.
@@ -59,33 +63,98 @@ pub async fn by_client_credentials(
 ) -> Result<Issued, Refusal> {
     let client = authenticate(app, from, credentials).await?;
     let settings = permitted(app, &client, GrantType::ClientCredentials).await?;
-    let groups = client.groups.clone();
-    let issued = issue(app, &client, &settings, GrantType::ClientCredentials, None, groups).await?;
-    app.tokens.committer.commit(app, issued.token.clone()).await?;
+    let making = Making {
+        client: &client,
+        owner: None,
+        grant: GrantType::ClientCredentials,
+        scope: client.groups.clone(),
+        terms: settings.access,
+        refresh: None,
+    };
+    let issued = make(app, making).await?;
+    app.tokens.committer.commit(app, New { token: issued.token.clone(), refresh: None }).await?;
     Ok(issued)
 }
 
-/// Makes a token. It is to be put on record before anybody is told of it.
-async fn issue(
+/// A token for a person who has proven to be one, by way of a client that may use that grant, with a refresh
+/// token where the client may use those.
+pub async fn issue_to_owner(
     app: &App,
     client: &Client,
     settings: &TokenSettings,
     grant: GrantType,
-    owner: Option<&Owner>,
-    scope: Vec<GroupId>,
+    owner: &Owner,
 ) -> Result<Issued, Refusal> {
+    let now = app.now();
+    let refresh = settings.grant_types.contains(&GrantType::RefreshToken).then(|| {
+        let seconds = i64::try_from(settings.refresh.validity.seconds()).unwrap_or(i64::MAX);
+        (RefreshToken::new_id(&app.random), now.0.div_euclid(1_000).saturating_add(seconds))
+    });
+    let making = Making {
+        client,
+        owner: Some(owner),
+        grant,
+        scope: client.groups.clone(),
+        terms: settings.access,
+        refresh: refresh.clone(),
+    };
+    let issued = make(app, making).await?;
+    let record = refresh.zip(issued.refresh.as_deref()).map(|((id, exp), text)| {
+        Arc::new(RefreshToken {
+            id,
+            sha256: bearer::sha256_hex(text),
+            client: client.id.as_str().into(),
+            owner: Some(owner.clone()),
+            grant,
+            scope: client.groups.clone(),
+            kid: issued.token.kid.clone(),
+            access: issued.token.id.clone(),
+            issued_at: now,
+            expires_at: model::last_instant(exp),
+            uses: settings.refresh.uses_number(),
+            used: 0,
+            ended: None,
+        })
+    });
+    app.tokens.committer.commit(app, New { token: issued.token.clone(), refresh: record }).await?;
+    Ok(issued)
+}
+
+/// What a token is to be like.
+pub(super) struct Making<'a> {
+    pub client: &'a Client,
+    pub owner: Option<&'a Owner>,
+    pub grant: GrantType,
+    pub scope: Vec<GroupId>,
+    /// The access token's.
+    pub terms: TokenTerms,
+    /// The id of the refresh token that goes with it, and its end in seconds.
+    pub refresh: Option<(String, i64)>,
+}
+
+/// Makes the texts. They are to be put on record before anybody is told of them.
+pub(super) async fn make(app: &App, making: Making<'_>) -> Result<Issued, Refusal> {
+    let Making { client, owner, grant, scope, terms, refresh } = making;
     let key = keys::signing(app).await?;
     let (id, now) = (model::new_id(&app.random), app.now());
     let issuer = app.config.issuer();
     let claims = Claims {
         jti: id.clone(),
         scope: scope.iter().map(|group| group.as_str().to_owned()).collect(),
-        ..Claims::new(&issuer, client.id.as_str(), owner, now, settings.access.validity.seconds())
+        ..Claims::new(&issuer, client.id.as_str(), owner, now, terms.validity.seconds())
     };
     let text = model::signed(&key, &claims).ok_or_else(Refusal::unsigned)?;
     if text.len() > gate::credential::MAX_TOKEN_BYTES {
         return Err(Refusal::too_many_groups(scope.len()));
     }
+    let family = refresh.as_ref().map(|(id, _)| id.clone());
+    let refresh = match refresh {
+        Some((jti, exp)) => {
+            let claims = Claims { jti, exp, ati: Some(id.clone()), ..claims.clone() };
+            Some(model::signed(&key, &claims).ok_or_else(Refusal::unsigned)?)
+        }
+        None => None,
+    };
     let token = Token {
         id,
         sha256: bearer::sha256_hex(&text),
@@ -94,11 +163,11 @@ async fn issue(
         grant,
         scope,
         kid: key.kid.clone(),
-        family: None,
+        family,
         issued_at: now,
         expires_at: claims.last_instant(),
-        uses: settings.access.uses_number(),
+        uses: terms.uses_number(),
         ended: None,
     };
-    Ok(Issued { token: Arc::new(token), claims, text })
+    Ok(Issued { token: Arc::new(token), claims, text, refresh })
 }

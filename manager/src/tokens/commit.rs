@@ -9,6 +9,7 @@ use gate::wire::exchange::MeterKind;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use super::model::Token;
+use super::refresh::{self, RefreshToken};
 use super::store;
 use crate::app::App;
 use crate::db::{Conn, DbError};
@@ -27,17 +28,26 @@ struct Queue {
     turn: AsyncMutex<()>,
 }
 
+/// What is put on record.
+#[derive(Clone, Debug)]
+pub(super) struct New {
+    /// The access token.
+    pub token: Arc<Token>,
+    /// The refresh token that is handed out with it.
+    pub refresh: Option<Arc<RefreshToken>>,
+}
+
 #[derive(Debug)]
 struct Job {
-    token: Arc<Token>,
+    new: New,
     reply: oneshot::Sender<Result<(), DbError>>,
 }
 
 impl Committer {
     /// Puts a token on record. Returns after the commit.
-    pub(super) async fn commit(&self, app: &App, token: Arc<Token>) -> Result<(), DbError> {
+    pub(super) async fn commit(&self, app: &App, new: New) -> Result<(), DbError> {
         let (reply, done) = oneshot::channel();
-        self.waiting().push(Job { token, reply });
+        self.waiting().push(Job { new, reply });
         let (app, committer) = (app.clone(), self.clone());
         // A task of its own: a caller that goes away stops nobody else's token.
         tokio::spawn(async move {
@@ -66,7 +76,7 @@ impl Committer {
 async fn run(app: &App, jobs: Vec<Job>) {
     // Who has gone meanwhile will never present its token.
     let jobs: Vec<Job> = jobs.into_iter().filter(|job| !job.reply.is_closed()).collect();
-    let tokens: Vec<Arc<Token>> = jobs.iter().map(|job| job.token.clone()).collect();
+    let tokens: Vec<New> = jobs.iter().map(|job| job.new.clone()).collect();
     let together = write(app, &tokens).await;
     if let Err(error) = &together
         && tokens.len() > 1
@@ -77,7 +87,7 @@ async fn run(app: &App, jobs: Vec<Job>) {
     let mut together = Some(together);
     for job in jobs {
         let answer = if failed_together {
-            write(app, std::slice::from_ref(&job.token)).await
+            write(app, std::slice::from_ref(&job.new)).await
         } else {
             match &together {
                 Some(Err(_)) => together.take().unwrap_or(Ok(())),
@@ -89,16 +99,19 @@ async fn run(app: &App, jobs: Vec<Job>) {
     }
 }
 
-async fn write(app: &App, tokens: &[Arc<Token>]) -> Result<(), DbError> {
+async fn write(app: &App, tokens: &[New]) -> Result<(), DbError> {
     if tokens.is_empty() {
         return Ok(());
     }
     let now = app.now();
     let mut tx = app.db.write_aside("tokens.issue").await?;
-    for token in tokens {
+    for New { token, refresh } in tokens {
+        if let Some(refresh) = refresh {
+            refresh::store::insert(&mut tx, refresh).await?;
+        }
         store::insert(&mut tx, token).await?;
     }
-    for token in tokens {
+    for New { token, .. } in tokens {
         count_uses(&mut tx, token, now).await?;
     }
     tx.commit().await?;

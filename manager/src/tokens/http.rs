@@ -11,9 +11,11 @@ use utoipa::{IntoResponses, ToSchema};
 use utoipa_axum::routes;
 
 use super::actions::{self, Issued};
+use super::endpoints;
 use super::keys;
 use super::model;
 use super::presented::{Credentials, Parameters};
+use super::refresh;
 use super::refusal::{OAuthError, Refusal};
 use crate::app::App;
 use crate::caller_address::CallerAddress;
@@ -22,15 +24,21 @@ use crate::http::{Confidential, Json, Routes};
 
 /// Everything about tokens.
 pub fn routes() -> Routes {
-    Routes::of("tokens").open(routes!(issue_token)).open(routes!(metadata)).merge(keys::routes())
+    Routes::of("tokens")
+        .open(routes!(issue_token))
+        .open(routes!(metadata))
+        .merge(endpoints::routes())
+        .merge(keys::routes())
 }
 
 /// What the token endpoint takes, in the query or the body, as a form or as multipart.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "described here, read by name")]
 struct TokenRequest {
-    /// `client_credentials`
+    /// `client_credentials` or `refresh_token`.
     grant_type: String,
+    /// With the grant of that name.
+    refresh_token: Option<String>,
     /// With `client_secret`: before what stands in the header `Authorization`.
     client_id: Option<String>,
     /// The password, plain or in Base64.
@@ -45,6 +53,9 @@ struct TokenAnswer {
     expires_in: i64,
     jti: String,
     node: String,
+    /// Absent: none goes with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
     /// Ids of the client's groups, separated by blanks.
     scope: String,
     /// When it was issued, UTC ms.
@@ -54,12 +65,13 @@ struct TokenAnswer {
 
 impl From<Issued> for TokenAnswer {
     fn from(issued: Issued) -> Self {
-        let Issued { token, claims, text } = issued;
+        let Issued { token, claims, text, refresh } = issued;
         Self {
             access_token: text,
             expires_in: claims.exp - claims.iat - 1,
             jti: token.id.clone(),
             node: claims.node,
+            refresh_token: refresh,
             scope: model::scope_text(&token.scope),
             stime: claims.stime,
             token_type: "bearer",
@@ -71,7 +83,7 @@ impl From<Issued> for TokenAnswer {
 pub(super) struct Reply<T>(Result<Confidential<Json<T>>, Response>);
 
 impl<T> Reply<T> {
-    fn of(app: &App, path: &str, result: Result<T, Refusal>) -> Self {
+    pub fn of(app: &App, path: &str, result: Result<T, Refusal>) -> Self {
         Self(match result {
             Ok(answer) => Ok(Confidential(Json(answer))),
             Err(refusal) => Err(refusal.answer(app, path)),
@@ -146,9 +158,13 @@ async fn answer(app: &App, from: &CallerAddress, request: Request) -> Result<Iss
             let credentials = Credentials::read(&headers, &parameters)?;
             actions::by_client_credentials(app, from, &credentials).await
         }
-        GrantType::Password | GrantType::RefreshToken | GrantType::AuthorizationCode => {
-            Err(Refusal::unsupported_grant(grant.as_str()))
+        GrantType::RefreshToken => {
+            let presented = parameters.get("refresh_token").filter(|text| !text.is_empty());
+            let presented = presented.ok_or_else(Refusal::no_refresh_token)?;
+            let credentials = Credentials::read(&headers, &parameters)?;
+            refresh::ask_again(app, from, &credentials, presented).await
         }
+        GrantType::Password | GrantType::AuthorizationCode => Err(Refusal::unsupported_grant(grant.as_str())),
     }
 }
 
@@ -158,9 +174,13 @@ struct ServerMetadata {
     issuer: String,
     token_endpoint: String,
     jwks_uri: String,
+    revocation_endpoint: String,
+    introspection_endpoint: String,
     response_types_supported: [&'static str; 0],
-    grant_types_supported: [&'static str; 1],
+    grant_types_supported: [&'static str; 2],
     token_endpoint_auth_methods_supported: [&'static str; 2],
+    revocation_endpoint_auth_methods_supported: [&'static str; 2],
+    introspection_endpoint_auth_methods_supported: [&'static str; 2],
 }
 
 /// Show where tokens are obtained, and how.
@@ -170,9 +190,13 @@ async fn metadata(State(app): State<App>) -> Json<ServerMetadata> {
     Json(ServerMetadata {
         token_endpoint: format!("{issuer}/oauth/token"),
         jwks_uri: format!("{issuer}/oauth/jwks"),
+        revocation_endpoint: format!("{issuer}/oauth2/revoke"),
+        introspection_endpoint: format!("{issuer}/oauth2/introspect"),
         response_types_supported: [],
-        grant_types_supported: [GrantType::ClientCredentials.as_str()],
+        grant_types_supported: [GrantType::ClientCredentials.as_str(), GrantType::RefreshToken.as_str()],
         token_endpoint_auth_methods_supported: AUTHENTICATION,
+        revocation_endpoint_auth_methods_supported: AUTHENTICATION,
+        introspection_endpoint_auth_methods_supported: AUTHENTICATION,
         issuer,
     })
 }

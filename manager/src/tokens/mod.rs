@@ -3,19 +3,25 @@
 
 mod actions;
 mod commit;
+mod endpoints;
 mod http;
+mod inspection;
 pub mod keys;
 mod model;
 mod presented;
+mod refresh;
 mod refusal;
+mod revocation;
 mod store;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
+pub use actions::issue_to_owner;
 pub use http::routes;
 pub use model::{Ending, Owner, Token, is_token};
+pub use refresh::RefreshToken;
 pub use store::{by_id, by_sha256};
 
 use crate::jobs::Jobs;

@@ -6,7 +6,7 @@ use gate::id::GroupId;
 use gate::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 
-use super::keys::SigningKey;
+use super::keys::{KeySet, SigningKey};
 use crate::clients::token_settings::GrantType;
 
 /// What the id of a token begins with.
@@ -156,11 +156,16 @@ impl Claims {
 
     /// Its last instant.
     pub fn last_instant(&self) -> UnixMillis {
-        UnixMillis(self.exp.saturating_mul(1_000).saturating_sub(1))
+        last_instant(self.exp)
     }
 }
 
-#[derive(Serialize)]
+/// Before that second.
+pub fn last_instant(exp: i64) -> UnixMillis {
+    UnixMillis(exp.saturating_mul(1_000).saturating_sub(1))
+}
+
+#[derive(Serialize, Deserialize)]
 struct Header {
     typ: String,
     alg: String,
@@ -181,4 +186,19 @@ pub fn signed(key: &SigningKey, claims: &Claims) -> Option<String> {
     text.push('.');
     text.push_str(&part(signature));
     Some(text)
+}
+
+/// What a text claims that one of these keys has signed; None: none has. When it ends is not asked.
+pub fn verified(keys: &KeySet, text: &str) -> Option<Claims> {
+    let (message, signature) = text.rsplit_once('.')?;
+    let (header, claims) = message.split_once('.')?;
+    let header: Header = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
+    if header.alg != ALGORITHM {
+        return None;
+    }
+    let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+    if !keys.by_kid(&header.kid)?.has_signed(message.as_bytes(), &signature) {
+        return None;
+    }
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
 }

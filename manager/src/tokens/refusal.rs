@@ -114,6 +114,48 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "invalid_scope", description)
     }
 
+    pub(super) fn no_token() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_token", "Missing required parameter: token")
+    }
+
+    pub(super) fn no_refresh_token() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_token", "Missing required parameter: refresh_token")
+    }
+
+    pub(super) fn unsupported_hint(hint: Option<&str>) -> Self {
+        let description = match hint {
+            Some(hint) => format!("Unsupported token type hint: {hint}"),
+            None => "Missing required parameter: token_type_hint".into(),
+        };
+        Self::new(StatusCode::BAD_REQUEST, "unsupported_token_type_hint", description)
+    }
+
+    /// We have not signed it.
+    pub(super) fn unreadable() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_token", "Cannot convert access token to JSON")
+    }
+
+    /// `of`: `token`, `refresh token`.
+    pub(super) fn of_another_client(of: &str, token: &str) -> Self {
+        let description = format!("Wrong client(application) for this {of}: {token}");
+        Self::new(StatusCode::BAD_REQUEST, "invalid_grant", description)
+    }
+
+    pub(super) fn expired(token: &str) -> Self {
+        let description = format!("Invalid refresh token (expired): {token}");
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_token", description)
+    }
+
+    pub(super) fn revoked(what: &str, jti: &str) -> Self {
+        let description = format!("{what} revoked, jti: {jti}");
+        Self::new(StatusCode::FORBIDDEN, "invalid_token", description)
+    }
+
+    pub(super) fn over_refresh_times() -> Self {
+        const OVER: &str = "Over Refresh Token Allow Times";
+        Self::new(StatusCode::FORBIDDEN, OVER, OVER)
+    }
+
     pub(super) fn unsigned() -> Self {
         tracing::error!("The key of tokens does not sign");
         Self::internal()

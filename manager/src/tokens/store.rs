@@ -5,6 +5,7 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::model::{Ending, Token, parse_scope, scope_text};
+use super::revocation::Ended;
 use crate::clients::token_settings::GrantType;
 use crate::db::{Conn, DbError};
 
@@ -55,6 +56,57 @@ async fn one(conn: &mut Conn, column: &'static str, value: &str) -> Result<Optio
     .fetch_optional(conn)
     .await?;
     row.as_ref().map(read).transpose()
+}
+
+/// Ends a token that nobody has ended; empty: somebody has, or it is gone.
+pub(super) async fn end(
+    conn: &mut Conn,
+    id: &str,
+    by: Ending,
+    now: UnixMillis,
+) -> Result<Vec<Ended>, DbError> {
+    let rows = sqlx::query(
+        "-- tokens.end
+         UPDATE tokens
+            SET ended_at = $2, ended_by = $3
+          WHERE id = $1
+            AND ended_at IS NULL
+      RETURNING id, sha256",
+    )
+    .bind(id)
+    .bind(now.0)
+    .bind(by.as_str())
+    .fetch_all(conn)
+    .await?;
+    ended(&rows)
+}
+
+/// Ends all that came from a refresh token and live.
+pub(super) async fn end_family(
+    conn: &mut Conn,
+    family: &str,
+    by: Ending,
+    now: UnixMillis,
+) -> Result<Vec<Ended>, DbError> {
+    let rows = sqlx::query(
+        "-- tokens.end_family
+         UPDATE tokens
+            SET ended_at = $2, ended_by = $3
+          WHERE family = $1
+            AND ended_at IS NULL
+            AND expires_at >= $2
+      RETURNING id, sha256",
+    )
+    .bind(family)
+    .bind(now.0)
+    .bind(by.as_str())
+    .fetch_all(conn)
+    .await?;
+    ended(&rows)
+}
+
+fn ended(rows: &[AnyRow]) -> Result<Vec<Ended>, DbError> {
+    rows.iter().map(|row| Ok(Ended { id: row.try_get("id")?, sha256: row.try_get("sha256")? })).collect()
 }
 
 /// Whether a token may still live that this key has signed.

@@ -6,7 +6,7 @@ use gate::time::UnixMillis;
 use gate::wire::changes::Subject;
 use serde_json::json;
 
-use super::super::store as tokens;
+use super::super::{refresh, store as tokens};
 use super::model::{KEPT_MS, KeySet, LEAD_MS, MAX_KEYS, NewPair, SigningKey};
 use super::store::{self, Stored};
 use crate::app::App;
@@ -140,9 +140,13 @@ pub async fn tend(app: &App) -> Result<(), KeyError> {
     let since = UnixMillis(now.0.saturating_sub(LEAD_MS));
     let Some(active) = keys.active(since) else { return Ok(()) };
     for old in keys.0.iter().filter(|key| key.signs_from < active.signs_from) {
-        if tokens::live_of_key(&mut *app.db.read().await?, &old.kid, now).await? {
+        let mut read = app.db.read().await?;
+        if tokens::live_of_key(&mut read, &old.kid, now).await?
+            || refresh::store::live_of_key(&mut read, &old.kid, now).await?
+        {
             continue;
         }
+        drop(read);
         let mut tx = app.db.write("tokens.remove_key").await?;
         store::hold(&mut tx).await?;
         if store::delete(&mut tx, &old.kid).await? {

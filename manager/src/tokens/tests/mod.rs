@@ -1,6 +1,8 @@
 //! Tokens through the router, on both databases.
 
+mod endings;
 mod issue;
+mod refresh;
 mod refusals;
 
 use axum::body::Body;
