@@ -7,6 +7,7 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 
 use crate::app::App;
+use crate::config::Proxies;
 
 /// The caller's address, as what strangers may do is counted by it. A network of IPv6 counts as one caller:
 /// whoever has one address of 64 bits has them all. Empty: unknown.
@@ -51,13 +52,16 @@ impl FromRequestParts<App> for CallerAddress {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
         // A proxy adds to what the caller sent, at the end of the line or with a line of its own.
-        let name = app.config.client_address_header.as_deref();
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
+        // Whoever else connects could name any address.
+        let believed = |proxies: &Proxies| peer.is_some_and(|peer| proxies.contains(peer));
+        let believed = app.config.client_address_proxies.as_ref().is_none_or(believed);
+        let name = app.config.client_address_header.as_deref().filter(|_| believed);
         let header = name.and_then(|name| parts.headers.get_all(name).iter().next_back());
         if let Some(told) = header.and_then(|value| value.to_str().ok()).and_then(Self::written) {
             return Ok(told);
         }
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(peer.map_or(Self(String::new()), |peer| Self::of(peer.0.ip())))
+        Ok(peer.map_or(Self(String::new()), Self::of))
     }
 }
 
@@ -78,6 +82,39 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(CallerAddress::written(text).map(|caller| caller.0).as_deref(), caller, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_is_believed_of_the_proxies_alone() {
+        use crate::testing::World;
+
+        let caller = async |proxies: Option<&str>, peer: &str| {
+            let world = World::sqlite_with(|config| {
+                config.client_address_header = Some("x-address".into());
+                config.client_address_proxies = proxies.map(|text| Proxies::parse(text).expect("a list"));
+            });
+            let request = axum::http::Request::builder().header("x-address", "192.0.2.7");
+            let (mut parts, ()) = request.body(()).expect("a request").into_parts();
+            let peer: IpAddr = peer.parse().expect("an address");
+            parts.extensions.insert(ConnectInfo(SocketAddr::from((peer, 1))));
+            let Ok(caller) = CallerAddress::from_request_parts(&mut parts, &world.await.app).await;
+            caller.0
+        };
+        let proxies = Some("10.0.0.0/24, 10.1.0.7,2001:db8::1");
+        for (proxies, peer, told) in [
+            (None, "198.51.100.1", "192.0.2.7"),
+            (proxies, "10.0.0.9", "192.0.2.7"),
+            (proxies, "::ffff:10.0.0.9", "192.0.2.7"),
+            (proxies, "10.1.0.7", "192.0.2.7"),
+            (proxies, "2001:db8::1", "192.0.2.7"),
+            (proxies, "10.0.1.9", "10.0.1.9"),
+            (proxies, "198.51.100.1", "198.51.100.1"),
+        ] {
+            assert_eq!(caller(proxies, peer).await, told, "{peer}");
+        }
+        for wrong in ["", "10.0.0.0/24,", "proxy.example", "10.0.0.1/33"] {
+            assert!(Proxies::parse(wrong).is_err(), "{wrong}");
         }
     }
 

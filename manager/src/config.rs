@@ -2,9 +2,10 @@
 //! below is the only place that names a setting, its default and its meaning; the page
 //! `docs/operations.md` is checked against it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use gate::address::Block;
 use gate::time::UnixMillis;
 use gate::wire::directory::{DenialFormat, Unregistered};
 use serde::Deserialize;
@@ -49,7 +50,7 @@ macro_rules! values {
 }
 values!(Text: String, PathBuf, SocketAddr, LogFormat, Unregistered, DenialFormat);
 values!(Text: MailTransport, MailSecurity, CredentialDelivery, CredentialRecipients, Language, LockoutScope);
-values!(Text: RefreshTokenReuse);
+values!(Text: Proxies, RefreshTokenReuse);
 values!(Text: ReminderDays, Sensitive);
 values!(Number: i8, u8, u16, u32, u64);
 values!(Switch: bool);
@@ -143,6 +144,9 @@ settings! {
     /// Header in which a proxy in front tells the caller's address, `x-envoy-external-address` behind Envoy;
     /// absent: the address of the connection.
     client_address_header: Option<String> = None;
+    /// Addresses and blocks of the proxies whose `client_address_header` is believed, `10.0.0.0/24, 10.1.0.7`;
+    /// absent: everybody's who connects.
+    client_address_proxies: Option<Proxies> = None;
     /// Seconds for which a client's sign-in below `/client/v1` lasts.
     client_session_ttl_s: u64 = 3_600;
     /// Each use of a client's session begins its seconds anew, for a day at most; false: they begin at
@@ -321,6 +325,29 @@ pub enum CredentialRecipients {
     Applicant,
     /// Both.
     Both,
+}
+
+/// See [`Config::client_address_proxies`].
+#[derive(Clone, Debug)]
+pub struct Proxies(Vec<Block>);
+
+impl Proxies {
+    /// `10.0.0.0/24, 10.1.0.7`
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let blocks = text.split(',').map(str::trim).map(Block::parse).collect::<Result<_, _>>();
+        blocks.map(Self).map_err(|error| error.to_string())
+    }
+
+    /// Whether that address is one of theirs.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|block| block.contains(address))
+    }
+}
+
+impl<'de> Deserialize<'de> for Proxies {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
 }
 
 /// See [`Config::refresh_token_reuse`].
