@@ -249,6 +249,8 @@ settings! {
     usage_retention_days: u32 = 730;
     /// Days for which it is kept what led to refusals.
     decision_retention_days: u32 = 7;
+    /// Hours for which tokens are kept on record after their time has ended.
+    token_retention_h: u32 = 24;
     /// Days for which tasks are kept after they ended.
     task_retention_days: u32 = 90;
 

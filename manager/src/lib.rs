@@ -154,6 +154,7 @@ pub fn executors(config: &config::Config) -> schedule::Executors {
     mail::executors(&mut executors);
     operators::executors(&mut executors);
     schedule::executors(&mut executors);
+    tokens::executors(&mut executors);
     usage::executors(&mut executors);
     x_api_keys::executors(config, &mut executors);
     executors

@@ -14,7 +14,7 @@ use crate::x_api_keys::{self, XApiKey, XApiKeyError};
 /// Things of one kind that a refusal lists at most; its detail says how many there are.
 const MAX_LISTED: i64 = 100;
 
-/// How much hangs on a client and ends with it. Tokens belong here too, as soon as there are any.
+/// How much hangs on a client and ends with it. Its tokens need no counting: without a client they open nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counts {
     /// Those that are not revoked.

@@ -14,6 +14,7 @@ use super::actions::{self, Issued};
 use super::endpoints;
 use super::keys;
 use super::model;
+use super::operators_http;
 use super::presented::{Credentials, Parameters};
 use super::refresh;
 use super::refusal::{OAuthError, Refusal};
@@ -29,6 +30,7 @@ pub fn routes() -> Routes {
         .open(routes!(metadata))
         .merge(endpoints::routes())
         .merge(keys::routes())
+        .merge(operators_http::routes())
 }
 
 /// What the token endpoint takes, in the query or the body, as a form or as multipart.

@@ -8,9 +8,11 @@ mod http;
 mod inspection;
 pub mod keys;
 mod model;
+mod operators_http;
 mod presented;
 mod refresh;
 mod refusal;
+mod retention;
 mod revocation;
 mod store;
 #[cfg(test)]
@@ -22,6 +24,7 @@ pub use actions::issue_to_owner;
 pub use http::routes;
 pub use model::{Ending, Owner, Token, is_token};
 pub use refresh::RefreshToken;
+pub use retention::executors;
 pub use store::{by_id, by_sha256};
 
 use crate::jobs::Jobs;

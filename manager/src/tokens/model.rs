@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{KeySet, SigningKey};
 use crate::clients::token_settings::GrantType;
+use crate::openapi::schema::schema_of;
 
 /// What the id of a token begins with.
 const ID_PREFIX: &str = "tk_";
@@ -74,6 +75,8 @@ pub enum Ending {
     /// Its refresh token was presented once more after it had been used.
     Reuse,
 }
+
+schema_of! { Ending as TokenEnding: one_of(Ending::ALL.map(Ending::as_str)) }
 
 impl Ending {
     const ALL: [Self; 3] = [Self::Revocation, Self::Refresh, Self::Reuse];

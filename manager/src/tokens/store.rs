@@ -151,3 +151,52 @@ fn read(row: &AnyRow) -> Result<Token, DbError> {
         id,
     })
 }
+
+/// Tokens of a client, the newest first, that were issued before that one.
+pub(super) async fn of_client(
+    conn: &mut Conn,
+    client: &str,
+    (at, id): (UnixMillis, &str),
+    limit: i64,
+) -> Result<Vec<Token>, DbError> {
+    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "-- tokens.of_client
+         SELECT {COLUMNS}
+           FROM tokens
+          WHERE client_id = $1
+            AND (issued_at, id) < ($2, $3)
+          ORDER BY issued_at DESC, id DESC
+          LIMIT $4"
+    )))
+    .bind(client)
+    .bind(at.0)
+    .bind(id)
+    .bind(limit)
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+/// A token that was deleted.
+pub(super) struct Gone {
+    pub id: String,
+    /// It has a meter.
+    pub counted: bool,
+}
+
+/// Deletes up to `batch` whose time ended before `before`.
+pub(super) async fn forget(conn: &mut Conn, before: UnixMillis, batch: i64) -> Result<Vec<Gone>, DbError> {
+    let rows = sqlx::query(
+        "-- tokens.forget
+         DELETE FROM tokens
+          WHERE id IN (SELECT id FROM tokens WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)
+      RETURNING id, uses",
+    )
+    .bind(before.0)
+    .bind(batch)
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| Ok(Gone { id: row.try_get("id")?, counted: row.try_get::<i64, _>("uses")? > 0 }))
+        .collect()
+}

@@ -157,3 +157,21 @@ pub(in crate::tokens) async fn live_of_key(
     .await?;
     Ok(row.is_some())
 }
+
+/// Deletes up to `batch` that ended before `before`.
+pub(in crate::tokens) async fn forget(
+    conn: &mut Conn,
+    before: UnixMillis,
+    batch: i64,
+) -> Result<u64, DbError> {
+    let done = sqlx::query(
+        "-- tokens.refresh.forget
+         DELETE FROM refresh_tokens
+          WHERE id IN (SELECT id FROM refresh_tokens WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
+    )
+    .bind(before.0)
+    .bind(batch)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}

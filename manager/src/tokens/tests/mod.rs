@@ -2,6 +2,7 @@
 
 mod endings;
 mod issue;
+mod kept;
 mod refresh;
 mod refusals;
 
