@@ -154,7 +154,7 @@ settings! {
     client_session_sliding: bool = true;
     /// Seconds that an API token lasts at most, and when no end is asked for; 0 = no end.
     api_token_ttl_s: u64 = 31_536_000;
-    /// Wrong passwords in a row after which an operator's account is locked; 0 = never. Clients have
+    /// Wrong passwords in a row after which an operator's or a user's account takes none; 0 = never. Clients have
     /// `allowed_attempts` each.
     lockout_attempts: u32 = 3;
     /// What a client's lock after wrong passwords closes: `password` (Basic, sign-in, setting a new password) or

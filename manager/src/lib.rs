@@ -58,6 +58,7 @@ pub mod reports;
 pub mod schedule;
 pub mod tokens;
 pub mod usage;
+pub mod users;
 pub mod x_api_keys;
 
 use axum::Router;
@@ -92,6 +93,7 @@ fn management() -> Routes {
         .merge(schedule::routes())
         .merge(tokens::routes())
         .merge(usage::routes())
+        .merge(users::routes())
         .merge(x_api_keys::routes())
 }
 

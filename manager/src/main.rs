@@ -8,7 +8,7 @@ use manager::app::App;
 use manager::config::{self, Config};
 use manager::{
     applications, audit, catalog, decisions, definitions, gateways, keys, mail, openapi, operators, schedule,
-    serve, telemetry, usage, x_api_keys,
+    serve, telemetry, usage, users, x_api_keys,
 };
 
 /// Keygate's manager: clients, APIs, keys, forms and quotas.
@@ -62,6 +62,9 @@ enum Command {
     #[command(subcommand)]
     Tasks(schedule::cli::Command),
     Usage(usage::cli::Command),
+    /// Create users, set their passwords, switch them off.
+    #[command(subcommand)]
+    User(users::cli::Command),
     /// Bring X-Api-Keys in.
     #[command(subcommand)]
     XApiKeys(x_api_keys::cli::Command),
@@ -121,6 +124,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Mail(command) => mail::cli::run(&start(config).await?, command).await?,
         Command::Gateway(command) => gateways::cli::run(&start(config).await?, command).await?,
         Command::Usage(command) => usage::cli::run(&start(config).await?, command).await?,
+        Command::User(command) => users::cli::run(&start(config).await?, command).await?,
         Command::Migrate => {
             start(config).await?;
             manager::println!("the schema is up to date");

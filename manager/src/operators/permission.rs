@@ -75,6 +75,10 @@ permissions! {
     TokensRead = "tokens.read",
     /// Revoke tokens, rotate the key that signs them.
     TokensWrite = "tokens.write",
+    /// See users, on whose behalf clients obtain tokens.
+    UsersRead = "users.read",
+    /// Create and change users, set their passwords.
+    UsersWrite = "users.write",
     /// See scheduled work.
     TasksRead = "tasks.read",
     /// Have scheduled work tried again, cancel it.

@@ -1,0 +1,19 @@
+//! Users: the people on whose behalf clients obtain tokens (resource owners). They sign in on the
+//! page of the authorization endpoint, or hand their password to a client that they trust (grant
+//! `password`). Nothing of the management API is theirs.
+//!
+//! An account is never deleted, since tokens and the audit trail name it: it is disabled.
+
+mod actions;
+pub mod cli;
+mod http;
+mod model;
+mod password;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use actions::{NewUser, UserError, create, find};
+pub use http::routes;
+pub use model::{OrgId, User, UserName, UserStatus};
+pub use password::{PasswordCheck, Spelling, check_password};
