@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::model::{GrantType, RedirectUrl, TokenSettings, TokenSettingsFault, TokenTerms, Unit};
+use super::model::{GrantType, TokenSettings, TokenSettingsFault, TokenTerms, Unit};
+use super::redirect_url::RedirectUrl;
 
 /// The whole page: nothing is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

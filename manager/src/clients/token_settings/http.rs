@@ -7,7 +7,8 @@ use utoipa_axum::routes;
 
 use super::actions::{self, TokenSettingsError};
 use super::form::{TokenSettingsForm, TokenTermsForm};
-use super::model::{GrantType, RedirectUrl, TokenSettingsFault};
+use super::model::{GrantType, TokenSettingsFault};
+use super::redirect_url::RedirectUrl;
 use super::store::Saved;
 use crate::app::App;
 use crate::http::{Actor, IfMatch, Json, Path, Permission, Routes, Versioned};

@@ -6,6 +6,7 @@ mod actions;
 mod form;
 mod http;
 mod model;
+mod redirect_url;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -13,5 +14,6 @@ mod tests;
 pub use actions::{TokenSettingsError, set_in};
 pub use form::{TokenSettingsForm, TokenTermsForm};
 pub use http::routes;
-pub use model::{GrantType, RedirectUrl, TokenSettings, TokenSettingsFault, TokenTerms, Unit, Validity};
+pub use model::{GrantType, TokenSettings, TokenSettingsFault, TokenTerms, Unit, Validity};
+pub use redirect_url::RedirectUrl;
 pub use store::{Saved, of_client};

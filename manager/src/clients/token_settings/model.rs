@@ -1,20 +1,15 @@
 //! A client's token settings and their rules.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
-use url::{Host, Url};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::redirect_url::{MAX_REDIRECT_URLS, RedirectUrl};
 use crate::openapi::schema;
 
-/// Redirect URLs of one client at most: digiRunner's default and its five more.
-pub const MAX_REDIRECT_URLS: usize = 6;
-/// Characters of a redirect URL at most.
-pub const MAX_REDIRECT_URL_CHARS: usize = 255;
 /// The longest validity: ten years. Beyond that a token is a key, and keys have pages of their own.
 pub const MAX_VALIDITY_S: u64 = 10 * 365 * 86_400;
 /// The highest use count: what digiRunner keeps in a signed 32-bit number.
@@ -77,12 +72,6 @@ pub enum Unit {
     Days,
 }
 
-/// Where a browser may be sent back to: an `https` URL, or `http` to the user's own machine
-/// (RFC 8252, section 7.3). Compared character by character, so it stands in its normal form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct RedirectUrl(String);
-
 /// What is wrong with settings.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenSettingsFault {
@@ -113,12 +102,10 @@ pub enum TokenSettingsFault {
         token: &'static str,
     },
     /// Not a URL that a browser may be sent to.
-    #[error("Please enter URL format: {given:?} {reason}")]
+    #[error("{told}")]
     RedirectUrl {
-        /// As given.
-        given: String,
-        /// What it must be.
-        reason: String,
+        /// Which one, what is wrong with it, and its beginning.
+        told: String,
     },
     /// One stands twice.
     #[error("the redirect URL {url} stands twice")]
@@ -284,89 +271,6 @@ impl Unit {
     }
 }
 
-impl RedirectUrl {
-    /// Reads one.
-    pub fn parse(text: &str) -> Result<Self, TokenSettingsFault> {
-        let fault = |reason: String| TokenSettingsFault::RedirectUrl { given: shortened(text), reason };
-        if text.chars().count() > MAX_REDIRECT_URL_CHARS {
-            return Err(fault(format!("is longer than {MAX_REDIRECT_URL_CHARS} characters")));
-        }
-        let url = Url::parse(text)
-            .map_err(|error| fault(format!("cannot be read ({error}), e.g. https://app.example/callback")))?;
-        if text.contains('*') {
-            return Err(fault("cannot have a * sign: URLs are compared exactly".into()));
-        }
-        if url.fragment().is_some() {
-            return Err(fault("cannot have a fragment (#…)".into()));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(fault("cannot have a user name or a password".into()));
-        }
-        match (url.scheme(), url.host()) {
-            ("https", Some(_)) => {}
-            ("http", Some(host)) if is_loopback(&host) => {}
-            ("http", Some(_)) => {
-                let own = "127.0.0.1, [::1] or localhost";
-                return Err(fault(format!("must begin with https://; http:// is for {own} alone")));
-            }
-            _ => return Err(fault("must begin with https:// and a host".into())),
-        }
-        // What a browser is sent to is the normal form: another one would never compare equal.
-        let normal = url.as_str();
-        if normal != text && normal.strip_suffix('/') != Some(text) {
-            return Err(fault(format!("is written {normal}")));
-        }
-        Ok(Self(text.into()))
-    }
-
-    /// Several, each once, at most [`MAX_REDIRECT_URLS`].
-    pub fn parse_all(texts: &[String]) -> Result<Vec<Self>, TokenSettingsFault> {
-        if texts.len() > MAX_REDIRECT_URLS {
-            return Err(TokenSettingsFault::RedirectUrls { given: texts.len() });
-        }
-        let mut urls: Vec<Self> = Vec::with_capacity(texts.len());
-        for text in texts {
-            let url = Self::parse(text)?;
-            if urls.contains(&url) {
-                return Err(TokenSettingsFault::RedirectUrlTwice { url: url.0 });
-            }
-            urls.push(url);
-        }
-        Ok(urls)
-    }
-
-    /// Its text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl PartialSchema for RedirectUrl {
-    fn schema() -> RefOr<Schema> {
-        schema::text(1, MAX_REDIRECT_URL_CHARS).pattern(Some("^https?://[^#*@]+$")).into()
-    }
-}
-
-impl ToSchema for RedirectUrl {}
-
-/// The user's own machine (RFC 8252, section 7.3). `localhost` may be another on a machine that is
-/// set up strangely, as section 8.3 warns, but is what people type.
-fn is_loopback(host: &Host<&str>) -> bool {
-    match host {
-        Host::Ipv4(address) => IpAddr::from(*address).is_loopback(),
-        Host::Ipv6(address) => IpAddr::from(*address).is_loopback(),
-        Host::Domain(name) => *name == "localhost",
-    }
-}
-
-/// Enough of a text to recognise it in a refusal.
-fn shortened(text: &str) -> String {
-    const SHOWN: usize = 80;
-    let mut chars = text.chars();
-    let start: String = chars.by_ref().take(SHOWN).collect();
-    if chars.next().is_some() { format!("{start}…") } else { start }
-}
-
 #[cfg(test)]
 mod unit {
     use super::*;
@@ -444,56 +348,6 @@ mod unit {
             let terms = TokenTerms::parse("access_token", 1, Unit::Days, uses);
             assert_eq!(terms.ok().map(|terms| terms.uses), kept, "{uses}");
         }
-    }
-
-    #[test]
-    fn redirect_urls_at_their_edges() {
-        let long = |n: usize| format!("https://app.example/{}", "a".repeat(n - 20));
-        for (text, refused) in [
-            ("https://app.example/callback", None),
-            ("https://app.example", None),
-            ("https://app.example:8443/callback?from=keygate", None),
-            (long(MAX_REDIRECT_URL_CHARS).as_str(), None),
-            (long(MAX_REDIRECT_URL_CHARS + 1).as_str(), Some("longer than 255")),
-            ("http://127.0.0.1:51004/callback", None),
-            ("http://127.0.0.2/callback", None),
-            ("http://[::1]/callback", None),
-            ("http://localhost:3000/callback", None),
-            ("http://app.example/callback", Some("must begin with https://")),
-            ("http://localhost.example/callback", Some("must begin with https://")),
-            ("http://[::2]/callback", Some("must begin with https://")),
-            ("com.example.app:/callback", Some("must begin with https://")),
-            ("javascript:alert(1)", Some("must begin with https://")),
-            ("https://app.example/*", Some("cannot have a * sign")),
-            ("https://*.example/callback", Some("cannot have a * sign")),
-            ("https://app.example/callback#part", Some("cannot have a fragment")),
-            ("https://app.example/callback#", Some("cannot have a fragment")),
-            ("https://ann@app.example/callback", Some("cannot have a user name")),
-            ("https://app.example/a/../callback", Some("is written https://app.example/callback")),
-            ("HTTPS://App.Example/callback", Some("is written https://app.example/callback")),
-            ("https://app.example:443/callback", Some("is written https://app.example/callback")),
-            ("https://app.example\\callback", Some("is written https://app.example/callback")),
-            (" https://app.example/callback", Some("is written")),
-            ("https:/app.example/callback", Some("is written")),
-            ("app.example/callback", Some("cannot be read")),
-            ("https://", Some("cannot be read")),
-            ("", Some("cannot be read")),
-        ] {
-            match (RedirectUrl::parse(text), refused) {
-                (Ok(url), None) => assert_eq!(url.as_str(), text),
-                (Err(fault), Some(part)) => {
-                    let told = fault.to_string();
-                    assert!(told.starts_with("Please enter URL format"), "{told}");
-                    assert!(told.contains(part), "{told}");
-                }
-                (result, _) => panic!("{text:?}: {result:?}"),
-            }
-        }
-        let urls = |n: usize| (0..n).map(|n| format!("https://app.example/{n}")).collect::<Vec<_>>();
-        assert!(RedirectUrl::parse_all(&urls(MAX_REDIRECT_URLS)).is_ok());
-        assert!(RedirectUrl::parse_all(&urls(MAX_REDIRECT_URLS + 1)).is_err());
-        let twice = ["https://app.example/".to_string(), "https://app.example/".to_string()];
-        assert!(matches!(RedirectUrl::parse_all(&twice), Err(TokenSettingsFault::RedirectUrlTwice { .. })));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use gate::time::UnixMillis;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::model::{GrantType, RedirectUrl, TokenSettings, TokenTerms, Unit};
+use super::model::{GrantType, TokenSettings, TokenTerms, Unit};
+use super::redirect_url::RedirectUrl;
 use crate::db::{Conn, DbError};
 
 /// A client's settings as they count at present.
@@ -133,7 +134,7 @@ async fn redirect_urls_of(conn: &mut Conn, client: &str) -> Result<Vec<RedirectU
     .await?
     .iter()
     .map(|row| {
-        RedirectUrl::parse(row.try_get("url")?).map_err(|_| DbError::Inconsistency {
+        RedirectUrl::parse(row.try_get("url")?, 0).map_err(|_| DbError::Inconsistency {
             table: "client_redirect_urls",
             column: "url",
             row: client.into(),

@@ -94,12 +94,20 @@ async fn what_a_token_endpoint_could_not_follow_is_refused_when_saved() {
         ("grant_types", with("grant_types", json!(["group"])), "Grant Type of unknown type: [group]"),
         ("grant_types", with("grant_types", json!(["passwort"])), "Grant Type of unknown type: [passwort]"),
         ("grant_types", with("grant_types", json!(["refresh_token"])), "needs password or"),
-        ("redirect_urls", with("redirect_urls", json!(["app.example"])), "Please enter URL format"),
-        ("redirect_urls", with("redirect_urls", json!(["http://app.example/"])), "Please enter URL format"),
         (
             "redirect_urls",
-            with("redirect_urls", json!(["https://app.example/#x"])),
-            "Please enter URL format",
+            with("redirect_urls", json!(["app.example"])),
+            "Redirect URI is incomplete: app.example",
+        ),
+        (
+            "redirect_urls",
+            with("redirect_urls", json!(["https://app.example/", "https://*.example/"])),
+            "Redirect URI 1 is incorrect, cannot have * sign: https://*.example/",
+        ),
+        (
+            "redirect_urls",
+            with("redirect_urls", json!(["app://callback"])),
+            "Redirect URI is incorrect, must have * sign: app://callback",
         ),
         (
             "access_token.validity",
