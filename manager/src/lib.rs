@@ -38,6 +38,7 @@ pub mod testing;
 pub mod applications;
 pub mod approvals;
 pub mod audit;
+pub mod authorization;
 pub mod catalog;
 pub mod changes;
 pub mod client_portal;
@@ -74,6 +75,7 @@ fn management() -> Routes {
         .merge(applications::routes())
         .merge(approvals::routes())
         .merge(audit::routes())
+        .merge(authorization::consents::routes())
         .merge(catalog::routes())
         .merge(client_portal::routes())
         .merge(clients::routes())
@@ -104,7 +106,11 @@ fn gateway() -> Router<App> {
 
 /// The management API, with the probes and the page that mails link to.
 fn people_and_programs(app: &App) -> Router<App> {
-    management().into_router(app).merge(credential_links::routes()).merge(serve::routes())
+    management()
+        .into_router(app)
+        .merge(authorization::routes())
+        .merge(credential_links::routes())
+        .merge(serve::routes())
 }
 
 /// Everything on one port.
@@ -147,6 +153,7 @@ pub fn start_jobs(jobs: &mut jobs::Jobs) {
 /// Who does which kind of scheduled work.
 pub fn executors(config: &config::Config) -> schedule::Executors {
     let mut executors = schedule::Executors::default();
+    authorization::executors(&mut executors);
     client_portal::executors(&mut executors);
     credential_links::executors(&mut executors);
     decisions::executors(&mut executors);

@@ -24,7 +24,7 @@ pub use actions::{ClientError, NewClient, create, create_in, delete_in, hold, up
 pub use form::Fields;
 pub use http::routes;
 pub use mails::{recipients, withdraw_passwords};
-pub use model::{Binding, Client, ClientName, Fault, MAX_NOTE};
+pub use model::{Binding, Client, ClientName, Fault, MAX_NOTE, PasswordState};
 pub use password::{
     NewPassword, PasswordCheck, PasswordMark, RightPasswords, SecretRefusal, SignIn, Verified,
     check_password, check_secret, sign_in, still_right, with_mark,

@@ -17,6 +17,7 @@ mod tests;
 pub use actions::{Handover, hand_over, withdraw, withdraw_of_secret};
 pub use http::routes;
 pub use model::{Credentials, Secret};
+pub use page::PageLanguage;
 
 use crate::schedule::{Every, Executors};
 

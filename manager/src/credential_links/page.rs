@@ -41,8 +41,10 @@ pub(super) enum Shown<'a> {
 
 /// Languages of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PageLanguage {
+pub enum PageLanguage {
+    /// `en`
     English,
+    /// `zh-Hant-TW`
     TraditionalChinese,
 }
 

@@ -8,7 +8,7 @@ use tidy::{assert_none, read, sources};
 const GATE_DEPENDENCIES: [&str; 6] = ["base64", "hmac", "serde", "serde_json", "sha2", "subtle"];
 
 /// From the bottom up. A capability may import those of the rows before its own.
-const CAPABILITIES: [&[&str]; 22] = [
+const CAPABILITIES: [&[&str]; 23] = [
     &["vault"],
     &["audit", "changes"],
     &["schedule"],
@@ -20,6 +20,7 @@ const CAPABILITIES: [&[&str]; 22] = [
     &["users"],
     &["catalog"],
     &["clients"],
+    &["authorization"],
     &["tokens"],
     &["keys", "x_api_keys"],
     &["quota_warnings"],
@@ -186,7 +187,8 @@ fn capabilities_import_downwards() {
 #[test]
 fn routes_of_the_management_api_are_registered_with_their_description() {
     // Those who build an axum::Router of their own: probes, the page of mails, the gateway API, and who puts all together.
-    const PLACES: [&str; 7] = [
+    const PLACES: [&str; 8] = [
+        "manager/src/authorization/http.rs",
         "manager/src/credential_links/http.rs",
         "manager/src/decisions/gateway.rs",
         "manager/src/lib.rs",
