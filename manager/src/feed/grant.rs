@@ -13,6 +13,7 @@ use crate::db::{Conn, DbError};
 use crate::keys::{self, KeyState, UseQuota};
 use crate::quotas::{self, LeaseTerms};
 use crate::tokens::{self, Token};
+use crate::users::{self, UserStatus};
 use crate::x_api_keys::{self, XApiKey};
 
 /// How long a grant is kept at most if no change names it: half of what its service times cover, so that
@@ -187,10 +188,21 @@ async fn of_token(
             None => return Ok(None),
         },
     };
-    let still = |group: &GroupId| client.groups.contains(group);
+    let mut groups = client.groups.clone();
+    if token.grant == GrantType::AuthorizationCode {
+        // What users delegate to it.
+        groups
+            .extend(clients::scopes::of_client(conn, &token.client).await?.into_iter().map(|scope| scope.id));
+    }
+    let still = |group: &GroupId| groups.contains(group);
     let credential = Credential {
         proof: Proof::Presented,
-        active: true,
+        active: match &token.user {
+            Some(name) => {
+                users::by_name(conn, name).await?.is_none_or(|user| user.status == UserStatus::Active)
+            }
+            None => true,
+        },
         revoked_at: token.ended.map(|(at, _)| at),
         // From the first instant on: a node whose clock is behind takes a token that was just issued.
         validity: Some(Interval { from: UnixMillis(0), until: token.expires_at }),

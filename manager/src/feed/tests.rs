@@ -1,5 +1,7 @@
 //! The gateway API through the router, as a filter calls it.
 
+mod owners;
+
 use std::time::Duration;
 
 use axum::body::Body;

@@ -42,14 +42,14 @@ async fn a_gateway_fetches_the_directory_when_the_keys_of_tokens_change() {
 const EXCHANGE: &str = "/gateway/v1/exchange";
 
 /// A client `acme` with one group, a gateway, and an administrator.
-struct Shop {
-    admin: Caller,
-    anon: Caller,
+pub(super) struct Shop {
+    pub admin: Caller,
+    pub anon: Caller,
     edge: Caller,
-    group: String,
+    pub group: String,
 }
 
-async fn shop(world: &World) -> Shop {
+pub(super) async fn shop(world: &World) -> Shop {
     let issued = gateways::add(&world.app, "edge", "test").await.expect("a gateway");
     let (admin, edge) = (world.operator("ann", &["admin"]).await, world.bearer(issued.token.reveal()));
     let api = json!({
@@ -85,7 +85,7 @@ impl Shop {
         answer["access_token"].as_str().expect("a text").to_owned()
     }
 
-    async fn exchange(&self, more: Value) -> ExchangeAnswer {
+    pub async fn exchange(&self, more: Value) -> ExchangeAnswer {
         let mut request = json!({
             "version": 1, "holder": "0123456789abcdef0123456789abcdef", "slot": 0, "filter_version": "0.1.0",
             "directory": 0, "feed": 0,
@@ -101,7 +101,7 @@ impl Shop {
         self.exchange(json!({ "resolve": [bearer] })).await.resolved.remove(0)
     }
 
-    async fn grant(&self, token: &str) -> Grant {
+    pub async fn grant(&self, token: &str) -> Grant {
         match self.resolve(token).await {
             Resolved::Known { grant } => *grant,
             Resolved::Unknown => panic!("unknown"),

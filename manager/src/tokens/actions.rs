@@ -66,6 +66,7 @@ pub async fn by_client_credentials(
     let making = Making {
         client: &client,
         owner: None,
+        org_id: None,
         grant: GrantType::ClientCredentials,
         scope: client.groups.clone(),
         terms: settings.access,
@@ -85,6 +86,22 @@ pub async fn issue_to_owner(
     grant: GrantType,
     owner: &Owner,
 ) -> Result<Issued, Refusal> {
+    let scope = client.groups.clone();
+    let (issued, refresh) = make_for(app, client, settings, grant, owner, None, scope).await?;
+    app.tokens.committer.commit(app, New { token: issued.token.clone(), refresh }).await?;
+    Ok(issued)
+}
+
+/// The same, not on record yet.
+pub(super) async fn make_for(
+    app: &App,
+    client: &Client,
+    settings: &TokenSettings,
+    grant: GrantType,
+    owner: &Owner,
+    org_id: Option<String>,
+    scope: Vec<GroupId>,
+) -> Result<(Issued, Option<Arc<RefreshToken>>), Refusal> {
     let now = app.now();
     let refresh = settings.grant_types.contains(&GrantType::RefreshToken).then(|| {
         let seconds = i64::try_from(settings.refresh.validity.seconds()).unwrap_or(i64::MAX);
@@ -93,8 +110,9 @@ pub async fn issue_to_owner(
     let making = Making {
         client,
         owner: Some(owner),
+        org_id,
         grant,
-        scope: client.groups.clone(),
+        scope: scope.clone(),
         terms: settings.access,
         refresh: refresh.clone(),
     };
@@ -106,7 +124,7 @@ pub async fn issue_to_owner(
             client: client.id.as_str().into(),
             owner: Some(owner.clone()),
             grant,
-            scope: client.groups.clone(),
+            scope,
             kid: issued.token.kid.clone(),
             access: issued.token.id.clone(),
             issued_at: now,
@@ -116,14 +134,15 @@ pub async fn issue_to_owner(
             ended: None,
         })
     });
-    app.tokens.committer.commit(app, New { token: issued.token.clone(), refresh: record }).await?;
-    Ok(issued)
+    Ok((issued, record))
 }
 
 /// What a token is to be like.
 pub(super) struct Making<'a> {
     pub client: &'a Client,
     pub owner: Option<&'a Owner>,
+    /// The owner's organisation.
+    pub org_id: Option<String>,
     pub grant: GrantType,
     pub scope: Vec<GroupId>,
     /// The access token's.
@@ -134,13 +153,14 @@ pub(super) struct Making<'a> {
 
 /// Makes the texts. They are to be put on record before anybody is told of them.
 pub(super) async fn make(app: &App, making: Making<'_>) -> Result<Issued, Refusal> {
-    let Making { client, owner, grant, scope, terms, refresh } = making;
+    let Making { client, owner, org_id, grant, scope, terms, refresh } = making;
     let key = keys::signing(app).await?;
     let (id, now) = (model::new_id(&app.random), app.now());
     let issuer = app.config.issuer();
     let claims = Claims {
         jti: id.clone(),
         scope: scope.iter().map(|group| group.as_str().to_owned()).collect(),
+        org_id,
         ..Claims::new(&issuer, client.id.as_str(), owner, now, terms.validity.seconds())
     };
     let text = model::signed(&key, &claims).ok_or_else(Refusal::unsigned)?;

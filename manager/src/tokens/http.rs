@@ -15,6 +15,7 @@ use super::endpoints;
 use super::keys;
 use super::model;
 use super::operators_http;
+use super::owners;
 use super::presented::{Credentials, Parameters};
 use super::refresh;
 use super::refusal::{OAuthError, Refusal};
@@ -37,8 +38,18 @@ pub fn routes() -> Routes {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "described here, read by name")]
 struct TokenRequest {
-    /// `client_credentials` or `refresh_token`.
+    /// `client_credentials`, `password`, `refresh_token` or `authorization_code`.
     grant_type: String,
+    /// Of the user, with the grant `password`.
+    username: Option<String>,
+    /// Of the user, with the grant of that name; plain or in Base64.
+    password: Option<String>,
+    /// With the grant `authorization_code`.
+    code: Option<String>,
+    /// As the code was asked for.
+    redirect_uri: Option<String>,
+    /// Proves the code (PKCE).
+    code_verifier: Option<String>,
     /// With the grant of that name.
     refresh_token: Option<String>,
     /// With `client_secret`: before what stands in the header `Authorization`.
@@ -55,6 +66,9 @@ struct TokenAnswer {
     expires_in: i64,
     jti: String,
     node: String,
+    /// The user's organisation. Absent: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    org_id: Option<String>,
     /// Absent: none goes with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
@@ -73,6 +87,7 @@ impl From<Issued> for TokenAnswer {
             expires_in: claims.exp - claims.iat - 1,
             jti: token.id.clone(),
             node: claims.node,
+            org_id: claims.org_id,
             refresh_token: refresh,
             scope: model::scope_text(&token.scope),
             stime: claims.stime,
@@ -166,7 +181,8 @@ async fn answer(app: &App, from: &CallerAddress, request: Request) -> Result<Iss
             let credentials = Credentials::read(&headers, &parameters)?;
             refresh::ask_again(app, from, &credentials, presented).await
         }
-        GrantType::Password | GrantType::AuthorizationCode => Err(Refusal::unsupported_grant(grant.as_str())),
+        GrantType::Password => owners::by_password(app, from, &headers, &parameters).await,
+        GrantType::AuthorizationCode => owners::by_code(app, from, &headers, &parameters).await,
     }
 }
 
@@ -178,8 +194,11 @@ struct ServerMetadata {
     jwks_uri: String,
     revocation_endpoint: String,
     introspection_endpoint: String,
-    response_types_supported: [&'static str; 0],
-    grant_types_supported: [&'static str; 2],
+    authorization_endpoint: String,
+    response_types_supported: [&'static str; 1],
+    code_challenge_methods_supported: [&'static str; 1],
+    authorization_response_iss_parameter_supported: bool,
+    grant_types_supported: [&'static str; 4],
     token_endpoint_auth_methods_supported: [&'static str; 2],
     revocation_endpoint_auth_methods_supported: [&'static str; 2],
     introspection_endpoint_auth_methods_supported: [&'static str; 2],
@@ -194,8 +213,11 @@ async fn metadata(State(app): State<App>) -> Json<ServerMetadata> {
         jwks_uri: format!("{issuer}/oauth/jwks"),
         revocation_endpoint: format!("{issuer}/oauth2/revoke"),
         introspection_endpoint: format!("{issuer}/oauth2/introspect"),
-        response_types_supported: [],
-        grant_types_supported: [GrantType::ClientCredentials.as_str(), GrantType::RefreshToken.as_str()],
+        authorization_endpoint: format!("{issuer}/oauth/authorize"),
+        response_types_supported: ["code"],
+        code_challenge_methods_supported: ["S256"],
+        authorization_response_iss_parameter_supported: true,
+        grant_types_supported: GrantType::ALL.map(GrantType::as_str),
         token_endpoint_auth_methods_supported: AUTHENTICATION,
         revocation_endpoint_auth_methods_supported: AUTHENTICATION,
         introspection_endpoint_auth_methods_supported: AUTHENTICATION,

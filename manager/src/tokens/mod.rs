@@ -9,6 +9,7 @@ mod inspection;
 pub mod keys;
 mod model;
 mod operators_http;
+mod owners;
 mod presented;
 mod refresh;
 mod refusal;

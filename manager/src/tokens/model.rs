@@ -116,6 +116,9 @@ pub struct Claims {
     /// The resource owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
+    /// The resource owner's organisation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub org_id: Option<String>,
     /// Group ids.
     pub scope: Vec<String>,
     /// When it was issued, in ms.
@@ -145,6 +148,7 @@ impl Claims {
             node: NODE.into(),
             aud: vec![AUDIENCE.into()],
             user_name: owner.map(|owner| owner.name.clone()),
+            org_id: None,
             scope: Vec::new(),
             stime: now.0,
             iat,

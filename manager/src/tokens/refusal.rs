@@ -82,6 +82,21 @@ impl Refusal {
         Self { client: Some("Forbidden"), ..refusal }
     }
 
+    pub(super) fn invalid_grant(description: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_grant", description)
+    }
+
+    /// Unknown, over, used, or issued for something else: nobody is told which.
+    pub(super) fn invalid_code() -> Self {
+        Self::invalid_grant("Invalid authorization code")
+    }
+
+    /// 403: the user has proven to be one, and an operator has stopped the account.
+    pub(super) fn user_stopped(user: &str, how: &'static str) -> Self {
+        let refusal = Self::new(StatusCode::FORBIDDEN, "invalid_grant", format!("'{user}' User {how}"));
+        Self { client: Some("Forbidden"), ..refusal }
+    }
+
     pub(super) fn too_large() -> Self {
         let description = format!("a body has {} bytes at most", super::presented::MAX_BODY_BYTES);
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", description)

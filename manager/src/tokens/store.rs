@@ -109,6 +109,37 @@ fn ended(rows: &[AnyRow]) -> Result<Vec<Ended>, DbError> {
     rows.iter().map(|row| Ok(Ended { id: row.try_get("id")?, sha256: row.try_get("sha256")? })).collect()
 }
 
+/// Notes from which code it comes.
+pub(super) async fn set_code(conn: &mut Conn, id: &str, code: &str) -> Result<(), DbError> {
+    sqlx::query(
+        "-- tokens.set_code
+         UPDATE tokens
+            SET code_id = $2
+          WHERE id = $1",
+    )
+    .bind(id)
+    .bind(code)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What was issued for a code.
+pub(super) async fn of_code(conn: &mut Conn, code: &str) -> Result<Vec<Token>, DbError> {
+    sqlx::query(sqlx::AssertSqlSafe(format!(
+        "-- tokens.of_code
+         SELECT {COLUMNS}
+           FROM tokens
+          WHERE code_id = $1"
+    )))
+    .bind(code)
+    .fetch_all(conn)
+    .await?
+    .iter()
+    .map(read)
+    .collect()
+}
+
 /// Whether a token may still live that this key has signed.
 pub(super) async fn live_of_key(conn: &mut Conn, kid: &str, now: UnixMillis) -> Result<bool, DbError> {
     let row = sqlx::query(

@@ -1,14 +1,16 @@
 //! What is done with accounts: one function per use case, one named transaction each.
 
+use gate::id::ClientId;
+use gate::wire::changes::Subject;
 use serde_json::json;
 
 use super::model::{MAX_DISPLAY_NAME, OrgId, User, UserName, UserStatus};
 use super::store::{self, UserFilter};
 use crate::app::App;
-use crate::audit;
 use crate::db::{Conn, DbError};
 use crate::operators::Email;
 use crate::password::Password;
+use crate::{audit, changes};
 
 /// What a new user is made from.
 #[derive(Clone, Debug)]
@@ -136,11 +138,16 @@ pub async fn find(conn: &mut Conn, id: &str) -> Result<Option<User>, DbError> {
     store::by_id(conn, id).await
 }
 
-pub(super) async fn id_of(conn: &mut Conn, name: &str) -> Result<Option<String>, DbError> {
+/// The user of that name, whatever its status.
+pub async fn by_name(conn: &mut Conn, name: &str) -> Result<Option<User>, DbError> {
     match UserName::parse(name) {
-        Ok(name) => Ok(store::by_name(conn, &name).await?.map(|(user, _)| user.id)),
+        Ok(name) => Ok(store::by_name(conn, &name).await?.map(|(user, _)| user)),
         Err(_) => Ok(None),
     }
+}
+
+pub(super) async fn id_of(conn: &mut Conn, name: &str) -> Result<Option<String>, DbError> {
+    Ok(by_name(conn, name).await?.map(|user| user.id))
 }
 
 pub(super) async fn list(
@@ -201,6 +208,13 @@ pub(super) async fn update(
     }
     if let Some(hash) = &hash {
         store::set_password(&mut tx, id, hash.as_deref()).await?;
+    }
+    if (before.status == UserStatus::Active) != (after.status == UserStatus::Active) {
+        // Gateways hold whether its tokens are let in.
+        for client in store::clients_with_tokens_of(&mut tx, &after.name, now).await? {
+            changes::record(&mut tx, &Subject::Client { client: ClientId::from(client.as_str()) }, now)
+                .await?;
+        }
     }
     let mut detail = json!({
         "name": after.name,

@@ -13,7 +13,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{NewUser, UserError, create, find};
+pub use actions::{NewUser, UserError, by_name, create, find};
 pub use http::routes;
 pub use model::{OrgId, User, UserName, UserStatus};
 pub use password::{PasswordCheck, Spelling, check_password};

@@ -190,6 +190,29 @@ pub(super) async fn unlock(conn: &mut Conn, id: &str) -> Result<(), DbError> {
     Ok(())
 }
 
+/// Clients that hold tokens on behalf of the user.
+pub(super) async fn clients_with_tokens_of(
+    conn: &mut Conn,
+    name: &UserName,
+    now: UnixMillis,
+) -> Result<Vec<String>, DbError> {
+    sqlx::query(
+        "-- users.clients_with_tokens
+         SELECT DISTINCT client_id
+           FROM tokens
+          WHERE user_name = $1
+            AND expires_at >= $2
+          ORDER BY client_id",
+    )
+    .bind(name.as_str())
+    .bind(now.0)
+    .fetch_all(conn)
+    .await?
+    .iter()
+    .map(|row| Ok(row.try_get("client_id")?))
+    .collect()
+}
+
 fn read(row: &AnyRow) -> Result<User, DbError> {
     let id: String = row.try_get("id")?;
     let bad = |column| DbError::Inconsistency { table: "users", column, row: id.clone() };

@@ -16,7 +16,7 @@ use crate::tokens::actions::{self, Issued, Making};
 use crate::tokens::model::{Claims, Ending};
 use crate::tokens::presented::Credentials;
 use crate::tokens::refusal::Refusal;
-use crate::tokens::{commit, keys, model, revocation, store as tokens};
+use crate::tokens::{commit, keys, model, owners, revocation, store as tokens};
 
 /// Another access token for a refresh token.
 pub(in crate::tokens) async fn ask_again(
@@ -39,9 +39,14 @@ pub(in crate::tokens) async fn ask_again(
     let Some(access) = &claims.ati else { return Err(Refusal::revoked("Refresh token", &claims.jti)) };
     let known = store::by_id(&mut *app.db.read().await?, &claims.jti).await?;
     let Some(known) = known else { return Err(Refusal::revoked("Refresh token", &claims.jti)) };
+    let org_id = match &known.owner {
+        Some(owner) => owners::org_id_if_active(app, &owner.name).await?,
+        None => None,
+    };
     let making = Making {
         client: &client,
         owner: known.owner.as_ref(),
+        org_id,
         grant: known.grant,
         // As it was at first; what the client has lost since, it has lost at every call.
         scope: known.scope.clone(),

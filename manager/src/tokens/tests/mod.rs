@@ -3,6 +3,7 @@
 mod endings;
 mod issue;
 mod kept;
+mod owners;
 mod refresh;
 mod refusals;
 

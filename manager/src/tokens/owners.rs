@@ -1,0 +1,181 @@
+//! Tokens on behalf of a user, who has handed its password to the client, or allowed the client to act
+//! at the authorization endpoint.
+
+use axum::http::HeaderMap;
+use axum::http::header;
+use gate::id::GroupId;
+use gate::time::UnixMillis;
+use gate::wire::exchange::ClientStatus;
+use serde_json::json;
+
+use super::actions::{self, Issued};
+use super::commit;
+use super::model::{Ending, Owner};
+use super::presented::{Credentials, Parameters};
+use super::refusal::Refusal;
+use super::{keys, refresh, revocation, store};
+use crate::app::App;
+use crate::audit;
+use crate::authorization::{self, Redemption};
+use crate::caller_address::CallerAddress;
+use crate::clients::token_settings::GrantType;
+use crate::clients::{self, Client, PasswordState, SecretRefusal};
+use crate::db::{Conn, DbError};
+use crate::users::{self, PasswordCheck, Spelling, User, UserStatus};
+
+/// What is claimed of every user as `authorities`: users have no roles here.
+const AUTHORITY: &str = "user";
+
+/// For the password of a user beside that of the client: two pairs of values.
+pub(super) async fn by_password(
+    app: &App,
+    from: &CallerAddress,
+    headers: &HeaderMap,
+    parameters: &Parameters,
+) -> Result<Issued, Refusal> {
+    let name = required(parameters, "username")?;
+    let password = required(parameters, "password")?;
+    let client = actions::authenticate(app, from, &Credentials::read(headers, parameters)?).await?;
+    let settings = actions::permitted(app, &client, GrantType::Password).await?;
+    let _place = app.passwords.enter().map_err(SecretRefusal::Busy)?;
+    let tried = app.wrong_passwords.begin(from, app.now()).map_err(SecretRefusal::TooMany)?;
+    let checked = users::check_password(app, name, password, Spelling::PlainOrBase64).await?;
+    if !matches!(checked, PasswordCheck::Wrong) {
+        tried.was_not_wrong();
+    }
+    let user = match checked {
+        PasswordCheck::Right(user) => user,
+        PasswordCheck::Wrong => return Err(Refusal::invalid_grant("Bad credentials")),
+        PasswordCheck::Disabled(_) => return Err(Refusal::invalid_grant("User is disabled")),
+        PasswordCheck::Locked(user) => return Err(Refusal::user_stopped(user.name.as_str(), "locked")),
+    };
+    let (owner, org) = (owner(&user), org_id(&user));
+    let scope = client.groups.clone();
+    let made = actions::make_for(app, &client, &settings, GrantType::Password, &owner, org, scope).await?;
+    let (issued, refresh) = made;
+    app.tokens.committer.commit(app, commit::New { token: issued.token.clone(), refresh }).await?;
+    Ok(issued)
+}
+
+/// For a code that the browser has brought. It is used up in the transaction in which the tokens are put
+/// on record, so that a second use finds what it has to end.
+pub(super) async fn by_code(
+    app: &App,
+    from: &CallerAddress,
+    headers: &HeaderMap,
+    parameters: &Parameters,
+) -> Result<Issued, Refusal> {
+    let code = required(parameters, "code")?;
+    let redirect_uri = required(parameters, "redirect_uri")?;
+    let verifier = parameters.get("code_verifier").filter(|text| !text.is_empty());
+    let client = match without_secret(headers, parameters) {
+        // It proves the code instead: one that was issued without a challenge has no verifier that fits.
+        Some(id) if verifier.is_some() => public(app, id).await?,
+        Some(_) | None => actions::authenticate(app, from, &Credentials::read(headers, parameters)?).await?,
+    };
+    let settings = actions::permitted(app, &client, GrantType::AuthorizationCode).await?;
+    if !settings.redirect_urls.iter().any(|url| url.matches(redirect_uri)) {
+        return Err(Refusal::invalid_request("The redirect_uri mismatch"));
+    }
+    // The first key is written when there is none: not within the transaction below.
+    keys::signing(app).await?;
+    let now = app.now();
+    let mut tx = app.db.write("tokens.redeem_code").await?;
+    let redeemed =
+        authorization::redeem(&mut tx, client.id.as_str(), code, redirect_uri, verifier, now).await?;
+    let redeemed = match redeemed {
+        Redemption::Redeemed(redeemed) => redeemed,
+        Redemption::Refused => {
+            tx.commit().await?;
+            return Err(Refusal::invalid_code());
+        }
+        Redemption::Replayed { code } => {
+            end_of_code(&mut tx, &client, &code, now).await?;
+            tx.commit().await?;
+            return Err(Refusal::invalid_code());
+        }
+    };
+    let (owner, org) = (owner(&redeemed.user), org_id(&redeemed.user));
+    let scope = redeemed.scope.into_iter().map(GroupId).collect();
+    let made =
+        actions::make_for(app, &client, &settings, GrantType::AuthorizationCode, &owner, org, scope).await?;
+    let (issued, refresh) = made;
+    if let Some(refresh) = &refresh {
+        refresh::store::insert(&mut tx, refresh).await?;
+    }
+    store::insert(&mut tx, &issued.token).await?;
+    store::set_code(&mut tx, &issued.token.id, &redeemed.code).await?;
+    commit::count_uses(&mut tx, &issued.token, now).await?;
+    tx.commit().await?;
+    app.metrics.add("keygate_tokens_issued_total", &[], 1);
+    Ok(issued)
+}
+
+/// What of a user goes into a token that is renewed. None: not one that is kept here.
+pub(super) async fn org_id_if_active(app: &App, name: &str) -> Result<Option<String>, Refusal> {
+    let Some(user) = users::by_name(&mut *app.db.read().await?, name).await? else { return Ok(None) };
+    match user.status {
+        UserStatus::Active => Ok(org_id(&user)),
+        UserStatus::Disabled => Err(Refusal::user_stopped(user.name.as_str(), "disable")),
+        UserStatus::Locked => Err(Refusal::user_stopped(user.name.as_str(), "locked")),
+    }
+}
+
+/// Ends what was issued for a code: it came a second time, from a thief or from its victim.
+async fn end_of_code(conn: &mut Conn, client: &Client, code: &str, now: UnixMillis) -> Result<(), DbError> {
+    let by = format!("client:{}", client.id.as_str());
+    for token in store::of_code(conn, code).await? {
+        let family = match &token.family {
+            Some(family) => refresh::store::by_id(conn, family).await?,
+            None => None,
+        };
+        if let Some(family) = family {
+            refresh::end(conn, &family, Ending::Reuse, &by, true, now).await?;
+            continue;
+        }
+        let ended = store::end(conn, &token.id, Ending::Reuse, now).await?;
+        revocation::announce(conn, &ended, now).await?;
+        if !ended.is_empty() {
+            let entry = audit::Entry {
+                actor: by.clone(),
+                action: "tokens.revoke",
+                subject: format!("token:{}", token.id),
+                detail: json!({ "client": token.client, "why": Ending::Reuse.as_str(), "code_id": code }),
+            };
+            audit::record(conn, entry, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The id of a client that presents no password at all.
+fn without_secret<'p>(headers: &HeaderMap, parameters: &'p Parameters) -> Option<&'p str> {
+    let nothing = parameters.get("client_secret").is_none() && !headers.contains_key(header::AUTHORIZATION);
+    parameters.get("client_id").filter(|id| nothing && !id.is_empty())
+}
+
+/// A client that has no password, and so needs none.
+async fn public(app: &App, id: &str) -> Result<Client, Refusal> {
+    let client = clients::by_id(&mut *app.db.snapshot().await?, id).await?;
+    match client.filter(|client| client.password == PasswordState::None) {
+        Some(client) if client.status == ClientStatus::Active => Ok(client),
+        Some(client) if client.status == ClientStatus::Locked => Err(Refusal::stopped(id, "locked")),
+        Some(_) => Err(Refusal::stopped(id, "disable")),
+        None => Err(Refusal::no_secret()),
+    }
+}
+
+fn required<'p>(parameters: &'p Parameters, name: &str) -> Result<&'p str, Refusal> {
+    parameters
+        .get(name)
+        .filter(|text| !text.is_empty())
+        .ok_or_else(|| Refusal::invalid_request(format!("Missing required parameter: {name}")))
+}
+
+fn owner(user: &User) -> Owner {
+    Owner { name: user.name.to_string(), authorities: vec![AUTHORITY.into()] }
+}
+
+fn org_id(user: &User) -> Option<String> {
+    user.org_id.as_ref().map(|org| org.as_str().to_owned())
+}
