@@ -12,6 +12,7 @@ use crate::db::{Db, DbError};
 use crate::feed;
 use crate::gateways;
 use crate::idempotency;
+use crate::identity_provider;
 use crate::jobs;
 use crate::operators;
 use crate::password;
@@ -53,6 +54,8 @@ pub struct App {
     pub idempotency: idempotency::Running,
     /// Passwords of clients that were right a moment ago.
     pub right_passwords: RightPasswords,
+    /// What is known of the OpenID provider.
+    pub identity_provider: identity_provider::Shared,
     /// What the calls of the token endpoint share.
     pub tokens: tokens::Shared,
     /// Wrong passwords by the caller's address.
@@ -95,6 +98,7 @@ impl App {
             feed: feed::Shared::default(),
             sightings: gateways::Sightings::default(),
             idempotency: idempotency::Running::default(),
+            identity_provider: identity_provider::Shared::default(),
             right_passwords: RightPasswords::default(),
             tokens: tokens::Shared::default(),
             wrong_passwords: WrongPasswords::default(),

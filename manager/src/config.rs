@@ -50,7 +50,7 @@ macro_rules! values {
 }
 values!(Text: String, PathBuf, SocketAddr, LogFormat, Unregistered, DenialFormat);
 values!(Text: MailTransport, MailSecurity, CredentialDelivery, CredentialRecipients, Language, LockoutScope);
-values!(Text: Proxies, RefreshTokenReuse);
+values!(Text: NewUsers, Proxies, RefreshTokenReuse);
 values!(Text: ReminderDays, Sensitive);
 values!(Number: i8, u8, u16, u32, u64);
 values!(Switch: bool);
@@ -160,6 +160,20 @@ settings! {
     /// What a client's lock after wrong passwords closes: `password` (Basic, sign-in, setting a new password) or
     /// `all` of its credentials.
     lockout_scope: LockoutScope = LockoutScope::Password;
+
+    // Users who sign in elsewhere.
+    /// Issuer of the OpenID provider at which users may sign in too; absent: here alone.
+    oidc_issuer: Option<String> = None;
+    /// The client id that the provider has given to this installation.
+    oidc_client_id: Option<String> = None;
+    /// The secret that belongs to it; absent: none, as a public client.
+    oidc_client_secret: Option<Sensitive> = None;
+    /// What is asked of the provider; `openid` is among it.
+    oidc_scopes: String = "openid profile email".into();
+    /// What people call the provider, on the button.
+    oidc_name: String = "OpenID".into();
+    /// Somebody signs in there whom no user is linked to: `refuse` or `create` a user.
+    oidc_new_users: NewUsers = NewUsers::Refuse;
 
     // Host names in address bindings.
     /// Name servers, `192.0.2.53, [2001:db8::53]:5353`; absent: the system's.
@@ -360,6 +374,16 @@ pub enum RefreshTokenReuse {
     Revoke,
     /// As digiRunner does.
     Allow,
+}
+
+/// See [`Config::oidc_new_users`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NewUsers {
+    /// Nobody signs in there whom no operator has linked to a user.
+    Refuse,
+    /// A user is made.
+    Create,
 }
 
 /// See [`Config::lockout_scope`].
@@ -576,6 +600,7 @@ impl Config {
             );
         }
         self.check_secrets_on_their_way()?;
+        self.check_openid_provider()?;
         let hour = self.key_expiry_reminder_hour;
         if !(0..=23).contains(&hour) {
             return wrong("key_expiry_reminder_hour", format!("is {hour}, must be 0 to 23"));
@@ -649,8 +674,25 @@ impl Config {
     }
 }
 
+impl Config {
+    fn check_openid_provider(&self) -> Result<(), ConfigError> {
+        let wrong = |setting, reason: &str| Err(ConfigError::Setting { setting, reason: reason.into() });
+        let Some(issuer) = &self.oidc_issuer else { return Ok(()) };
+        if !is_unreadable_on_the_way(issuer) || issuer.contains(['?', '#']) {
+            return wrong("oidc_issuer", "must begin with https:// or be of this machine, without ? and #");
+        }
+        if self.oidc_client_id.as_deref().unwrap_or_default().is_empty() {
+            return wrong("oidc_client_id", "is missing beside oidc_issuer");
+        }
+        if !self.oidc_scopes.split_ascii_whitespace().any(|scope| scope == "openid") {
+            return wrong("oidc_scopes", "must have openid among them: without it there is no ID token");
+        }
+        Ok(())
+    }
+}
+
 /// By TLS, or because it does not leave the machine.
-fn is_unreadable_on_the_way(url: &str) -> bool {
+pub(crate) fn is_unreadable_on_the_way(url: &str) -> bool {
     let Ok(url) = url.parse::<axum::http::Uri>() else { return false };
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
     let loopback =

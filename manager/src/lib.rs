@@ -49,6 +49,7 @@ pub mod definitions;
 pub mod feed;
 pub mod gateways;
 pub mod idempotency;
+pub mod identity_provider;
 pub mod keys;
 pub mod mail;
 pub mod offboarding;

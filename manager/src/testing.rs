@@ -189,6 +189,7 @@ impl World {
             feed: feed::Shared::default(),
             idempotency: idempotency::Running::default(),
             sightings: crate::gateways::Sightings::default(),
+            identity_provider: crate::identity_provider::Shared::default(),
             right_passwords: clients::RightPasswords::default(),
             tokens: crate::tokens::Shared::default(),
             wrong_passwords: crate::wrong_passwords::WrongPasswords::default(),

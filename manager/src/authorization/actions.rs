@@ -30,6 +30,8 @@ pub(super) enum Step {
     },
     /// To allow it or not.
     Consent { asked: Asked, user: Box<User>, scope: Vec<GroupSummary> },
+    /// To go to the OpenID provider; what it comes back with is compared with the second cookie.
+    Elsewhere { to: String, asked: Asked, kept: String },
     /// To go back to the client. The cookie of this tab has served.
     Go { to: String, tab: Option<String> },
     /// Nothing more.
@@ -58,6 +60,10 @@ pub(super) enum SignInProblem {
     TooMany(TooManyWrong),
     /// All places are taken.
     Busy,
+    /// At the OpenID provider, or on the way back: the log has more of it.
+    Elsewhere,
+    /// Whoever signed in there is no user here.
+    Unknown,
 }
 
 /// Why there is nowhere to send the browser.
@@ -208,11 +214,24 @@ pub(super) async fn sign_in(
         PasswordCheck::Disabled(_) => return again(asked, SignInProblem::Disabled),
         PasswordCheck::Locked(_) => return again(asked, SignInProblem::Locked),
     };
-    signed_in(app, asked, known, user).await
+    signed_in(app, asked, user).await
+}
+
+/// The page again, with what was wrong.
+pub(super) async fn ask_again(app: &App, mut asked: Asked, problem: SignInProblem) -> Result<Step, DbError> {
+    let Some(known) = still_known(app, &asked.pending).await? else {
+        return Ok(Step::Failed(Failure::Client));
+    };
+    asked.client_name = known.client.display_name;
+    Ok(Step::SignIn { asked, tried: Some((String::new(), problem)) })
 }
 
 /// Somebody has signed in: what was allowed before is not asked again.
-async fn signed_in(app: &App, asked: Asked, known: Known, user: Box<User>) -> Result<Step, DbError> {
+pub(super) async fn signed_in(app: &App, mut asked: Asked, user: Box<User>) -> Result<Step, DbError> {
+    let Some(known) = still_known(app, &asked.pending).await? else {
+        return Ok(Step::Failed(Failure::Client));
+    };
+    asked.client_name = known.client.display_name;
     // Whoever knew the cookie until now knows another one's.
     let cookie = bearer::draw(&app.random, "kga");
     let pending =

@@ -7,19 +7,21 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::actions::{self, Failure, SignInProblem, Step};
+use super::elsewhere;
 use super::model::{self, MAX_BYTES, PENDING_MS, Parameters};
 use super::page::{self, Shown};
 use crate::app::App;
 use crate::caller_address::CallerAddress;
 use crate::credential_links::PageLanguage;
 use crate::db::DbError;
+use crate::identity_provider;
 
 /// Where it is served.
 pub(super) const PATH: &str = "/oauth/authorize";
 
 /// The endpoint.
 pub fn routes() -> Router<App> {
-    Router::new().route(PATH, get(begin).post(go_on))
+    Router::new().route(PATH, get(begin).post(go_on)).route(elsewhere::BACK, get(back))
 }
 
 async fn begin(State(app): State<App>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
@@ -29,7 +31,7 @@ async fn begin(State(app): State<App>, RawQuery(query): RawQuery, headers: Heade
     } else {
         actions::begin(&app, &Parameters::parse(query.as_bytes())).await
     };
-    answer(&app, &headers, step)
+    answer(&app, &headers, step).await
 }
 
 async fn go_on(State(app): State<App>, from: CallerAddress, request: Request) -> Response {
@@ -39,7 +41,7 @@ async fn go_on(State(app): State<App>, from: CallerAddress, request: Request) ->
         Ok(form) => next(&app, &headers, &from, &Parameters::parse(&form)).await,
         Err(_) => Ok(Step::Failed(Failure::Ended)),
     };
-    answer(&app, &headers, step)
+    answer(&app, &headers, step).await
 }
 
 /// What follows from a form: it must come from a page of ours, and from the browser that got it.
@@ -64,16 +66,35 @@ async fn next(
             let (name, password) = (name.unwrap_or_default().trim(), password.unwrap_or_default());
             actions::sign_in(app, asked, from, name, password).await
         }
+        (Some("elsewhere"), None) => elsewhere::go(app, asked).await,
         (Some("cancel"), _) => actions::decide(app, asked, false).await,
         (Some("allow"), Some(_)) => actions::decide(app, asked, true).await,
         _ => ended,
     }
 }
 
-fn answer(app: &App, headers: &HeaderMap, step: Result<Step, DbError>) -> Response {
+/// The browser comes from the OpenID provider.
+async fn back(State(app): State<App>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let query = query.unwrap_or_default();
+    let step = if query.len() > MAX_BYTES {
+        Ok(Step::Failed(Failure::Ended))
+    } else {
+        let cookie_of = |tab: &str| cookie(&headers, &cookie_name(&app, tab));
+        let kept_of = |tab: &str| cookie(&headers, &kept_name(&app, tab));
+        elsewhere::come_back(&app, &Parameters::parse(query.as_bytes()), cookie_of, kept_of).await
+    };
+    answer(&app, &headers, step).await
+}
+
+async fn answer(app: &App, headers: &HeaderMap, step: Result<Step, DbError>) -> Response {
+    let provider = match &step {
+        Ok(Step::SignIn { .. }) => identity_provider::available(app).await,
+        Ok(_) | Err(_) => None,
+    };
+    let provider = provider.and_then(|metadata| model::form_target(metadata.authorization_endpoint.as_str()));
     let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
     let language = PageLanguage::preferred(accepted.unwrap_or_default());
-    let show = |status, shown: &Shown<'_>, redirect_uri: Option<&str>| {
+    let show = |status, shown: &Shown<'_>, targets: &[String]| {
         let mut response = match page::render(&app.config.product_name, language, shown) {
             Ok(page) => (status, page).into_response(),
             Err(error) => {
@@ -81,8 +102,7 @@ fn answer(app: &App, headers: &HeaderMap, step: Result<Step, DbError>) -> Respon
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             }
         };
-        let target = redirect_uri.and_then(model::form_target);
-        let policy = page::content_security_policy(target.as_deref());
+        let policy = page::content_security_policy(targets);
         set(&mut response, header::CONTENT_TYPE, "text/html; charset=utf-8");
         set(&mut response, header::CONTENT_LANGUAGE, language.tag());
         set(&mut response, header::VARY, "Accept-Language");
@@ -96,23 +116,36 @@ fn answer(app: &App, headers: &HeaderMap, step: Result<Step, DbError>) -> Respon
                 None => StatusCode::OK,
                 Some(SignInProblem::TooMany(_)) => StatusCode::TOO_MANY_REQUESTS,
                 Some(SignInProblem::Busy) => StatusCode::SERVICE_UNAVAILABLE,
-                Some(SignInProblem::Wrong | SignInProblem::Disabled | SignInProblem::Locked) => {
-                    StatusCode::FORBIDDEN
-                }
+                Some(
+                    SignInProblem::Wrong
+                    | SignInProblem::Disabled
+                    | SignInProblem::Locked
+                    | SignInProblem::Elsewhere
+                    | SignInProblem::Unknown,
+                ) => StatusCode::FORBIDDEN,
             };
             let shown = Shown::SignIn {
                 request: &actions::sealed(app, &asked.pending),
                 client: &asked.client_name,
                 name: tried.as_ref().map_or("", |(name, _)| name),
                 problem,
+                provider: provider.as_ref().map(|_| app.config.oidc_name.as_str()),
             };
-            let mut response = show(status, &shown, Some(&asked.pending.redirect_uri));
+            let targets = [model::form_target(&asked.pending.redirect_uri), provider];
+            let mut response = show(status, &shown, &targets.into_iter().flatten().collect::<Vec<_>>());
             match problem {
                 Some(SignInProblem::TooMany(refusal)) => {
                     set(&mut response, header::RETRY_AFTER, &refusal.retry_after_s.to_string());
                 }
                 Some(SignInProblem::Busy) => set(&mut response, header::RETRY_AFTER, "1"),
-                Some(SignInProblem::Wrong | SignInProblem::Disabled | SignInProblem::Locked) | None => {}
+                Some(
+                    SignInProblem::Wrong
+                    | SignInProblem::Disabled
+                    | SignInProblem::Locked
+                    | SignInProblem::Elsewhere
+                    | SignInProblem::Unknown,
+                )
+                | None => {}
             }
             give_cookie(app, &mut response, &asked.pending.tab, &asked.cookie, PENDING_MS / 1_000);
             response
@@ -126,8 +159,16 @@ fn answer(app: &App, headers: &HeaderMap, step: Result<Step, DbError>) -> Respon
                 name: user.name.as_str(),
                 scope: &names,
             };
-            let mut response = show(StatusCode::OK, &shown, Some(&asked.pending.redirect_uri));
+            let target = model::form_target(&asked.pending.redirect_uri);
+            let mut response = show(StatusCode::OK, &shown, &Vec::from_iter(target));
             give_cookie(app, &mut response, &asked.pending.tab, &asked.cookie, PENDING_MS / 1_000);
+            response
+        }
+        Ok(Step::Elsewhere { to, asked, kept }) => {
+            let mut response = StatusCode::SEE_OTHER.into_response();
+            set(&mut response, header::LOCATION, &to);
+            let tab = &asked.pending.tab;
+            give(app, &mut response, &kept_name(app, tab), &kept, PENDING_MS / 1_000);
             response
         }
         Ok(Step::Go { to, tab }) => {
@@ -144,15 +185,15 @@ fn answer(app: &App, headers: &HeaderMap, step: Result<Step, DbError>) -> Respon
                 Failure::Client => (StatusCode::FORBIDDEN, Shown::Barred),
                 Failure::Ended => (StatusCode::BAD_REQUEST, Shown::Ended),
             };
-            show(status, &shown, None)
+            show(status, &shown, &[])
         }
         Err(error) if error.is_busy() => {
             tracing::warn!(%error, "The database is busy");
-            show(StatusCode::SERVICE_UNAVAILABLE, &Shown::Busy, None)
+            show(StatusCode::SERVICE_UNAVAILABLE, &Shown::Busy, &[])
         }
         Err(error) => {
             tracing::error!(%error, "The authorization endpoint could not answer");
-            show(StatusCode::INTERNAL_SERVER_ERROR, &Shown::Busy, None)
+            show(StatusCode::INTERNAL_SERVER_ERROR, &Shown::Busy, &[])
         }
     };
     for (name, value) in [
@@ -184,9 +225,17 @@ fn is_secure(app: &App) -> bool {
     app.config.issuer().starts_with("https://")
 }
 
+/// Of what the browser keeps while it is at the OpenID provider.
+fn kept_name(app: &App, tab: &str) -> String {
+    format!("{}-openid", cookie_name(app, tab))
+}
+
 fn give_cookie(app: &App, response: &mut Response, tab: &str, value: &str, max_age_s: i64) {
+    give(app, response, &cookie_name(app, tab), value, max_age_s);
+}
+
+fn give(app: &App, response: &mut Response, name: &str, value: &str, max_age_s: i64) {
     let secure = if is_secure(app) { "; Secure" } else { "" };
-    let name = cookie_name(app, tab);
     let cookie = format!("{name}={value}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Lax{secure}");
     set(response, header::SET_COOKIE, &cookie);
 }

@@ -7,6 +7,7 @@
 mod actions;
 mod codes;
 pub mod consents;
+mod elsewhere;
 mod http;
 mod model;
 mod page;

@@ -23,20 +23,26 @@ static STYLES: LazyLock<String> = LazyLock::new(|| {
     format!("'sha256-{}' 'sha256-{}'", hash(HOUSE_STYLE), hash(STYLE))
 });
 
-/// What the browser may do with a page, whose form may lead to `target`.
-pub(super) fn content_security_policy(target: Option<&str>) -> String {
+/// What the browser may do with a page, whose form may lead to `targets`.
+pub(super) fn content_security_policy(targets: &[String]) -> String {
+    let targets: String = targets.iter().map(|target| format!(" {target}")).collect();
     format!(
-        "default-src 'none'; style-src {}; form-action 'self'{}{}; frame-ancestors 'none'; base-uri 'none'",
+        "default-src 'none'; style-src {}; form-action 'self'{targets}; frame-ancestors 'none'; base-uri 'none'",
         STYLES.as_str(),
-        if target.is_some() { " " } else { "" },
-        target.unwrap_or_default()
     )
 }
 
 /// What a page shows.
 pub(super) enum Shown<'a> {
     /// Two fields.
-    SignIn { request: &'a str, client: &'a str, name: &'a str, problem: Option<SignInProblem> },
+    SignIn {
+        request: &'a str,
+        client: &'a str,
+        name: &'a str,
+        problem: Option<SignInProblem>,
+        /// What people call the OpenID provider, if there is one.
+        provider: Option<&'a str>,
+    },
     /// What a client asks for, and two buttons.
     Consent { request: &'a str, client: &'a str, user: &'a str, name: &'a str, scope: &'a [&'a str] },
     /// That the client's request is wrong.
@@ -58,6 +64,7 @@ struct Texts {
     password: &'static str,
     sign_in: &'static str,
     cancel: &'static str,
+    elsewhere: &'static str,
     problem: &'static str,
     problems: Problems,
     consent_title: &'static str,
@@ -85,6 +92,8 @@ struct Problems {
     locked: &'static str,
     too_many: &'static str,
     busy: &'static str,
+    elsewhere: &'static str,
+    unknown: &'static str,
 }
 
 const ENGLISH: Texts = Texts {
@@ -94,6 +103,7 @@ const ENGLISH: Texts = Texts {
     password: "Password",
     sign_in: "Sign in",
     cancel: "Cancel",
+    elsewhere: "Sign in with",
     problem: "Problem",
     problems: Problems {
         wrong: "User name or password is wrong. After several wrong passwords in a row an account takes none until \
@@ -102,6 +112,9 @@ const ENGLISH: Texts = Texts {
         locked: "This account is locked. Ask the person who administers it.",
         too_many: "Too many wrong passwords came from your network. Please try again later.",
         busy: "Too many people are signing in just now. Please try again in a moment.",
+        elsewhere: "The other provider did not sign you in. Please try again, or sign in here.",
+        unknown: "You have signed in with the other provider, but are not known here. Ask the person who administers \
+                  your account.",
     },
     consent_title: "Allow access?",
     signed_in_as: "You are signed in as",
@@ -128,6 +141,7 @@ const TRADITIONAL_CHINESE: Texts = Texts {
     password: "密碼",
     sign_in: "登入",
     cancel: "取消",
+    elsewhere: "使用其他帳號登入：",
     problem: "發生問題",
     problems: Problems {
         wrong: "使用者名稱或密碼錯誤。連續多次輸入錯誤密碼後，帳號將暫停使用密碼，直到管理人員重新開放。",
@@ -135,6 +149,8 @@ const TRADITIONAL_CHINESE: Texts = Texts {
         locked: "此帳號已鎖定，請聯絡管理人員。",
         too_many: "您的網路傳來過多錯誤密碼，請稍後再試。",
         busy: "目前登入人數過多，請稍候再試。",
+        elsewhere: "另一個身分提供者未完成登入。請再試一次，或在此登入。",
+        unknown: "您已在另一個身分提供者登入，但此處沒有您的帳號。請聯絡管理人員。",
     },
     consent_title: "是否允許存取？",
     signed_in_as: "目前登入身分：",
@@ -161,6 +177,8 @@ impl SignInProblem {
             Self::Locked => "locked",
             Self::TooMany(_) => "too_many",
             Self::Busy => "busy",
+            Self::Elsewhere => "elsewhere",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -193,8 +211,12 @@ pub(super) fn render(
         Shown::SignIn { problem, .. } => problem.map(SignInProblem::name),
         Shown::Consent { .. } | Shown::Refusal(_) | Shown::Barred | Shown::Ended | Shown::Busy => None,
     };
+    let provider = match shown {
+        Shown::SignIn { provider, .. } => *provider,
+        Shown::Consent { .. } | Shown::Refusal(_) | Shown::Barred | Shown::Ended | Shown::Busy => None,
+    };
     ENVIRONMENT.get_template("page.html")?.render(context! {
-        product_name, state, title, text, reason, request, client, user, name, problem,
+        product_name, state, title, text, reason, request, client, user, name, problem, provider,
         scope => Value::from(Serde(scope)),
         language => language.tag(),
         say => Value::from(Serde(say)),
@@ -218,7 +240,13 @@ mod unit {
     #[test]
     fn pages_escape_what_people_wrote_and_load_and_run_nothing() {
         const EVIL: &str = "\"><script>alert(1)</script>";
-        let sign_in = |problem| Shown::SignIn { request: EVIL, client: EVIL, name: EVIL, problem };
+        let sign_in = |problem| Shown::SignIn {
+            request: EVIL,
+            client: EVIL,
+            name: EVIL,
+            problem,
+            provider: Some(EVIL),
+        };
         let shows = [
             sign_in(None),
             sign_in(Some(SignInProblem::Wrong)),

@@ -12,6 +12,9 @@ use crate::operators::Email;
 use crate::password::Password;
 use crate::{audit, changes};
 
+/// The index by which no two users are linked to one subject.
+const IDENTITY_KEY: &str = "users_issuer_subject_key";
+
 /// What a new user is made from.
 #[derive(Clone, Debug)]
 pub struct NewUser {
@@ -25,6 +28,8 @@ pub struct NewUser {
     pub org_id: Option<OrgId>,
     /// None: signs in elsewhere, or not at all.
     pub password: Option<Password>,
+    /// At an OpenID provider: its issuer, and its name for the user.
+    pub identity: Option<(String, String)>,
 }
 
 /// What an update changes; None leaves as it is.
@@ -35,6 +40,7 @@ pub(super) struct Changes {
     pub org_id: Option<Option<OrgId>>,
     pub password: Option<Option<Password>>,
     pub status: Option<UserStatus>,
+    pub identity: Option<Option<(String, String)>>,
     pub unlock: bool,
 }
 
@@ -47,6 +53,9 @@ pub enum UserError {
         /// The name.
         name: String,
     },
+    /// Another user is linked to it.
+    #[error("another user is linked to this subject of the provider: take it from that one first")]
+    IdentityTaken,
     /// A field cannot be taken.
     #[error("{field} {reason}")]
     Invalid {
@@ -105,6 +114,7 @@ async fn create_in(
         name: new.name,
         email: new.email,
         org_id: new.org_id,
+        identity: new.identity,
         status: UserStatus::Active,
         has_password: hash.is_some(),
         failed_attempts: 0,
@@ -115,6 +125,8 @@ async fn create_in(
     store::insert(conn, &user, hash).await.map_err(|error| {
         if error.violates("users_name_key") {
             UserError::NameTaken { name: user.name.to_string() }
+        } else if error.violates(IDENTITY_KEY) {
+            UserError::IdentityTaken
         } else {
             error.into()
         }
@@ -193,6 +205,9 @@ pub(super) async fn update(
     if let Some(status) = changes.status {
         after.status = status;
     }
+    if let Some(identity) = changes.identity {
+        after.identity = identity;
+    }
     let unlock = changes.unlock || hash.is_some();
     if unlock {
         after.failed_attempts = 0;
@@ -200,7 +215,10 @@ pub(super) async fn update(
     if let Some(hash) = &hash {
         after.has_password = hash.is_some();
     }
-    if !store::update(&mut tx, &after, before.version).await? {
+    let saved = store::update(&mut tx, &after, before.version).await.map_err(|error| {
+        if error.violates(IDENTITY_KEY) { UserError::IdentityTaken } else { error.into() }
+    })?;
+    if !saved {
         return Err(UserError::Version { expected: before.version, present: before.version + 1 });
     }
     if unlock {

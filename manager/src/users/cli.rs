@@ -80,6 +80,7 @@ pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
                     .map_err(anyhow::Error::msg)
                     .context("--org-id")?,
                 password: Some(password),
+                identity: None,
             };
             let user = create(app, CLI, new).await?;
             println!("user: {} ({})", user.name, user.id);

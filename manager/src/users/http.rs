@@ -13,6 +13,7 @@ use crate::http::{
     Actor, Created, IfMatch, Json, Page, Path, Permission, Query, Routes, Versioned, nullable, page_cursor,
     page_limit,
 };
+use crate::identity_provider::{MAX_SUBJECT, Subject};
 use crate::operators::Email;
 use crate::password::Password;
 use crate::problem::Problem;
@@ -32,6 +33,7 @@ impl From<UserError> for Problem {
         let detail = error.to_string();
         match error {
             UserError::NameTaken { .. } => Self::conflict("user_exists", detail).field("name"),
+            UserError::IdentityTaken => Self::conflict("identity_taken", detail).field("subject"),
             UserError::Invalid { field, .. } => Self::invalid(field, detail),
             UserError::NotFound { .. } => Self::not_found(detail),
             UserError::Version { expected, present } => Self::version_mismatch(expected, present),
@@ -50,6 +52,10 @@ struct UserView {
     display_name: String,
     email: Option<String>,
     org_id: Option<String>,
+    /// The OpenID provider at which the user signs in too.
+    issuer: Option<String>,
+    /// Its name for the user.
+    subject: Option<String>,
     status: UserStatus,
     /// Without one nobody signs in with it here.
     has_password: bool,
@@ -64,7 +70,10 @@ struct UserView {
 
 impl UserView {
     fn of(app: &App, user: User) -> Self {
+        let (issuer, subject) = user.identity.clone().unzip();
         Self {
+            issuer,
+            subject,
             password_locked: user.password_locked(app.config.lockout_attempts),
             id: user.id,
             name: user.name.to_string(),
@@ -95,13 +104,18 @@ struct Create {
     /// Goes into tokens as `org_id`.
     #[schema(value_type = Option<OrgId>)]
     org_id: Option<String>,
+    /// By which the OpenID provider of the settings knows the user.
+    #[schema(value_type = Option<Subject>)]
+    subject: Option<String>,
     /// Without one the user signs in elsewhere, or not at all.
     #[schema(value_type = Option<Password>)]
     password: Option<String>,
 }
 
 /// Create a user.
-#[utoipa::path(post, path = "/api/v1/users", responses((status = 409, description = "`user_exists`")))]
+#[utoipa::path(post, path = "/api/v1/users", responses(
+    (status = 409, description = "`user_exists`; `identity_taken`: another user is linked to the subject"),
+))]
 async fn create(
     State(app): State<App>,
     actor: Actor,
@@ -113,6 +127,7 @@ async fn create(
         email: body.email.as_deref().map(Email::parse).transpose().map_err(field("email"))?,
         org_id: body.org_id.as_deref().map(OrgId::parse).transpose().map_err(field("org_id"))?,
         password: body.password.as_deref().map(parse_password).transpose()?,
+        identity: body.subject.as_deref().map(|subject| identity(&app, subject)).transpose()?,
     };
     let user = actions::create(&app, &actor.audit_name(), new).await?;
     let location = format!("/api/v1/users/{}", user.id);
@@ -164,6 +179,10 @@ struct Update {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<OrgId>)]
     org_id: Option<Option<String>>,
+    /// By which the OpenID provider of the settings knows the user; null: signs in here alone.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Subject>)]
+    subject: Option<Option<String>>,
     /// null takes it away: the user signs in elsewhere, or not at all.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Password>)]
@@ -175,7 +194,9 @@ struct Update {
 }
 
 /// Change a user; what is absent stays.
-#[utoipa::path(patch, path = "/api/v1/users/{id}", params(IfMatch))]
+#[utoipa::path(patch, path = "/api/v1/users/{id}", params(IfMatch), responses(
+    (status = 409, description = "`identity_taken`: another user is linked to the subject"),
+))]
 async fn update(
     State(app): State<App>,
     actor: Actor,
@@ -188,11 +209,25 @@ async fn update(
         email: parse_nullable(body.email, |text| Email::parse(text).map_err(field("email")))?,
         org_id: parse_nullable(body.org_id, |text| OrgId::parse(text).map_err(field("org_id")))?,
         password: parse_nullable(body.password, parse_password)?,
+        identity: parse_nullable(body.subject, |subject| identity(&app, subject))?,
         status: body.status,
         unlock: body.unlock,
     };
     let user = actions::update(&app, &actor.audit_name(), &id, expected.0, changes).await?;
     Ok(Versioned(user.version, UserView::of(&app, user)))
+}
+
+/// A subject of the provider that is set.
+fn identity(app: &App, subject: &str) -> Result<(String, String), Problem> {
+    let Some(issuer) = &app.config.oidc_issuer else {
+        return Err(Problem::invalid("subject", "subject is of an OpenID provider: set oidc_issuer first"));
+    };
+    let chars = subject.chars().count();
+    if chars == 0 || chars > MAX_SUBJECT || subject.chars().any(char::is_control) {
+        let reason = format!("subject must be 1 to {MAX_SUBJECT} characters without control characters");
+        return Err(Problem::invalid("subject", reason));
+    }
+    Ok((issuer.clone(), subject.to_owned()))
 }
 
 /// Absent stays absent, null stays null.

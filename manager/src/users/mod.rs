@@ -7,6 +7,7 @@
 mod actions;
 pub mod cli;
 mod http;
+mod identities;
 mod model;
 mod password;
 mod store;
@@ -15,5 +16,6 @@ mod tests;
 
 pub use actions::{NewUser, UserError, by_name, create, find};
 pub use http::routes;
+pub use identities::{IdentityCheck, by_identity};
 pub use model::{OrgId, User, UserName, UserStatus};
 pub use password::{PasswordCheck, Spelling, check_password};

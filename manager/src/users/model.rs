@@ -28,6 +28,8 @@ pub struct User {
     pub email: Option<Email>,
     /// The organisation, as tokens tell it.
     pub org_id: Option<OrgId>,
+    /// At an OpenID provider: its issuer, and its name for the user.
+    pub identity: Option<(String, String)>,
     /// Set by an operator.
     pub status: UserStatus,
     /// Whether there is a password.
@@ -50,6 +52,8 @@ impl User {
             "display_name": self.display_name,
             "email": self.email,
             "org_id": self.org_id,
+            "issuer": self.identity.as_ref().map(|(issuer, _)| issuer),
+            "subject": self.identity.as_ref().map(|(_, subject)| subject),
             "status": self.status,
             "failed_attempts": self.failed_attempts,
             "version": self.version,
@@ -181,6 +185,7 @@ mod unit {
             display_name: "Ann".into(),
             email: None,
             org_id: None,
+            identity: None,
             status: UserStatus::Active,
             has_password: true,
             failed_attempts,

@@ -21,8 +21,8 @@ pub(super) async fn insert(conn: &mut Conn, user: &User, password_hash: Option<&
     sqlx::query(
         "-- users.create
          INSERT INTO users (id, name, display_name, email, org_id, password_hash, status, failed_attempts,
-                            search, created_at, updated_at, version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10, $11)",
+                            search, created_at, updated_at, version, issuer, subject)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10, $11, $12, $13)",
     )
     .bind(&user.id)
     .bind(user.name.as_str())
@@ -35,6 +35,8 @@ pub(super) async fn insert(conn: &mut Conn, user: &User, password_hash: Option<&
     .bind(user.created_at.0)
     .bind(user.updated_at.0)
     .bind(user.version)
+    .bind(user.identity.as_ref().map(|(issuer, _)| issuer.as_str()))
+    .bind(user.identity.as_ref().map(|(_, subject)| subject.as_str()))
     .execute(conn)
     .await?;
     Ok(())
@@ -47,7 +49,7 @@ pub(super) async fn update(conn: &mut Conn, user: &User, read_version: i64) -> R
         "-- users.update
          UPDATE users
             SET display_name = $1, email = $2, org_id = $3, status = $4, search = $5, updated_at = $6,
-                version = $7
+                version = $7, issuer = $10, subject = $11
           WHERE id = $8
             AND version = $9",
     )
@@ -60,6 +62,8 @@ pub(super) async fn update(conn: &mut Conn, user: &User, read_version: i64) -> R
     .bind(user.version)
     .bind(&user.id)
     .bind(read_version)
+    .bind(user.identity.as_ref().map(|(issuer, _)| issuer.as_str()))
+    .bind(user.identity.as_ref().map(|(_, subject)| subject.as_str()))
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
@@ -84,11 +88,32 @@ pub(super) async fn by_id(conn: &mut Conn, id: &str) -> Result<Option<User>, DbE
     let row = sqlx::query(
         "-- users.by_id
          SELECT id, name, display_name, email, org_id, password_hash, status, failed_attempts, created_at,
-                updated_at, version
+                updated_at, version, issuer, subject
            FROM users
           WHERE id = $1",
     )
     .bind(id)
+    .fetch_optional(conn)
+    .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// The user whom an OpenID provider knows by that subject.
+pub(super) async fn by_identity(
+    conn: &mut Conn,
+    issuer: &str,
+    subject: &str,
+) -> Result<Option<User>, DbError> {
+    let row = sqlx::query(
+        "-- users.by_identity
+         SELECT id, name, display_name, email, org_id, password_hash, status, failed_attempts, created_at,
+                updated_at, version, issuer, subject
+           FROM users
+          WHERE issuer = $1
+            AND subject = $2",
+    )
+    .bind(issuer)
+    .bind(subject)
     .fetch_optional(conn)
     .await?;
     row.as_ref().map(read).transpose()
@@ -102,7 +127,7 @@ pub(super) async fn by_name(
     let row = sqlx::query(
         "-- users.by_name
          SELECT id, name, display_name, email, org_id, password_hash, status, failed_attempts, created_at,
-                updated_at, version
+                updated_at, version, issuer, subject
            FROM users
           WHERE name = $1",
     )
@@ -130,7 +155,7 @@ pub(super) async fn list(
     let sql = format!(
         "-- users.list
          SELECT id, name, display_name, email, org_id, password_hash, status, failed_attempts, created_at,
-                updated_at, version
+                updated_at, version, issuer, subject
            FROM users
           WHERE {}
           ORDER BY name
@@ -224,6 +249,9 @@ fn read(row: &AnyRow) -> Result<User, DbError> {
         email: email.map(|email| Email::parse(&email)).transpose().map_err(|_| bad("email"))?,
         org_id: org_id.map(|org| OrgId::parse(&org)).transpose().map_err(|_| bad("org_id"))?,
         status: UserStatus::parse(&status).ok_or_else(|| bad("status"))?,
+        identity: row
+            .try_get::<Option<String>, _>("issuer")?
+            .zip(row.try_get::<Option<String>, _>("subject")?),
         has_password: row.try_get::<Option<String>, _>("password_hash")?.is_some(),
         failed_attempts: row.try_get("failed_attempts")?,
         created_at: UnixMillis(row.try_get("created_at")?),

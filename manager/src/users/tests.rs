@@ -3,7 +3,9 @@
 use axum::http::Method;
 use serde_json::json;
 
-use super::{PasswordCheck, Spelling, check_password};
+use super::{IdentityCheck, PasswordCheck, Spelling, by_identity, check_password};
+use crate::config::{Config, NewUsers};
+use crate::identity_provider::Identity;
 use crate::testing::{Caller, World};
 
 const PASSWORD: &str = "secret-1";
@@ -192,5 +194,78 @@ async fn guesses_in_parallel_are_never_more_than_the_lock_allows() {
         }
         assert_eq!(admin.get(&path).await.expect(200)["failed_attempts"], 3);
         assert_eq!(checked(&world, "ann", PASSWORD).await, "wrong");
+    }
+}
+
+const ISSUER: &str = "https://id.example";
+
+fn with_provider(config: &mut Config) {
+    config.oidc_issuer = Some(ISSUER.into());
+    config.oidc_client_id = Some("keygate".into());
+}
+
+fn there(subject: &str, name: &str) -> Identity {
+    Identity {
+        issuer: ISSUER.into(),
+        subject: subject.into(),
+        preferred_name: Some(name.into()),
+        display_name: Some("Ann\u{7} Lee".into()),
+        email: Some("ann@example.com".into()),
+    }
+}
+
+/// What the check says, in a word.
+async fn identified(world: &World, identity: &Identity) -> String {
+    match by_identity(&world.app, identity).await.expect("checked") {
+        IdentityCheck::Known(user) => user.name.to_string(),
+        IdentityCheck::Unknown => "unknown".into(),
+        IdentityCheck::Stopped(status) => status.as_str().into(),
+    }
+}
+
+#[tokio::test]
+async fn an_operator_links_a_user_to_a_provider_s_subject_and_to_no_two() {
+    for world in World::both_with(with_provider).await {
+        let (admin, path) = ann(&world).await;
+        // Neither the name nor the address makes anybody ann.
+        assert_eq!(identified(&world, &there("s-1", "ann")).await, "unknown");
+        let linked = admin.patch(&path, json!({ "subject": "s-1" })).await.expect(200);
+        assert_eq!((&linked["issuer"], &linked["subject"]), (&json!(ISSUER), &json!("s-1")));
+        assert_eq!(identified(&world, &there("s-1", "other")).await, "ann");
+        let elsewhere = Identity { issuer: "https://evil.example".into(), ..there("s-1", "ann") };
+        assert_eq!(identified(&world, &elsewhere).await, "unknown");
+        let twice = json!({ "name": "bob", "subject": "s-1" });
+        admin.post("/api/v1/users", twice).await.problem(409, "identity_taken");
+        let bob = admin.post("/api/v1/users", json!({ "name": "bob" })).await.expect(201);
+        let bob = format!("/api/v1/users/{}", bob["id"].as_str().expect("an id"));
+        admin.patch(&bob, json!({ "subject": "s-1" })).await.problem(409, "identity_taken");
+        admin.patch(&bob, json!({ "subject": "" })).await.refuses("subject");
+        admin.patch(&path, json!({ "status": "disabled" })).await.expect(200);
+        assert_eq!(identified(&world, &there("s-1", "ann")).await, "disabled");
+        admin.patch(&path, json!({ "subject": null })).await.expect(200);
+        assert_eq!(identified(&world, &there("s-1", "ann")).await, "unknown");
+    }
+    let world = World::sqlite().await;
+    let (admin, path) = ann(&world).await;
+    admin.patch(&path, json!({ "subject": "s-1" })).await.refuses("subject");
+}
+
+#[tokio::test]
+async fn somebody_new_gets_a_user_and_never_another_s_name() {
+    let create = |config: &mut Config| {
+        with_provider(config);
+        config.oidc_new_users = NewUsers::Create;
+    };
+    for world in World::both_with(create).await {
+        let (admin, _) = ann(&world).await;
+        let made = identified(&world, &there("s-1", "ann")).await;
+        assert!(made.starts_with("user_"), "ann is somebody else: {made}");
+        assert_eq!(identified(&world, &there("s-1", "ann")).await, made, "the same the next time");
+        assert_eq!(identified(&world, &there("s-2", "Berta")).await, "berta");
+        let addressed = identified(&world, &there("s-3", "no name")).await;
+        assert_eq!(addressed, "ann@example.com");
+        let listed = admin.get("/api/v1/users?keyword=berta").await.expect(200);
+        assert_eq!(listed["items"][0]["display_name"], "Ann Lee");
+        assert_eq!(listed["items"][0]["has_password"], false);
     }
 }

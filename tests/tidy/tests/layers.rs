@@ -8,7 +8,7 @@ use tidy::{assert_none, read, sources};
 const GATE_DEPENDENCIES: [&str; 6] = ["base64", "hmac", "serde", "serde_json", "sha2", "subtle"];
 
 /// From the bottom up. A capability may import those of the rows before its own.
-const CAPABILITIES: [&[&str]; 23] = [
+const CAPABILITIES: [&[&str]; 24] = [
     &["vault"],
     &["audit", "changes"],
     &["schedule"],
@@ -17,6 +17,7 @@ const CAPABILITIES: [&[&str]; 23] = [
     &["quotas"],
     &["usage"],
     &["operators"],
+    &["identity_provider"],
     &["users"],
     &["catalog"],
     &["clients"],
