@@ -61,6 +61,22 @@ pub fn install_npm(package: &str, folder: &Path) -> Result<()> {
     )
 }
 
+/// An OpenID provider that is not ours, for the end-to-end tests; fetched once.
+pub fn oidc_provider() -> Result<PathBuf> {
+    const PACKAGE: &str = "oidc-provider@9.13.3";
+    if on_path("node").is_none() {
+        bail!(
+            "the OpenID provider of the end-to-end tests runs in node, which is not here: apt-get install nodejs"
+        );
+    }
+    let folder = folder("oidc-provider")?;
+    if !folder.join("node_modules/oidc-provider/package.json").is_file() {
+        progress("Fetching an OpenID provider for tests (npm package oidc-provider)");
+        install_npm(PACKAGE, &folder)?;
+    }
+    Ok(folder)
+}
+
 /// Wheels and packages do not all keep the mode.
 pub fn make_executable(file: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;

@@ -146,6 +146,21 @@ impl Tab<'_> {
         self.until_loaded(loaded + 1).await
     }
 
+    /// Types into the field that has the focus.
+    pub async fn write(&self, text: &str) -> Result<()> {
+        self.order("Input.insertText", json!({ "text": text })).await?;
+        Ok(())
+    }
+
+    /// Presses Tab: the focus goes on.
+    pub async fn press_tab(&self) -> Result<()> {
+        for kind in ["keyDown", "keyUp"] {
+            let key = json!({ "type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9 });
+            self.order("Input.dispatchKeyEvent", key).await?;
+        }
+        Ok(())
+    }
+
     /// The value of an expression of JavaScript in the page.
     pub async fn value(&self, expression: &str) -> Result<Value> {
         let evaluate = json!({ "expression": expression, "returnByValue": true });

@@ -4,7 +4,7 @@
 //! In reading order:
 //! - [`world`]: everything started and wired, one per test file.
 //! - [`client`], [`load`], [`flood`], [`browser`]: who calls.
-//! - [`envoy`], [`manager`], [`upstream`], [`smtp`], [`name_server`], [`postgres`]: what is called.
+//! - [`envoy`], [`manager`], [`upstream`], [`smtp`], [`name_server`], [`openid`], [`postgres`]: what is called.
 //! - [`api`], [`cast`], [`forms`]: the management API as an operator uses it, what tests put on record,
 //!   and how forms get their signatures.
 //! - [`faulty_proxy`]: loses, delays or holds back the manager's answers. [`line`]: any connection, cut or
@@ -32,6 +32,7 @@ pub mod line;
 pub mod load;
 pub mod manager;
 pub mod name_server;
+pub mod openid;
 pub mod pins;
 pub mod postgres;
 pub mod preload;

@@ -25,6 +25,11 @@ pub fn keygate() -> Result<PathBuf> {
     find("KEYGATE_E2E_MANAGER", "debug/keygate")
 }
 
+/// The folder of npm's `oidc-provider`.
+pub fn oidc_provider() -> Result<PathBuf> {
+    find("KEYGATE_E2E_OIDC_PROVIDER", "tools/oidc-provider")
+}
+
 /// Chromium, which comes with the system.
 pub fn chromium() -> Result<PathBuf> {
     const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];

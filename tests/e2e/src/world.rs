@@ -240,7 +240,7 @@ fn gateway_token(manager: &Manager, name: &str) -> Result<String> {
 }
 
 /// target/e2e/<name>, empty.
-fn folder(name: &str) -> Result<PathBuf> {
+pub fn folder(name: &str) -> Result<PathBuf> {
     let target = match std::env::var_os("CARGO_TARGET_DIR") {
         Some(target) => provision::root().join(target),
         None => provision::root().join("target"),
