@@ -1,6 +1,8 @@
 //! The change feed: who polls it, what it reaches, and being cut off.
 
 use super::*;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 #[test]
 fn a_change_reaches_every_worker_and_one_alone_polls() {

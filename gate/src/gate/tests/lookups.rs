@@ -1,6 +1,8 @@
 //! The first request, credentials that are not held, and how long grants are.
 
 use super::*;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 #[test]
 fn a_gate_does_nothing_before_its_first_request() {

@@ -1,6 +1,8 @@
 //! What is read of a request, what is done to it, and what it counts for.
 
 use super::*;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 #[test]
 fn readiness_is_told_from_local_state() {

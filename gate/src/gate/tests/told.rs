@@ -1,6 +1,8 @@
 //! What the manager is told, and what an operator is: usage, refusals, counters.
 
 use super::*;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 impl World {
     /// The next exchange, answered with that status.
