@@ -60,7 +60,7 @@ impl Stage {
             let meter = self.meter().await?;
             if meter["held"] == 0 {
                 println!("back after {:?}: {meter}", started.elapsed());
-                let reached = self.world.upstream.count("/orders/1") as u64;
+                let reached = self.world.upstream.count("/orders/1");
                 assert_eq!((&meter["used"], &meter["withheld"]), (&json!(reached), &json!(0)), "{meter}");
                 return Ok(());
             }
@@ -133,7 +133,7 @@ fn a_process_that_ends_under_traffic_keeps_two_leases_at_most_and_does_not_crash
         let (used, held, lease) =
             (meter["used"].as_u64(), meter["held"].as_u64(), meter["max_lease"].as_u64());
         let [Some(used), Some(held), Some(lease)] = [used, held, lease] else { panic!("{meter}") };
-        let reached = stage.world.upstream.count("/orders/1") as u64;
+        let reached = stage.world.upstream.count("/orders/1");
         assert!(used >= reached && used <= reached + 2 * lease && held <= 2 * lease, "{reached}: {meter}");
         Ok(())
     })

@@ -88,6 +88,8 @@ faults! {
     WindowTurnsTwice: Rough, "a generation begins once";
     /// The ledger forgets the window while it lasts.
     ForgottenWindow: Rough, "no refusal after the window has turned";
+    /// A node that gets no answer in time, for want of the manager, tells that nothing is left.
+    WantIsTheWord: Rough, "exhausted is the ledger's word";
     /// "Exhausted" is told without the window's end.
     ExhaustedForever: Rough, "no refusal after the window has turned";
     /// The ledger says "exhausted" while others have unexpired leases.
@@ -98,6 +100,8 @@ faults! {
     EpochIgnored: Stormy, "a stream of another epoch is refused";
     /// Two workers each draw the name of their process, and the last plain write stays.
     HolderByPlainSet: ClearGates, "a process has one name";
+    /// A configuration that ends takes along what its workers hold.
+    LeavesWithLeases: ClearGates, "who leaves keeps nothing";
     /// A manager reads the newest revision after the rows instead of before.
     RevisionReadAfterRows: Gates, "a revoked key is refused within a second of contact";
     /// A revision becomes visible after a later one, as with a plain sequence.

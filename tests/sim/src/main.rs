@@ -72,7 +72,8 @@ fn search(seconds: u64, first: u64) -> ExitCode {
                         1..=10 => Weather::Crowded,
                         11..=12 => Weather::Fair,
                         13..=14 => Weather::ClearGates,
-                        15..=30 => Weather::Gates,
+                        15..=24 => Weather::Gates,
+                        25..=30 => Weather::StormyGates,
                         31..=60 => Weather::Rough,
                         _ => Weather::Stormy,
                     };

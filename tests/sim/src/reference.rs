@@ -408,6 +408,9 @@ impl Reference {
     /// A request was refused because nothing is left.
     pub fn refused_as_exhausted(&mut self, holder: HolderId, meter: MeterId, now: True) {
         let told = self.exhausted.get(&(holder, meter)).copied();
+        self.check(told.is_some(), "exhausted is the ledger's word", || {
+            format!("{holder} meter {meter} at {now}")
+        });
         let still = told.is_some_and(|ends| ends.is_none_or(|end| now < end + EARLY_MS));
         self.check(still, "no refusal after the window has turned", || {
             format!("{holder} meter {meter} at {now:?}: told {told:?}")

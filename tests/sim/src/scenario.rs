@@ -35,16 +35,27 @@ pub enum Weather {
     ClearGates,
     /// The whole gate in rough weather, with revocations.
     Gates,
+    /// As stormy, with the whole gate; also configurations that are replaced by one with another layout of
+    /// the shared records, and wall clocks that are set.
+    StormyGates,
 }
 
 impl Weather {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Fair, Self::Rough, Self::Stormy, Self::Crowded, Self::Wide, Self::ClearGates, Self::Gates];
+    pub const ALL: [Self; 8] = [
+        Self::Fair,
+        Self::Rough,
+        Self::Stormy,
+        Self::Crowded,
+        Self::Wide,
+        Self::ClearGates,
+        Self::Gates,
+        Self::StormyGates,
+    ];
 
     /// Whether nodes die and databases are restored.
     pub fn loses_units(self) -> bool {
-        matches!(self, Self::Stormy | Self::Wide)
+        matches!(self, Self::Stormy | Self::Wide | Self::StormyGates)
     }
 
     /// Whether nothing goes wrong, and demand stays below the limits.
@@ -55,7 +66,7 @@ impl Weather {
     /// How long things go wrong.
     pub fn chaos_ms(self) -> True {
         match self {
-            Self::Fair | Self::Rough | Self::Stormy | Self::Gates => 90_000,
+            Self::Fair | Self::Rough | Self::Stormy | Self::Gates | Self::StormyGates => 90_000,
             Self::Crowded | Self::ClearGates => 40_000,
             Self::Wide => 20_000,
         }
@@ -66,7 +77,7 @@ impl Weather {
     pub fn quiet_ms(self) -> True {
         match self {
             Self::Fair | Self::Rough | Self::Stormy => 145_000,
-            Self::Crowded | Self::Wide | Self::Gates => 95_000,
+            Self::Crowded | Self::Wide | Self::Gates | Self::StormyGates => 95_000,
             Self::ClearGates => 20_000,
         }
     }
@@ -74,7 +85,7 @@ impl Weather {
     fn nodes(self, rng: &mut Rng) -> u64 {
         match self {
             Self::Fair | Self::Rough | Self::Stormy => rng.between(1, 4),
-            Self::ClearGates | Self::Gates => rng.between(1, 3),
+            Self::ClearGates | Self::Gates | Self::StormyGates => rng.between(1, 3),
             Self::Crowded => 2,
             Self::Wide => 200,
         }
@@ -91,6 +102,7 @@ impl fmt::Display for Weather {
             Self::Wide => "wide",
             Self::ClearGates => "clear-gates",
             Self::Gates => "gates",
+            Self::StormyGates => "stormy-gates",
         })
     }
 }
@@ -179,6 +191,19 @@ pub enum Mishap {
         /// Which node.
         node: usize,
     },
+    /// A node's configuration is replaced by one that keeps its shared records in another layout: both serve
+    /// for a while, side by side, then the old one ends.
+    Swap {
+        /// Which node.
+        node: usize,
+    },
+    /// Somebody sets the wall clock of a node.
+    WallClock {
+        /// Which node.
+        node: usize,
+        /// By so much.
+        ms: i64,
+    },
     /// A caller's key is revoked, and after a while issued again.
     Revoke {
         /// Whose.
@@ -216,7 +241,8 @@ impl Scenario {
             | Weather::Stormy
             | Weather::Wide
             | Weather::ClearGates
-            | Weather::Gates => some(weather, nodes.len() as u64, &managers[0], rng),
+            | Weather::Gates
+            | Weather::StormyGates => some(weather, nodes.len() as u64, &managers[0], rng),
         };
         let mut mishaps = draw_mishaps(weather, nodes.len(), workers, managers.len(), meters.len(), rng);
         let bad = |often: u64, vice| {
@@ -359,18 +385,20 @@ fn draw_mishaps(
     meters: usize,
     rng: &mut Rng,
 ) -> Vec<(True, Mishap)> {
+    let any = |rng: &mut Rng, of: usize| rng.between(0, of as u64 - 1) as usize;
     let (count, kinds) = match weather {
         Weather::Fair => return vec![],
         Weather::ClearGates => {
             let often = rng.between(3, 8);
             let revoke = |rng: &mut Rng| Mishap::Revoke { caller: rng.between(0, 9) as usize };
-            return (0..often).map(|_| (rng.between(5_000, 55_000), revoke(rng))).collect();
+            let mut mishaps: Vec<_> = (0..often).map(|_| (rng.between(5_000, 55_000), revoke(rng))).collect();
+            mishaps.push((rng.between(10_000, 30_000), Mishap::Swap { node: any(rng, nodes) }));
+            return mishaps;
         }
         Weather::Rough | Weather::Crowded | Weather::Gates => (rng.between(4, 16), 6),
-        Weather::Stormy => (rng.between(6, 20), 9),
+        Weather::Stormy | Weather::StormyGates => (rng.between(6, 20), 9),
         Weather::Wide => (rng.between(60, 120), 9),
     };
-    let any = |rng: &mut Rng, of: usize| rng.between(0, of as u64 - 1) as usize;
     let end = weather.chaos_ms();
     let mut mishaps: Vec<(True, Mishap)> = (0..count)
         .map(|_| {
@@ -397,7 +425,7 @@ fn draw_mishaps(
             mishaps.push((at, Mishap::Reclaim { meter: any(rng, meters) }));
         }
     }
-    if weather == Weather::Gates {
+    if matches!(weather, Weather::Gates | Weather::StormyGates) {
         for _ in 0..rng.between(4, 10) {
             let at = rng.between(1_000, end + 50_000);
             mishaps.push((at, Mishap::Revoke { caller: rng.between(0, 9) as usize }));
@@ -406,6 +434,13 @@ fn draw_mishaps(
     // Operators work while all is well, too.
     for after in [20_000, 40_000] {
         mishaps.push((end + after, Mishap::Limit { meter: any(rng, meters), percent: rng.between(90, 120) }));
+    }
+    if weather == Weather::StormyGates {
+        for _ in 0..rng.between(1, 4) {
+            mishaps.push((rng.between(1_000, end + 20_000), Mishap::Swap { node: any(rng, nodes) }));
+            let ms = rng.between(0, 7_200_000) as i64 - 3_600_000;
+            mishaps.push((rng.between(1_000, end + 20_000), Mishap::WallClock { node: any(rng, nodes), ms }));
+        }
     }
     mishaps
 }

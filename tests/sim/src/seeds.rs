@@ -21,6 +21,7 @@ pub fn ci_seeds(weather: Weather) -> Range<u64> {
         Weather::Wide => 3_000..3_001,
         Weather::ClearGates => 4_000..4_004,
         Weather::Gates => 5_000..5_024,
+        Weather::StormyGates => 6_000..6_012,
     }
 }
 

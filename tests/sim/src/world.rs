@@ -93,7 +93,7 @@ pub struct Outcome {
 
 /// Runs one case to its end, or to its first broken promise.
 pub fn run(case: &Case, fault: Fault) -> Outcome {
-    if matches!(case.weather, Weather::ClearGates | Weather::Gates) {
+    if matches!(case.weather, Weather::ClearGates | Weather::Gates | Weather::StormyGates) {
         return fleet::run(case, fault);
     }
     let mut world = World::new(Scenario::draw(case), Rng::new(case.seed ^ 0x5eed), fault);
@@ -295,6 +295,11 @@ impl World {
                 }
                 self.nodes[node].vms[vm].waiting.push(request);
                 None
+            }
+            Spent::Wait { meter } if self.fault == Fault::WantIsTheWord => {
+                let holder = self.nodes[node].holder;
+                self.reference.refused_as_exhausted(holder, meter, self.now);
+                Some("exhausted")
             }
             Spent::Wait { .. } | Spent::Turning { .. } => Some("unavailable"),
             Spent::Contended { .. } => Some("contended"),
@@ -600,7 +605,8 @@ impl World {
                     self.nodes[new].holder = self.nodes[old].holder;
                 }
             }
-            Mishap::Revoke { .. } => {} // keys are known to whole gates alone
+            // Keys, configurations and wall clocks are known to whole gates alone.
+            Mishap::Revoke { .. } | Mishap::Swap { .. } | Mishap::WallClock { .. } => {}
             Mishap::Backup => self.backup = self.ledger.tables.clone(),
             Mishap::Restore => {
                 self.may_refuse = true;

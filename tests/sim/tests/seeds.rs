@@ -61,6 +61,7 @@ fn two_hundred_nodes_of_four_workers_are_exact() {
 fn revoked_keys_are_refused_within_a_second_by_whole_gates() {
     let sum = run_all(Weather::ClearGates);
     assert!(sum.refused["credential_unknown"] > 100, "requests of revoked keys: {sum:?}");
+    assert!(sum.exact >= 4, "configurations that ended: {sum:?}");
     // A look-up that is gathered with others waits for the answer before it, or a tick.
     assert!(sum.longest_wait_ms < 300, "{sum:?}");
 }
@@ -70,6 +71,12 @@ fn whole_gates_refuse_the_revoked_and_keep_nobody_waiting_whatever_the_network_d
     let sum = run_all(Weather::Gates);
     assert!(sum.refused["credential_unknown"] > 1_000, "requests of revoked keys: {sum:?}");
     assert!(sum.exact >= 5, "meters that ended exhausted: {sum:?}");
+}
+
+#[test]
+fn whole_gates_never_let_too_many_in_whatever_is_killed_restored_or_replaced() {
+    let sum = run_all(Weather::StormyGates);
+    assert!(sum.admitted > 10_000, "{sum:?}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ use self::process::{Process, keys};
 use crate::case::Case;
 use crate::clock::{Clock, True};
 use crate::faults::Fault;
-use crate::ledger::{Ledger, Manager};
+use crate::ledger::{Ledger, Manager, Tables};
 use crate::reference::{Op, Reference};
 use crate::rng::Rng;
 use crate::scenario::{Mishap, Scenario, Weather, draw_clock};
@@ -80,6 +80,10 @@ enum Event {
     Issue {
         caller: usize,
     },
+    /// The host ends the configuration of all workers of a process.
+    Ends {
+        process: usize,
+    },
     /// A transaction that was overtaken commits.
     Commit,
     /// The reference looks after those who wait.
@@ -112,6 +116,13 @@ struct Fleet {
     next_event: u64,
     processes: Vec<Process>,
     places: Vec<usize>,
+    /// Who still serves beside the process of a place, and until when.
+    beside: BTreeMap<usize, (usize, True)>,
+    /// Processes whose configuration has ended.
+    ended: Vec<usize>,
+    backup: Tables,
+    /// Units may be lost: a process was killed, or a database restored.
+    loses: bool,
     managers: Managers,
     manager_down_until: Vec<True>,
     keys: Vec<Key>,
@@ -146,6 +157,10 @@ impl Fleet {
             next_event: 0,
             processes: vec![],
             places: vec![],
+            beside: BTreeMap::new(),
+            ended: vec![],
+            backup: ledger.tables.clone(),
+            loses: false,
             managers: Managers::new(ledger, fault),
             manager_down_until: vec![0; scenario.managers.len()],
             keys: vec![Key { revoked_at: None, issued_at: 0 }; scenario.callers.len()],
@@ -242,7 +257,10 @@ impl Fleet {
             Event::Request { place, caller } => {
                 let pause = self.rng.between(1, 2 * self.scenario.pause_ms);
                 self.at(self.now + pause, Event::Request { place, caller });
-                let process = self.places[place];
+                let process = match self.beside.get(&place) {
+                    Some((old, until)) if self.now < *until && self.rng.chance(500) => *old,
+                    Some(_) | None => self.places[place],
+                };
                 let vm = self.rng.between(0, self.scenario.workers as u64 - 1) as usize;
                 let worker = &mut self.processes[process].vms[vm];
                 let (stream, life) = (StreamId(worker.next_stream), worker.life);
@@ -280,6 +298,7 @@ impl Fleet {
                 self.issue(caller);
                 self.keys[caller] = Key { revoked_at: None, issued_at: self.now };
             }
+            Event::Ends { process } => self.ends(process),
             Event::Commit => self.managers.commit_late(),
             Event::Mishap(mishap) => self.mishap(mishap),
         }
@@ -398,6 +417,9 @@ impl Fleet {
         let expected = match code {
             "credential_unknown" => !is_known || !self.has_recovered(),
             "quota_exhausted" | "quota_contended" | "rate_exceeded" => !self.is_fair(),
+            // While a killed process's units are waited for, requests gather; when the window turns, leases of one
+            // unit may all be taken by others before the patience of one of them ends.
+            "quota_unavailable" => !self.has_recovered() || self.loses,
             _ => !self.has_recovered(),
         };
         let now = self.now;
@@ -577,9 +599,29 @@ impl Fleet {
                 let old = std::mem::replace(&mut self.places[node % places], new);
                 if matches!(mishap, Mishap::Crash { .. }) {
                     self.processes[old].is_alive = false;
+                    self.loses = true;
                 }
             }
-            Mishap::Backup | Mishap::Restore | Mishap::Reclaim { .. } => {}
+            Mishap::Swap { node } => {
+                // What another layout is to a process: records of its own, a name of its own, the same clock.
+                let place = node % places;
+                let old = self.places[place];
+                self.places[place] = self.start(self.processes[old].clock);
+                let until = self.now + self.rng.between(0, 5_000);
+                self.beside.insert(place, (old, until));
+                self.at(until + SPREAD_MS, Event::Ends { process: old });
+            }
+            Mishap::WallClock { node, ms } => self.processes[self.places[node % places]].wall_ms += ms,
+            Mishap::Backup => self.backup = self.managers.ledger.tables.clone(),
+            Mishap::Restore => {
+                self.managers.ledger.restore(self.backup.clone(), &mut self.reference);
+                self.loses = true;
+            }
+            Mishap::Reclaim { meter } => {
+                let id = meters[meter % meters.len()].0.meter;
+                let news = self.managers.ledger.reclaim(manager, id, &mut self.reference);
+                news.into_iter().for_each(|subject| self.managers.record(subject));
+            }
         }
     }
 
@@ -587,6 +629,28 @@ impl Fleet {
         let known = &self.scenario.callers[caller];
         let (client, tps, meters) = (client_of(known.number), known.tps, known.meters.clone());
         self.managers.issue(caller, client, tps, meters);
+    }
+
+    /// Its workers end, each as the filter has it end: when the last request that it holds is over.
+    fn ends(&mut self, process: usize) {
+        let holds = self.processes[process].vms.iter().any(|vm| !vm.held.is_empty());
+        if holds && self.processes[process].is_alive {
+            return self.at(self.now + TICK_MS, Event::Ends { process });
+        }
+        self.ended.push(process);
+        if self.fault == Fault::LeavesWithLeases {
+            self.processes[process].is_alive = false;
+        }
+        for vm in 0..self.scenario.workers {
+            let worker = Worker { process, vm, life: self.processes[process].vms[vm].life };
+            if !self.is_there(worker) {
+                continue;
+            }
+            let now = self.processes[process].now(self.now).mono;
+            let (gate, mut data) = self.with(worker, Op::Feed);
+            gate.retire(&mut data, now);
+            self.drive(worker);
+        }
     }
 
     fn trap(&mut self, process: usize, vm: usize) {
@@ -597,18 +661,36 @@ impl Fleet {
         self.at(self.now + 1, Event::Tick(Worker { process, vm, life }));
     }
 
+    /// A configuration that ended has left nothing behind.
+    fn check_who_left(&mut self) {
+        for process in self.ended.iter().map(|process| &self.processes[*process]) {
+            let Some(holder) = process.holder else { continue };
+            self.outcome.exact += 1;
+            for (row, _) in &self.scenario.meters {
+                let (row, _) = &self.managers.ledger.tables.meters[&row.meter];
+                let out = self.reference.out(row.meter, row.generation);
+                let held = out.iter().any(|(of, _)| *of == holder);
+                self.reference.check(!held, "who leaves keeps nothing", || format!("{holder}: {out:?}"));
+            }
+        }
+    }
+
     fn check_the_end(&mut self) {
         let (reported, admitted) = (self.managers.reported, self.outcome.admitted);
         // The last second is not reported yet, nor what a trapped worker had counted.
         self.reference
             .check(reported <= admitted, "a call is reported once", || format!("{reported} of {admitted}"));
         if self.is_fair() {
+            self.check_who_left();
             let refused = self.outcome.refused.clone();
             let ours = |code: &&'static str| *code != "credential_unknown";
             let none = refused.keys().all(|code| !ours(code));
             return self
                 .reference
                 .check(none, "in fair weather nobody is refused", || format!("{refused:?}"));
+        }
+        if self.loses {
+            return;
         }
         for (row, _) in &self.scenario.meters {
             let (row, _) = &self.managers.ledger.tables.meters[&row.meter];

@@ -37,8 +37,10 @@ pub struct Vm {
 
 /// One process.
 pub struct Process {
-    /// Its monotonic clock, and how far its wall clock is from it.
+    /// Its monotonic clock.
     pub clock: Clock,
+    /// How far its wall clock is from the true time.
+    pub wall_ms: i64,
     /// Not killed yet.
     pub is_alive: bool,
     /// Nothing comes or goes until then.
@@ -77,6 +79,7 @@ impl Process {
         let vm = |rng: &mut Rng| Vm { gate: gate(rng), life: 0, held: BTreeMap::new(), next_stream: 1 };
         Self {
             clock,
+            wall_ms: 0,
             is_alive: true,
             cut_off_until: 0,
             vms: (0..workers).map(|_| vm(rng)).collect(),
@@ -99,7 +102,7 @@ impl Process {
     /// Both clocks.
     pub fn now(&self, now: True) -> Now {
         let mono = self.clock.at(now);
-        Now { unix: UnixMillis(1_700_000_000_000 + now as i64), mono: MonoMillis(mono) }
+        Now { unix: UnixMillis(1_700_000_000_000 + now as i64 + self.wall_ms), mono: MonoMillis(mono) }
     }
 
     /// A worker's gate and the host that it works with.
