@@ -132,14 +132,14 @@ async fn a_token_opens_what_its_scope_and_its_client_have_in_common() {
             Permission::Groups { groups } => groups.iter().map(|group| group.0.clone()).collect::<Vec<_>>(),
             Permission::Apis { .. } => panic!("apis"),
         };
-        assert_eq!(groups(&grant), [shop.group.clone()]);
+        assert_eq!(groups(&grant), [shop.group.as_str()]);
 
         // A group that the client gets later is none of the token's, one that it loses is lost at once.
         let later =
             shop.admin.post("/api/v1/groups", json!({ "name": "later", "apis": [] })).await.expect(201);
         let both = json!({ "groups": [shop.group, later["id"]] });
         shop.admin.patch("/api/v1/clients/acme", both).await.expect(200);
-        assert_eq!(groups(&shop.grant(&token).await), [shop.group.clone()]);
+        assert_eq!(groups(&shop.grant(&token).await), [shop.group.as_str()]);
         shop.admin.patch("/api/v1/clients/acme", json!({ "groups": [later["id"]] })).await.expect(200);
         assert_eq!(groups(&shop.grant(&token).await), Vec::<String>::new());
 

@@ -75,27 +75,30 @@ impl Committer {
 
 async fn run(app: &App, jobs: Vec<Job>) {
     // Who has gone meanwhile will never present its token.
-    let jobs: Vec<Job> = jobs.into_iter().filter(|job| !job.reply.is_closed()).collect();
-    let tokens: Vec<New> = jobs.iter().map(|job| job.new.clone()).collect();
-    let together = write(app, &tokens).await;
-    if let Err(error) = &together
-        && tokens.len() > 1
-    {
-        tracing::warn!(%error, "A common commit of {} tokens failed; each is tried alone", tokens.len());
-    }
-    let failed_together = together.is_err() && tokens.len() > 1;
-    let mut together = Some(together);
-    for job in jobs {
-        let answer = if failed_together {
-            write(app, std::slice::from_ref(&job.new)).await
-        } else {
-            match &together {
-                Some(Err(_)) => together.take().unwrap_or(Ok(())),
-                Some(Ok(())) | None => Ok(()),
+    let mut jobs: Vec<Job> = jobs.into_iter().filter(|job| !job.reply.is_closed()).collect();
+    let new: Vec<New> = jobs.iter().map(|job| job.new.clone()).collect();
+    match (write(app, &new).await, jobs.len()) {
+        (Ok(()), _) => jobs.into_iter().for_each(|job| job.answer(Ok(()))),
+        (Err(error), 0 | 1) => {
+            if let Some(job) = jobs.pop() {
+                job.answer(Err(error));
             }
-        };
+        }
+        (Err(error), count) => {
+            // One of them may be at fault; nothing was written, so each is tried by itself.
+            tracing::warn!(%error, "A common commit of {count} tokens failed; each is tried alone");
+            for job in jobs {
+                let alone = write(app, std::slice::from_ref(&job.new)).await;
+                job.answer(alone);
+            }
+        }
+    }
+}
+
+impl Job {
+    fn answer(self, result: Result<(), DbError>) {
         // A caller that is gone has no token: nobody else knows its text.
-        let _ = job.reply.send(answer);
+        let _ = self.reply.send(result);
     }
 }
 
