@@ -105,7 +105,8 @@ impl Yard {
     /// Starts a manager, puts a client with keys on record, and starts one Envoy per row.
     pub async fn start() -> Result<Self> {
         let world = World::start("bench", Plan { envoys: 0, ..Plan::default() }).await?;
-        let api = world.api("bench", "/bench", json!({})).await?;
+        let accepts = json!({ "accepts": ["dgrk", "x_api_key", "bearer"] });
+        let api = world.api("bench", "/bench", accepts).await?;
         let group = world.group("bench", &[&api]).await?;
         // A rate and a quota that count each call and never end: the usual client.
         let counted = json!({ "groups": [group], "tps": 1_000_000, "quota": 1_000_000_000_u64 });
@@ -117,6 +118,8 @@ impl Yard {
         let counted_key = world.x_api_key(&counted_client, &[&group], json!({})).await?;
         let free_key = world.x_api_key(&free_client, &[&group], json!({})).await?;
         let bound_key = world.x_api_key(&bound_client, &[&group], json!({})).await?;
+        world.may_obtain_tokens(&counted_client, json!({ "validity": 1, "unit": "days", "uses": 0 })).await?;
+        let token = world.token(&counted_client).await?;
         let signing = world.import(Pair::named("bench"), "bench", &Terms::new(&counted_client, &[&api]))?;
 
         let get = Call::get("/bench");
@@ -136,6 +139,7 @@ impl Yard {
             ("Keygate: DGRK, TPS + meter, no body", Filter::Keygate, signing.sign(get.clone())),
             ("Keygate: DGRK, TPS + meter, 1 KiB", Filter::Keygate, signed(1_024)),
             ("Keygate: DGRK, TPS + meter, 64 KiB", Filter::Keygate, signed(65_536)),
+            ("Keygate: Bearer, TPS + meter", Filter::Keygate, get.clone().bearing(&token)),
             ("ext_authz, a map", Filter::External { debits: false }, keyed(ONE_KEY)),
             ("ext_authz, a map + SQLite", Filter::External { debits: true }, keyed(ONE_KEY)),
         ];

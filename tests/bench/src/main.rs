@@ -15,6 +15,7 @@ mod matching;
 mod node;
 mod renewals;
 mod requests;
+mod tokens;
 
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ enum Part {
     Renewals,
     /// Hundreds of connected nodes at one manager.
     Fleet,
+    /// Tokens that a manager issues in a second.
+    Tokens,
 }
 
 #[derive(Subcommand)]
@@ -95,6 +98,9 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Fleet) {
         e2e::run(fleet::run())?;
+    }
+    if wanted(Part::Tokens) {
+        e2e::run(tokens::run(arguments.rounds, Duration::from_millis(arguments.lasts_ms)))?;
     }
     Ok(())
 }

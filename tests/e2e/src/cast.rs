@@ -13,6 +13,9 @@ use crate::smtp::Mail;
 use crate::wait;
 use crate::world::World;
 
+/// Of every client, unless a test says otherwise.
+pub const CLIENT_PASSWORD: &str = "a-password-2026";
+
 /// A DGRK pair, brought in or mailed.
 #[derive(Clone, Debug)]
 pub struct Pair {
@@ -121,8 +124,8 @@ impl World {
             json!({
                 "name": name,
                 "display_name": name,
-                "password": "a-password-2026",
-                "password_confirmation": "a-password-2026",
+                "password": CLIENT_PASSWORD,
+                "password_confirmation": CLIENT_PASSWORD,
                 "note": "end-to-end tests",
                 "emails": format!("{name}@example.com"),
                 "tps": 0,

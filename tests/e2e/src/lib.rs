@@ -5,8 +5,8 @@
 //! - [`world`]: everything started and wired, one per test file.
 //! - [`client`], [`load`], [`flood`], [`browser`]: who calls.
 //! - [`envoy`], [`manager`], [`upstream`], [`smtp`], [`name_server`], [`openid`], [`postgres`]: what is called.
-//! - [`api`], [`cast`], [`forms`]: the management API as an operator uses it, what tests put on record,
-//!   and how forms get their signatures.
+//! - [`api`], [`cast`], [`forms`], [`tokens`]: the management API as an operator uses it, what tests put on
+//!   record, how forms get their signatures, and programs their tokens.
 //! - [`faulty_proxy`]: loses, delays or holds back the manager's answers. [`line`]: any connection, cut or
 //!   silent. [`commits`]: the manager cut off from its database, or killed, at the end of a transaction.
 //! - [`pins`]: one connection to each worker. [`chance`], [`histogram`]: what is drawn, what was measured.
@@ -39,6 +39,7 @@ pub mod preload;
 pub mod process;
 pub mod provision;
 pub mod smtp;
+pub mod tokens;
 pub mod upstream;
 pub mod wait;
 pub mod world;

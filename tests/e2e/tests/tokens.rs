@@ -3,15 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use e2e::client::Call;
+use e2e::tokens::{asking, form};
 use e2e::wait;
 use e2e::world::{Plan, World};
 use serde_json::{Value, json};
 
-/// Of the client.
-const PASSWORD: &str = "tsp123abcd";
 /// Of a revocation, on every worker that is connected.
 const PROMISED: Duration = Duration::from_secs(1);
 
@@ -19,35 +16,21 @@ const PROMISED: Duration = Duration::from_secs(1);
 async fn prepare(world: &World, access: Value) -> Result<String> {
     let orders = world.api("orders", "/orders", json!({ "accepts": ["bearer"] })).await?;
     let group = world.group("partners", &[&orders]).await?;
-    let acme = json!({ "groups": [group], "password": PASSWORD, "password_confirmation": PASSWORD });
-    let client = world.client("acme", acme).await?;
-    let settings = json!({
-        "grant_types": ["client_credentials"], "access_token": access, "redirect_urls": [],
-        "refresh_token": { "validity": 0, "unit": "minutes", "uses": 0 },
-    });
-    let path = format!("/api/v1/clients/{client}/token-settings");
-    world.operator().write("PUT", &path, "", settings).await?;
+    let client = world.client("acme", json!({ "groups": [group] })).await?;
+    world.may_obtain_tokens(&client, access).await?;
     world.until_known(&Call::get("/orders")).await?;
     Ok(client)
 }
 
-/// A form that a program sends through Envoy, with the client's password as digiRunner's programs write it.
-fn form(client: &str, path: &str, body: String) -> Call {
-    let pair = STANDARD.encode(format!("{client}:{}", STANDARD.encode(PASSWORD)));
-    Call::new("POST", path)
-        .body(body)
-        .header("content-type", "application/x-www-form-urlencoded")
-        .header("authorization", format!("Basic {pair}"))
-}
-
+/// Through Envoy.
 async fn token(world: &World, client: &str) -> Result<String> {
-    let answer = world.call(&form(client, "/oauth/token", "grant_type=client_credentials".into())).await?;
+    let answer = world.call(&asking(client)).await?;
     ensure!(answer.status == 200, "{}", answer.text());
     Ok(answer.json()["access_token"].as_str().context("a token")?.to_owned())
 }
 
 fn bearing(token: &str) -> Call {
-    Call::get("/orders/1").header("authorization", format!("Bearer {token}"))
+    Call::get("/orders/1").bearing(token)
 }
 
 #[test]
@@ -64,7 +47,9 @@ fn a_token_is_obtained_used_three_times_and_no_more() -> Result<()> {
         for call in 4..=6 {
             let answer = world.call(&bearing(&token)).await?;
             ensure!(answer.status != 200, "call {call} is let in");
-            assert_eq!(answer.code(), "quota_exhausted", "call {call}: {}", answer.text());
+            assert_eq!(answer.code(), "token_used_up", "call {call}: {}", answer.text());
+            let challenge = answer.header("www-authenticate").unwrap_or_default();
+            assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
         }
         let metadata = world.call(&Call::get("/.well-known/oauth-authorization-server")).await?;
         assert_eq!(metadata.status, 200, "{}", metadata.text());
@@ -85,7 +70,7 @@ fn a_revoked_token_is_refused_within_a_second() -> Result<()> {
             ensure!(answer.status == 200, "{}", answer.text());
         }
         let called: Instant = wait::now();
-        let answer = world.call(&form(&client, "/oauth2/revoke", format!("token={token}"))).await?;
+        let answer = world.call(&form(&client, "/oauth2/revoke", &format!("token={token}"))).await?;
         ensure!(answer.status == 200, "{}", answer.text());
         loop {
             let answer = world.call(&bearing(&token)).await?;
