@@ -5,6 +5,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use serde::Deserialize;
+
 use super::feed::{numbers, put, read_numbers};
 use super::held::Answered;
 use super::presented::CacheKey;
@@ -48,7 +50,8 @@ pub(super) struct Lookup {
 pub(super) struct Exchange {
     resolves: Vec<Asked>,
     renewals: Vec<(Renewal, u16)>,
-    usage: bool,
+    /// Number of the report of usage in it.
+    usage: Option<u64>,
 }
 
 struct Asked {
@@ -71,13 +74,11 @@ impl Gate {
             return None;
         }
         let usage_due = self.usage_due_at <= now.mono;
-        let alone = usage_due && self.usage.is_suspected();
-        let (renew, renewals) =
-            if alone { (Vec::new(), Vec::new()) } else { self.due_renewals(host, now.mono) };
+        let (renew, renewals) = self.due_renewals(host, now.mono);
         let mut resolves = Vec::new();
         let mut passwords = 0;
         let gathers = renew.is_empty() && self.exchanges.gathers(now.mono);
-        let room = if gathers || alone { 0 } else { MAX_RESOLVES };
+        let room = if gathers { 0 } else { MAX_RESOLVES };
         for (key, lookup) in self.lookups.iter_mut().filter(|(_, lookup)| !lookup.asked).take(room) {
             // A password takes the manager tens of milliseconds: never in the way of renewals.
             if matches!(lookup.presented, Presented::Basic { .. }) {
@@ -101,7 +102,7 @@ impl Gate {
         let request = ExchangeRequest {
             version: WIRE_VERSION,
             holder,
-            slot: self.slot.and_then(|slot| u32::try_from(slot).ok()).unwrap_or(u32::MAX),
+            slot: self.usage.told_from(self.slot),
             filter_version: self.setup.filter_version.clone(),
             directory: self.directory.as_ref().map_or(crate::id::Revision(0), |d| d.revision()),
             feed: self.feed.revision,
@@ -110,7 +111,8 @@ impl Gate {
             renew,
             usage,
         };
-        let exchange = Exchange { resolves, renewals, usage: request.usage.is_some() };
+        let exchange =
+            Exchange { resolves, renewals, usage: request.usage.as_ref().map(|report| report.seq) };
         let Ok(body) = serde_json::to_vec(&request) else {
             self.notice(String::from("an exchange could not be written as JSON"));
             return None;
@@ -192,14 +194,15 @@ impl Gate {
         host: &mut dyn Host,
         now: MonoMillis,
     ) {
-        if let (Answer::Received { status: 400 | 413, marked: true, .. }, true) = (&answer, exchange.usage) {
-            let alone = exchange.resolves.is_empty() && exchange.renewals.is_empty();
-            if let Some(calls) = self.usage.refuse(alone) {
-                self.metrics.usage_given_up(calls);
-                self.notice(format!(
-                    "the manager does not take a report of usage: {calls} calls are not counted"
-                ));
-            }
+        if let (Answer::Received { status: 400 | 413, marked: true, body }, Some(seq)) =
+            (&answer, exchange.usage)
+            && blames_usage(body)
+            && let Some(calls) = self.usage.give_up(seq)
+        {
+            self.metrics.usage_given_up(calls);
+            self.notice(format!(
+                "the manager does not take a report of usage: {calls} calls are not counted"
+            ));
         }
         let parsed = match answer {
             Answer::Received { status: 200, marked: true, body } => {
@@ -265,7 +268,7 @@ impl Gate {
                 lookup.asked = false;
             }
         }
-        if exchange.usage {
+        if exchange.usage.is_some() {
             self.usage_due_at = now;
         }
         if !why.is_empty() {
@@ -384,4 +387,16 @@ impl Gate {
             self.buckets.pop();
         }
     }
+}
+
+/// Whether a problem document says that the report of usage is what was wrong. Where the fault lies elsewhere,
+/// in the version of the whole for one, the report waits and is counted later.
+fn blames_usage(problem: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Problem {
+        #[serde(default)]
+        field: Option<String>,
+    }
+    let named = crate::json::from_slice::<Problem>(problem).ok().and_then(|problem| problem.field);
+    named.is_some_and(|field| field.starts_with("usage"))
 }

@@ -26,8 +26,9 @@ pub struct Usage {
     rows: Sorted<Row, Counted>,
     recent: Vec<Recent>,
     unacknowledged: Option<UsageReport>,
-    /// The call that it went with was refused.
-    suspected: bool,
+    /// The slot that reports are told from, so that the manager knows a repeat: that of the first, whichever
+    /// the VM has since.
+    slot: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +57,7 @@ struct Recent {
 impl Usage {
     /// Nothing counted yet. `boot` names this life of the VM.
     pub fn new(boot: u64) -> Self {
-        Self { boot, seq: 0, rows: Sorted::new(), recent: Vec::new(), unacknowledged: None, suspected: false }
+        Self { boot, seq: 0, rows: Sorted::new(), recent: Vec::new(), unacknowledged: None, slot: None }
     }
 
     /// Counts `count` calls.
@@ -159,25 +160,20 @@ impl Usage {
     pub fn acknowledge(&mut self, seq: u64) {
         if self.unacknowledged.as_ref().is_some_and(|report| report.seq == seq) {
             self.unacknowledged = None;
-            self.suspected = false;
         }
     }
 
-    /// Whether the report is to be sent alone, because a call that it went with was refused.
-    pub fn is_suspected(&self) -> bool {
-        self.suspected
+    /// The manager will never take report `seq`, which is given up: how many calls nobody will count.
+    pub fn give_up(&mut self, seq: u64) -> Option<u64> {
+        let report = self.unacknowledged.take_if(|report| report.seq == seq)?;
+        // One for each answer, too: what was let in is counted once.
+        Some(report.rows.iter().filter(|row| row.latency.is_empty()).map(|row| row.count).sum())
     }
 
-    /// The manager will never take the call that the report went with. If it went alone it is given up:
-    /// how many calls nobody will count.
-    pub fn refuse(&mut self, alone: bool) -> Option<u64> {
-        self.suspected = !alone;
-        let given_up = if alone { self.unacknowledged.take() } else { None };
-        // One for each answer, too: what was let in is counted once.
-        let calls = |report: UsageReport| {
-            report.rows.iter().filter(|row| row.latency.is_empty()).map(|row| row.count).sum()
-        };
-        given_up.map(calls)
+    /// The slot to tell reports from, where the VM has `slot` now.
+    pub fn told_from(&mut self, slot: Option<u64>) -> u32 {
+        let now = slot.and_then(|slot| u32::try_from(slot).ok()).unwrap_or(u32::MAX);
+        *self.slot.get_or_insert(now)
     }
 }
 

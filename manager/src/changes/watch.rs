@@ -56,7 +56,9 @@ impl Watch {
             return Ok(head);
         }
         self.look_for_all(db);
-        let beyond = |seen: &Option<Head>| seen.is_some_and(|head| head.revision > since);
+        // What was seen last may be of before a restore.
+        let beyond =
+            |seen: &Option<Head>| seen.is_some_and(|seen| seen.epoch == head.epoch && seen.revision > since);
         let found = tokio::time::timeout(wait, seen.wait_for(beyond)).await;
         match found.ok().and_then(Result::ok).and_then(|seen| *seen) {
             Some(head) => Ok(head),

@@ -5,8 +5,8 @@ use gate::time::UnixMillis;
 use gate::wire::WIRE_VERSION;
 use gate::wire::decisions::{Decision, DecisionsReport, MAX_CODES, MAX_DECISIONS, MAX_TEXT_BYTES};
 
-/// Decisions of one code and client that are kept of one hour at most: whoever floods fills their
-/// own place alone.
+/// Decisions of one code and client that are kept of one hour at most: a single cause fills its own place
+/// alone, twenty of them that of all.
 pub const KEPT_PER_HOUR: i64 = 1_000;
 /// Decisions that are kept of one hour in all, whatever their codes and clients: what they take of the disk
 /// is bounded, however many clients are refused.

@@ -20,6 +20,8 @@ const SEEN_MS: i64 = 60_000;
 const KEPT_MS: i64 = 10_000;
 /// A database that takes longer has more important things to do.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long writers are waited for, whose numbers then are of a moment before.
+const WRITE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What was read last, and when. Clones are the same one.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +55,8 @@ pub async fn gauges(app: &App) -> String {
 }
 
 async fn read(app: &App, now: UnixMillis) -> Result<String, DbError> {
-    gateways::note_waiting(app).await;
+    // What can be read is told also while nothing can be written.
+    let _ = tokio::time::timeout(WRITE_PATIENCE, gateways::note_waiting(app)).await;
     let mut read = app.db.snapshot().await?;
     let head = changes::head(&mut read).await?.revision;
     let out = quotas::outstanding_in_all(&mut read, now).await?;

@@ -94,17 +94,23 @@ async fn on_record(app: &App, holder: HolderId) -> Result<Option<(String, UnixMi
     Ok(known)
 }
 
-/// Writes down what waits. Where that fails it is lost, and told by the next sighting: nothing else depends
-/// on it, least of all what gateways are answered.
+/// Writes down what waits, also where the caller does not wait for it. Where that fails it is lost, and told
+/// by the next sighting: nothing else depends on it, least of all what gateways are answered.
 pub async fn note_waiting(app: &App) {
-    let waiting = std::mem::take(&mut app.sightings.held().waiting);
-    if waiting.is_empty() {
-        return;
-    }
-    // In the order of their ids, as every replica locks them.
-    let waiting: Vec<_> = waiting.into_values().collect();
-    if let Err(error) = write(app, &waiting, app.now()).await {
-        tracing::warn!(%error, "{} Envoys were here, which could not be noted", waiting.len());
+    let app = app.clone();
+    let noted = tokio::spawn(async move {
+        let waiting = std::mem::take(&mut app.sightings.held().waiting);
+        if waiting.is_empty() {
+            return;
+        }
+        // In the order of their ids, as every replica locks them.
+        let waiting: Vec<_> = waiting.into_values().collect();
+        if let Err(error) = write(&app, &waiting, app.now()).await {
+            tracing::warn!(%error, "{} Envoys were here, which could not be noted", waiting.len());
+        }
+    });
+    if let Err(error) = noted.await {
+        tracing::error!(%error, "Noting which Envoys were here has died");
     }
 }
 

@@ -164,10 +164,13 @@ pub(super) async fn see(
                               filter_version, directory_revision, feed_revision, leases_held)
          VALUES ($1, $2, $3, $3, COALESCE($4, ''), COALESCE($5, 0), $6, COALESCE($7, 0))
              ON CONFLICT (id) DO UPDATE
-            SET last_seen_at       = excluded.last_seen_at,
+            SET last_seen_at       = CASE WHEN excluded.last_seen_at > holders.last_seen_at
+                                          THEN excluded.last_seen_at ELSE holders.last_seen_at END,
                 filter_version     = COALESCE($4, holders.filter_version),
                 directory_revision = COALESCE($5, holders.directory_revision),
-                feed_revision      = excluded.feed_revision,
+                -- Replicas write down what they have gathered late, and not in its order.
+                feed_revision      = CASE WHEN excluded.last_seen_at >= holders.last_seen_at
+                                          THEN excluded.feed_revision ELSE holders.feed_revision END,
                 leases_held        = COALESCE($7, holders.leases_held)
           WHERE holders.gateway = excluded.gateway",
     )

@@ -1,8 +1,6 @@
 //! What is nearly used up is told; at which parts is set.
 
-use std::collections::BTreeSet;
-
-use gate::id::{ClientId, CredentialId, MeterId};
+use gate::id::{CredentialId, MeterId};
 use gate::time::UnixMillis;
 use gate::wire::exchange::MeterKind;
 use serde_json::json;
@@ -213,29 +211,6 @@ pub(super) async fn get(app: &App, client: &str) -> Result<Saved, ClientError> {
     Ok(store::of_client(&mut read, client.id.as_str()).await?)
 }
 
-/// Keeps others from the meters of a client and its keys, in the order in which renewals lock them. Whoever
-/// looks at one of them meanwhile knows the parts of before, and is done when this returns.
-async fn hold_meters(conn: &mut Conn, client: &str, now: UnixMillis) -> Result<(), DbError> {
-    let mut meters = BTreeSet::new();
-    meters.extend(quotas::meter_of(conn, MeterKind::ClientQuota, client).await?.map(|meter| meter.id));
-    let (client, mut after) = (ClientId::from(client), String::new());
-    loop {
-        let page = keys::list(conn, Some(&client), &after, PAGE).await?;
-        for key in &page {
-            let meter = quotas::meter_of(conn, MeterKind::KeyUses, key.id.as_str()).await?;
-            meters.extend(meter.map(|meter| meter.id));
-        }
-        match page.last() {
-            Some(last) if page.len() as i64 == PAGE => after = last.id.as_str().to_owned(),
-            Some(_) | None => break,
-        }
-    }
-    for meter in meters {
-        quotas::meter_by_id(conn, meter, now, true).await?;
-    }
-    Ok(())
-}
-
 pub(super) async fn set(
     app: &App,
     by: &str,
@@ -256,7 +231,7 @@ pub(super) async fn set(
     if !store::save(&mut write, client, before.version, &percents, now).await? {
         return Err(ClientError::Version { expected: before.version, present: before.version + 1 });
     }
-    hold_meters(&mut write, client, now).await?;
+    quotas::hold_all_of(&mut write, client).await?;
     quotas::watch_all_of(&mut write, client).await?;
     let shown = |percents: &Percents| json!({ "percents": percents.iter().collect::<Vec<_>>() });
     let entry = audit::Entry {

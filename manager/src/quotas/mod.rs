@@ -21,4 +21,6 @@ pub use model::{
 };
 pub use store::{Outstanding, hold, lift_limit, meter_of, outstanding, outstanding_in_all, reset, set_limit};
 pub use view::LeasesView;
-pub use warnings::{LEAST_PERCENT, candidates, meter_by_id, put_off, tell, told, unwatch, watch_all_of};
+pub use warnings::{
+    LEAST_PERCENT, candidates, hold_all_of, meter_by_id, put_off, tell, told, unwatch, watch_all_of,
+};

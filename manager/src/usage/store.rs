@@ -197,6 +197,8 @@ fn summed(rows: &[&UsageRow], clients: &BTreeMap<String, String>) -> (CallSums, 
             *sum = sum.saturating_add(whole(row.count));
             continue;
         }
+        // Answers are not kept by credential.
+        let key = Caller { credential: String::new(), ..key };
         for [bucket, count, ms] in &row.latency {
             let last = usize::try_from(*bucket).ok().and_then(|at| LATENCY_MS.get(at));
             let sum = answers.entry((key.clone(), last.map_or(0, |ms| whole(*ms)))).or_default();

@@ -133,6 +133,33 @@ fn what_was_counted_last_is_told_before_a_gate_leaves() {
 }
 
 #[test]
+fn a_report_that_was_sent_before_a_gate_leaves_is_repeated_under_its_number() {
+    let mut world = world_that_holds(2);
+    world.manager.known.get_mut(&hex("good")).unwrap().meters.clear();
+    world.get(1, 3, &HEADERS);
+    world.answer_all();
+    world.end(1, 3, Some(200));
+    let reported = |world: &mut World| loop {
+        while !world.calls.iter().any(|(worker, call)| *worker == 1 && call.path == EXCHANGE_PATH) {
+            world.pass(100, &[0, 1]);
+        }
+        let (worker, call) = world.take_call(EXCHANGE_PATH);
+        let request: ExchangeRequest = serde_json::from_slice(&call.body).unwrap();
+        if let (1, Some(usage)) = (worker, &request.usage) {
+            let number = (request.slot, usage.boot, usage.seq);
+            // The manager has counted it, and its answer is lost.
+            world.deliver(worker, call.id, Answer::Failed);
+            break number;
+        }
+        let answer = world.manager.answer(&call);
+        world.deliver(worker, call.id, answer);
+    };
+    let first = reported(&mut world);
+    retire(&mut world, 1);
+    assert_eq!(reported(&mut world), first);
+}
+
+#[test]
 fn who_never_served_has_nothing_to_do() {
     let mut world = World::new(1);
     let now = world.now().mono;

@@ -5,63 +5,64 @@ use super::*;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 impl World {
-    /// The next exchange, answered with that status.
-    fn refuse_exchange(&mut self, status: u16) -> ExchangeRequest {
-        let (worker, call) = self.take_call(EXCHANGE_PATH);
-        self.deliver(worker, call.id, Answer::Received { status, marked: true, body: vec![] });
-        serde_json::from_slice(&call.body).unwrap()
+    /// The next exchange with a report of usage, answered with that status and fault. What comes before it, as
+    /// a manager does.
+    fn refuse_report(&mut self, status: u16, field: &str) {
+        loop {
+            while !self.calls.iter().any(|(_, call)| call.path == EXCHANGE_PATH) {
+                self.pass(100, &[0]);
+            }
+            let (worker, call) = self.take_call(EXCHANGE_PATH);
+            let request: ExchangeRequest = serde_json::from_slice(&call.body).unwrap();
+            if request.usage.is_none() {
+                let answer = self.manager.answer(&call);
+                self.deliver(worker, call.id, answer);
+                continue;
+            }
+            let body = format!("{{\"status\":{status},\"field\":\"{field}\"}}").into_bytes();
+            return self.deliver(worker, call.id, Answer::Received { status, marked: true, body });
+        }
     }
 
-    fn until_an_exchange(&mut self) {
-        while !self.calls.iter().any(|(_, call)| call.path == EXCHANGE_PATH) {
-            self.pass(100, &[0]);
+    /// Of one call, with which a look-up goes out.
+    fn with_usage() -> Self {
+        let mut world = Self::warm(1);
+        world.tolerant = true;
+        world.pass(2_000, &[0]);
+        world.answer_all();
+        world.manager.usage.clear();
+        assert!(is_admitted(&world.get(0, 10, &[("x-api-key", "good")])));
+        world.get(0, 20, &[("x-api-key", "nobody")]);
+        world
+    }
+
+    fn settle(&mut self) -> (Option<u64>, u64) {
+        for _ in 0..10 {
+            self.pass(300, &[0]);
+            self.answer_all();
         }
+        let given_up = self.metrics.get("keygate_usage_given_up_total").copied();
+        (given_up, self.manager.usage.get("admitted").copied().unwrap_or_default())
     }
 }
 
 #[test]
 fn a_report_of_usage_that_is_refused_is_given_up_and_the_next_is_delivered() {
     for status in [400, 413] {
-        let mut world = World::warm(1);
-        world.tolerant = true;
-        world.pass(2_000, &[0]);
-        world.answer_all();
-        world.manager.usage.clear();
-        for stream in 10..13 {
-            assert!(is_admitted(&world.get(0, stream, &[("x-api-key", "good")])));
-        }
-        world.get(0, 20, &[("x-api-key", "new")]);
-        world.until_an_exchange();
-        // Nobody knows which part is the bad one: next, the report goes alone.
-        while let mixed = world.refuse_exchange(status)
-            && mixed.usage.is_none()
-        {
-            world.until_an_exchange();
-        }
-        let mut reports = 0;
-        for _ in 0..20 {
-            world.until_an_exchange();
-            let (worker, call) = world.take_call(EXCHANGE_PATH);
-            let request: ExchangeRequest = serde_json::from_slice(&call.body).unwrap();
-            let bad = request.usage.as_ref().is_some_and(|usage| usage.seq <= 2 && reports == 0);
-            if bad && request.resolve.is_empty() && request.renew.is_empty() {
-                reports += 1;
-                world.deliver(worker, call.id, Answer::Received { status, marked: true, body: vec![] });
-                break;
-            }
-            let answer = world.manager.answer(&call);
-            world.deliver(worker, call.id, answer);
-        }
-        world.pass(3_000, &[0]);
-        world.answer_all();
-        let given_up = world.metrics.get("keygate_usage_given_up_total").copied();
-        let counted = world.manager.usage.get("admitted").copied().unwrap_or_default();
-        assert_eq!((reports, given_up, counted), (1, Some(3), 0), "{status}");
-        // And the next one arrives.
+        let mut world = World::with_usage();
+        world.refuse_report(status, "usage.rows[0].result");
+        assert_eq!(world.settle(), (Some(2), 0), "{status}: one let in, and one of nobody");
         assert!(is_admitted(&world.get(0, 30, &[("x-api-key", "good")])));
-        world.pass(1_000, &[0]);
-        world.answer_all();
-        assert_eq!(world.manager.usage.get("admitted"), Some(&1), "{status}");
+        assert_eq!(world.settle(), (Some(2), 1), "{status}");
+    }
+}
+
+#[test]
+fn a_report_waits_where_something_else_of_its_call_is_wrong() {
+    for (status, field) in [(400, "version"), (400, "renew[0].seq"), (413, ""), (500, "usage")] {
+        let mut world = World::with_usage();
+        world.refuse_report(status, field);
+        assert_eq!(world.settle(), (None, 1), "{status} {field}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod store;
 
-pub use store::{candidates, meter_by_id, put_off, tell, told, unwatch, watch_all_of};
+pub use store::{candidates, hold_all_of, meter_by_id, put_off, tell, told, unwatch, watch_all_of};
 pub(super) use store::{forget, rearm, watch};
 
 use super::model::Meter;

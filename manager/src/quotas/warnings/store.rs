@@ -22,6 +22,29 @@ pub(in super::super) async fn watch(conn: &mut Conn, meter: MeterId) -> Result<(
     Ok(())
 }
 
+/// Keeps others from the meters of a client and its keys of which something may be to tell, in the order in
+/// which renewals lock them. Whoever looks at one of them meanwhile knows the parts of before, and is done
+/// when this returns.
+pub async fn hold_all_of(conn: &mut Conn, client: &str) -> Result<(), DbError> {
+    let rows = sqlx::query(
+        "-- quotas.hold_all_of
+         SELECT id
+           FROM meters
+          WHERE (   (kind = 'client_quota' AND owner = $1)
+                 OR (kind = 'key_uses' AND owner IN (SELECT id FROM keys WHERE client_id = $1)))
+            AND debited * 100 >= (limit_units + reclaimed_units) * $2
+          ORDER BY id",
+    )
+    .bind(client)
+    .bind(i64::from(LEAST_PERCENT))
+    .fetch_all(&mut *conn)
+    .await?;
+    for row in rows {
+        locked(conn, MeterId(row.try_get::<i64, _>(0)? as u64)).await?;
+    }
+    Ok(())
+}
+
 /// Has the meters of a client and of its keys looked at.
 pub async fn watch_all_of(conn: &mut Conn, client: &str) -> Result<(), DbError> {
     sqlx::query(
