@@ -193,6 +193,12 @@ fn respond(response: &gate::denial::Response) {
         // As above; with it `keygate explain` says what led to the refusal.
         let _ = host::set_property("keygate_decision", decision.as_bytes());
     }
+    if let Some(client) = &response.client {
+        let _ = host::set_property("keygate_client", client.as_str().as_bytes());
+    }
+    if let Some(api) = &response.api {
+        let _ = host::set_property("keygate_api", api.as_str().as_bytes());
+    }
     let details = format!("keygate_{}", response.code);
     let sent = host::respond(
         u32::from(response.status),

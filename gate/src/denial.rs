@@ -13,7 +13,7 @@ use core::fmt::Write;
 use serde::Serialize;
 
 use crate::credential::jwt;
-use crate::id::ClientId;
+use crate::id::{ApiUid, ClientId};
 use crate::request::CredentialKind;
 use crate::time::{Interval, UnixMillis};
 use crate::wire::directory::DenialFormat;
@@ -217,6 +217,10 @@ pub struct Response {
     pub code: &'static str,
     /// The refusal's id, for access logs; absent = nothing was refused.
     pub decision: Option<String>,
+    /// The client, for access logs, as [`Circumstances::client`].
+    pub client: Option<ClientId>,
+    /// What was called, for access logs; absent = nothing that is registered.
+    pub api: Option<ApiUid>,
 }
 
 /// Every [`Denial::code`] there is, and its HTTP status.
@@ -337,7 +341,8 @@ impl Denial {
         headers.push((DECISION_HEADER, circumstances.decision.to_string()));
         let grpc_status = circumstances.grpc.then(|| grpc_status(status));
         let decision = Some(circumstances.decision.to_string());
-        Response { status, headers, body, grpc_status, code: self.code(), decision }
+        let client = circumstances.client.cloned();
+        Response { status, headers, body, grpc_status, code: self.code(), decision, client, api: None }
     }
 
     /// Which of the checks refused it, as `docs/denials.md` orders them.

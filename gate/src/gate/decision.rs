@@ -443,6 +443,8 @@ impl Gate {
             grpc_status: None,
             code,
             decision: None,
+            client: None,
+            api: None,
         })
     }
 }

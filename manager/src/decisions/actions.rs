@@ -32,7 +32,7 @@ pub enum Missing {
     #[error(
         "decision {id} is not here, and the worker that gave it has reported nothing. A report takes about a \
          second, longer while its gateway is cut off from the manager (see GET /api/v1/gateways); reports are \
-         kept for {days} days. The line of Envoy's access log with this id has code, client and API, and \
+         kept for {days} days. The line of Envoy's access log with this id has code, API and the client that was proven, and \
          `keygate explain --path …` says what is decided now"
     )]
     NeverHeard {
@@ -46,7 +46,7 @@ pub enum Missing {
         "decision {id} is not here. The worker that gave it (Envoy {holder} of gateway {gateway}) reported last at \
          {reported_at} UTC; {kept} of its refusals were taken on record for {days} days, and {not_kept} were \
          counted and not kept: under a flood a fair sample is. If it is younger than a second or two, ask again; \
-         else the line of Envoy's access log with this id has code, client and API, and `keygate explain --path …` \
+         else the line of Envoy's access log with this id has code, API and the client that was proven, and `keygate explain --path …` \
          says what is decided now"
     )]
     NotKept {

@@ -32,7 +32,8 @@ struct Fleet {
 impl Fleet {
     async fn start(name: &str, database: Database) -> Result<Self> {
         let world = World::start(name, Plan { envoys: 2, workers: 2, database, ..Plan::default() }).await?;
-        let orders = world.api("orders", "/orders", json!({})).await?;
+        let accepts = json!({ "accepts": ["dgrk", "x_api_key", "bearer"] });
+        let orders = world.api("orders", "/orders", accepts).await?;
         let group = world.group("partners", &[&orders]).await?;
         world.until_known(&Call::get("/orders")).await?;
         Ok(Self { world, orders, group })
@@ -53,6 +54,16 @@ impl Fleet {
         let client = self.world.client(&format!("client-{round}"), client).await?;
         let key = self.world.x_api_key(&client, &[&self.group], json!({})).await?;
         Ok(Call::get(&format!("/orders/client-{round}")).x_api_key(&key.text))
+    }
+
+    /// A token that serves so many calls.
+    async fn token_uses(&self, round: &str) -> Result<Call> {
+        let client = json!({ "groups": [self.group] });
+        let client = self.world.client(&format!("token-{round}"), client).await?;
+        let terms = json!({ "validity": 1, "unit": "days", "uses": LIMIT });
+        self.world.may_obtain_tokens(&client, terms).await?;
+        let token = self.world.token(&client).await?;
+        Ok(Call::get(&format!("/orders/token-{round}")).bearing(&token))
     }
 
     async fn exactly_the_limit_is_let_in(&self, call: Call) -> Result<()> {
@@ -97,6 +108,21 @@ fn client_quota_is_exact() -> Result<()> {
         }
         fleet.world.proxy.set(Faults { lose: LOSS, ..Faults::default() });
         fleet.exactly_the_limit_is_let_in(fleet.client_quota("lossy").await?).await?;
+        assert!(fleet.world.proxy.lost() > 5, "answers were lost: {}", fleet.world.proxy.lost());
+        Ok(())
+    })
+}
+
+#[test]
+fn token_use_count_is_exact() -> Result<()> {
+    let _turn = TURN.lock();
+    e2e::run(async {
+        let fleet = Fleet::start("exact-token", Database::Sqlite).await?;
+        for round in 1..=ROUNDS {
+            fleet.exactly_the_limit_is_let_in(fleet.token_uses(&round.to_string()).await?).await?;
+        }
+        fleet.world.proxy.set(Faults { lose: LOSS, ..Faults::default() });
+        fleet.exactly_the_limit_is_let_in(fleet.token_uses("lossy").await?).await?;
         assert!(fleet.world.proxy.lost() > 5, "answers were lost: {}", fleet.world.proxy.lost());
         Ok(())
     })

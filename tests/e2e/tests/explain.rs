@@ -118,16 +118,27 @@ fn each_refusal_is_explained_by_the_id_in_its_answer_and_in_the_access_log() -> 
             refused.iter().map(|(code, id, _)| (id.clone(), format!("keygate_{code}"))).collect();
         let logged = || async {
             let text = std::fs::read_to_string(&log).ok()?;
-            let lines: BTreeMap<String, String> = text
+            let lines: BTreeMap<String, Value> = text
                 .lines()
                 .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                .filter_map(|line| {
-                    Some((line["decision"].as_str()?.to_owned(), line["details"].as_str()?.to_owned()))
-                })
+                .filter_map(|line| Some((line["decision"].as_str()?.to_owned(), line)))
                 .collect();
-            wanted.iter().all(|(id, details)| lines.get(id) == Some(details)).then_some(())
+            let all = wanted
+                .iter()
+                .all(|(id, details)| lines.get(id).is_some_and(|line| line["details"] == **details));
+            all.then_some(lines)
         };
-        wait::until("every id in the access log", LOGGED, logged).await?;
+        let lines = wait::until("every id in the access log", LOGGED, logged).await?;
+        for (code, client, api) in [
+            ("quota_exhausted", json!(metered), json!(orders)),
+            ("signature_incorrect", json!(null), json!(orders)),
+            ("credential_unknown", json!(null), json!(orders)),
+            ("api_not_found", json!(null), json!(null)),
+        ] {
+            let id = refused.iter().find(|(known, ..)| *known == code).map(|(_, id, _)| id.as_str());
+            let line = &lines[id.context("one of each")?];
+            assert_eq!((&line["client"], &line["api"]), (&client, &api), "{code}: {line}");
+        }
 
         // What would be decided now, without sending anything.
         let asked = world.manager.run(&["explain", "--client", &metered, "--path", "/orders/7"])?;

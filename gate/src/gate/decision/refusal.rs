@@ -135,6 +135,7 @@ impl Gate {
             decision: &id,
         });
         response.headers.extend(limit_headers);
+        response.api = api;
         response
     }
 }
