@@ -12,7 +12,11 @@ use crate::problem::ProblemDocument;
 
 /// The refusals that operations share: status, name below `components/responses`, what it means.
 const REFUSALS: [(&str, &str, &str); 10] = [
-    ("400", "Unreadable", "`malformed_json`, `invalid_query` or `invalid_header`: it cannot be read."),
+    (
+        "400",
+        "Unreadable",
+        "`malformed_json`, `invalid_query` or `invalid_header`: it cannot be read; `unexpected_body`: it takes none.",
+    ),
     ("401", "Unauthenticated", "`unauthenticated`: no token, or one that is unknown, expired or revoked."),
     (
         "403",

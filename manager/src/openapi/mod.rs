@@ -4,6 +4,7 @@
 //! refusals that every operation shares are added in one place.
 
 mod answers;
+mod bodiless;
 mod document;
 mod routes;
 pub mod schema;

@@ -7,6 +7,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use utoipa_axum::router::UtoipaMethodRouter;
 
+use super::bodiless::Bodiless;
 use crate::app::App;
 use crate::http::Permission;
 use crate::problem::Problem;
@@ -144,7 +145,9 @@ impl Routes {
     pub fn into_router(self, app: &App) -> Router<App> {
         self.operations.into_iter().fold(Router::new(), |router, operations| {
             let Operations { access, routes: (_, paths, methods), .. } = operations;
-            let methods = methods.route_layer(middleware::from_fn_with_state((app.clone(), access), admit));
+            let bodiless = Bodiless::of(&paths);
+            let state = (app.clone(), access, bodiless);
+            let methods = methods.route_layer(middleware::from_fn_with_state(state, admit));
             paths.paths.keys().fold(router, |router, path| router.route(path, methods.clone()))
         })
     }
@@ -158,10 +161,11 @@ impl Routes {
 /// Finds out who calls and whether they may, before anything else of the call is read. The
 /// handler takes the [`Actor`](crate::http::Actor) as an argument where it matters who it is.
 async fn admit(
-    State((app, access)): State<(App, Access)>,
+    State((app, access, bodiless)): State<(App, Access, Bodiless)>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let caller = access.admit(&app, &mut request).await?;
+    let request = bodiless.unburdened(request).await?;
     idempotency::once(&app, &caller, request, next).await
 }

@@ -303,6 +303,11 @@ async fn queries_versions_and_bodies_are_read_where_the_document_says_so_and_now
         let expected = (400, "invalid_header".to_string());
         assert_eq!(keyed == expected, *method != Method::GET, "{id}: every write takes a key");
         assert_eq!(operation.takes_header("Idempotency-Key"), *method != Method::GET, "{id}");
+        let json = [("content-type", "application/json")];
+        let burdened = caller.raw(method.clone(), path, &json, Body::from(r#"{"units":5}"#)).await;
+        let expected = (400, "unexpected_body".to_string());
+        let takes_none = *method != Method::GET && operation.described.get("requestBody").is_none();
+        assert_eq!(refused(burdened) == expected, takes_none, "{id}: what it does not read it refuses");
         let queried = caller.raw(method.clone(), &format!("{path}?nonsense=1"), &[], Body::empty()).await;
         let expected = (400, "invalid_query".to_string());
         assert_eq!(refused(queried) == expected, operation.takes("query"), "{id}: params(ListQuery)?");
