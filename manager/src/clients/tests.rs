@@ -423,7 +423,7 @@ async fn the_view_tells_what_is_used_of_the_quota_in_this_window() {
         let day = 86_400_000;
         let usage = |used: u64, start: i64| {
             json!({
-                "used": used, "held": 0, "withheld": 0, "remaining": 10 - used, "calls_per_hour": 0, "exhausted_at": null,
+                "limit": 10, "reclaimed": 0, "used": used, "held": 0, "withheld": 0, "remaining": 10 - used, "calls_per_hour": 0, "exhausted_at": null,
                 "lease_horizon_s": 30, "max_lease": 1, "window_start": start, "window_end": start + day
             })
         };

@@ -194,6 +194,10 @@ pub struct DetailsView {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = QuotaUsage)]
 pub struct QuotaUsageView {
+    /// Calls of the window: the quota, and what `reclaim` gave back of it.
+    limit: u64,
+    /// Of these, calls by which `reclaim` has raised it.
+    reclaimed: u64,
     /// Calls handed to gateways, net of what they gave back.
     used: u64,
     /// Of these, calls that gateways hold and have not spent, as far as is known.
@@ -221,6 +225,8 @@ impl QuotaUsageView {
         installation: LeaseTerms<u32>,
     ) -> Self {
         Self {
+            limit: meter.in_force(),
+            reclaimed: meter.reclaimed,
             used: meter.debited,
             held: outstanding.leased,
             withheld: outstanding.withheld,

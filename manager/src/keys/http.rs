@@ -425,6 +425,7 @@ async fn full(conn: &mut Conn, app: &App, key: Key) -> Result<Versioned<KeyJson>
         let now = app.now();
         let out = quotas::outstanding(conn, meter, now).await?;
         json.meter = Some(MeterJson {
+            reclaimed: meter.reclaimed,
             held: out.leased,
             withheld: out.withheld,
             forecast: usage::forecast(app, conn, meter, out, now).await?,
@@ -484,6 +485,8 @@ fn brief(app: &App, key: &Key) -> KeyJson {
 #[derive(Serialize, ToSchema)]
 #[schema(as = KeyMeter)]
 struct MeterJson {
+    /// Calls by which `reclaim` has raised the quota: that many more than `quota` may be used.
+    reclaimed: u64,
     /// Of the calls that are used, those that gateways hold and have not spent, as far as is known.
     held: u64,
     /// Of them, calls that gateways held which never told what became of them: nobody can use them.

@@ -80,6 +80,8 @@ async fn withheld_units_of_a_total_go_to_others_once_and_their_late_return_is_re
             [Subject::Meter { meter }],
             "who was refused asks again"
         );
+        let usage = &admin.get("/api/v1/clients/acme").await.expect(200)["quota_usage"];
+        assert_eq!(told(usage, &["limit", "reclaimed", "used", "remaining"]), [110, 10, 100, 10]);
         let again = admin.post(RECLAIM, json!({})).await.expect(200);
         assert_eq!((&again["units"], &again["meter"]), (&json!(0), &done["meter"]));
         assert_eq!(announced(&db).await.len(), changes_before + 1);
