@@ -1,5 +1,6 @@
 //! What searches ask for: words, days, several of a few names.
 
+use gate::denial::CODES;
 use gate::time::Interval;
 use jiff::tz::TimeZone;
 
@@ -45,6 +46,16 @@ impl Words {
     pub fn patterns(&self) -> impl Iterator<Item = String> {
         self.0.iter().map(|word| like_pattern(Some(word)))
     }
+}
+
+/// The code of a refusal in a query's `field`, or one of the `other` words that may stand there.
+pub fn refusal_code(field: &'static str, code: &str, other: &[&str]) -> Result<(), Problem> {
+    if other.contains(&code) || gate::denial::status_of(code).is_some() {
+        return Ok(());
+    }
+    let codes = CODES.iter().map(|(code, _)| *code);
+    let words: Vec<_> = other.iter().copied().chain(codes).collect();
+    Err(Problem::invalid_query(field, format!("{field} is {code:?}; it is one of {}", words.join(", "))))
 }
 
 /// First and last day of a query's `from` and `until`, as the instants that they are in `zone`; both

@@ -29,7 +29,7 @@ pub struct Explain {
     /// Its host; without it, one that no API names.
     #[arg(long, default_value = "")]
     host: String,
-    /// The credential it presents, by its id: key_…, xak_…, or basic:<client>.
+    /// The credential it presents, by its id: key_…, xak_…, tk_… of a token, or basic:<client>.
     #[arg(long, conflicts_with_all = ["api_key", "client"])]
     credential: Option<String>,
     /// The DGRK key it presents, by its public text.
@@ -38,7 +38,7 @@ pub struct Explain {
     /// Any credential of this client: each is looked at.
     #[arg(long)]
     client: Option<String>,
-    /// From which address it comes.
+    /// From which address it comes; needed where the client is bound to addresses.
     #[arg(long)]
     address: Option<IpAddr>,
     /// It comes from the internal side.
@@ -69,7 +69,9 @@ pub async fn run(app: &App, command: Explain) -> anyhow::Result<()> {
         },
         gateway: command.gateway,
         at: None,
-    };
+    }
+    .checked()
+    .map_err(|fault| anyhow::anyhow!("--{fault}"))?;
     let Some(client) = command.client else {
         print!("{}", in_words(&explain::explain(app, &described).await?));
         return Ok(());

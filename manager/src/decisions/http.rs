@@ -1,5 +1,7 @@
 //! `/api/v1/decisions`
 
+use std::net::IpAddr;
+
 use axum::extract::State;
 use gate::request::CredentialKind;
 use gate::time::UnixMillis;
@@ -16,6 +18,7 @@ use crate::app::App;
 use crate::http::{Json, Page, Path, Permission, Query, Routes, foreign_cursor, page_cursor, page_limit};
 use crate::openapi::wire;
 use crate::problem::Problem;
+use crate::search::refusal_code;
 
 /// `/api/v1/decisions` and below, `/api/v1/explain`.
 pub fn routes() -> Routes {
@@ -44,6 +47,34 @@ struct ListQuery {
     address: Option<String>,
     /// Id of a gateway.
     gateway: Option<String>,
+}
+
+impl ListQuery {
+    fn filter(self) -> Result<Filter, Problem> {
+        if let Some(code) = &self.code {
+            refusal_code("code", code, &[])?;
+        }
+        let address = self.address.map(|text| text.parse::<IpAddr>()).transpose().map_err(|_| {
+            let detail = "address is an IP address, such as 192.0.2.7 or 2001:db8::7";
+            Problem::invalid_query("address", detail)
+        })?;
+        if self.from.zip(self.until).is_some_and(|(from, until)| from >= until) {
+            return Err(Problem::invalid_query(
+                "from",
+                "from is not before until: nothing can be between them",
+            ));
+        }
+        Ok(Filter {
+            from: self.from.map(UnixMillis),
+            until: self.until.map(UnixMillis),
+            code: self.code,
+            client: self.client,
+            credential: self.credential,
+            api: self.api,
+            address: address.map(|address| address.to_string()),
+            gateway: self.gateway,
+        })
+    }
 }
 
 /// Refusals on record, and how many of that time are not.
@@ -169,17 +200,7 @@ async fn list(State(app): State<App>, Query(query): Query<ListQuery>) -> Result<
         None if cursor.is_empty() => None,
         None => return Err(foreign_cursor()),
     };
-    let filter = Filter {
-        from: query.from.map(UnixMillis),
-        until: query.until.map(UnixMillis),
-        code: query.code,
-        client: query.client,
-        credential: query.credential,
-        api: query.api,
-        address: query.address,
-        gateway: query.gateway,
-    };
-    let listed = actions::list(&app, filter, after, limit + 1).await?;
+    let listed = actions::list(&app, query.filter()?, after, limit + 1).await?;
     let page =
         Page::new(listed.decisions, limit, |kept| format!("{} {}", kept.received_at.0, kept.decision.id));
     let page = page.map(DecisionView::from);

@@ -132,6 +132,11 @@ async fn the_list_is_narrowed_and_paged() {
         }
         assert_eq!(seen, 3);
         ann.get("/api/v1/decisions?cursor=bm9uc2Vuc2U").await.problem(400, "invalid_query");
+        for (field, query) in [("code", "code=late"), ("address", "address=here"), ("from", "from=2&until=2")]
+        {
+            let problem = ann.get(&format!("/api/v1/decisions?{query}")).await.problem(400, "invalid_query");
+            assert_eq!(problem["field"], field, "{query}");
+        }
     }
 }
 

@@ -72,6 +72,8 @@ async fn calls_are_told_apart_by_what_is_asked_for() {
         report(&world, 1, rows.clone(), now).await;
         report(&world, 1, rows, now).await;
 
+        let problem = admin.get("/api/v1/usage?result=bogus").await.problem(400, "invalid_query");
+        assert_eq!(problem["field"], "result");
         let all = items(&admin, "").await;
         assert_eq!(
             fields(&all, ["client", "calls", "admitted", "refused"]),

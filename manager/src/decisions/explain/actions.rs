@@ -1,5 +1,6 @@
 //! Puts together what a gate would be given, and has it judged.
 
+use gate::denial::Denial;
 use gate::directory::DirectoryError;
 use gate::grant::{GrantError, HeldGrant};
 use gate::id::ClientId;
@@ -25,8 +26,8 @@ const MAX_OF_CLIENT: i64 = 50;
 pub enum ExplainError {
     /// Nobody has that credential.
     #[error(
-        "{named} is the id of no credential: a DGRK key's is key_…, an X-Api-Key's xak_…, a client's own id and \
-         password are basic:<client>. A request with a credential that nobody has is refused with \
+        "{named} is the id of no credential: a DGRK key's is key_…, an X-Api-Key's xak_…, a token's tk_…, a client's \
+         own id and password are basic:<client>. A request with a credential that nobody has is refused with \
          credential_unknown"
     )]
     NoCredential {
@@ -49,6 +50,12 @@ pub enum ExplainError {
     NoGateway {
         /// As asked.
         named: String,
+    },
+    /// The client may call from some addresses alone.
+    #[error("client {client} may call from some addresses alone: say from which address the request comes")]
+    NoAddress {
+        /// Its id.
+        client: String,
     },
     /// A gate would not take the grant.
     #[error("gates cannot use what is on record of this credential, and refuse it: {0}")]
@@ -95,6 +102,11 @@ pub async fn explain(app: &App, described: &Described) -> Result<Explanation, Ex
     };
     let of = held.as_ref().map(|(kind, grant)| (*kind, grant));
     let judged = model::judge(directory, described, of, &limits, now).map_err(ExplainError::Directory)?;
+    if let (Some(Denial::AddressNotAllowed { .. }), None, Some((_, held))) =
+        (&judged.denial, described.address, of)
+    {
+        return Err(ExplainError::NoAddress { client: held.wire.client.0.clone() });
+    }
     Ok(Explanation {
         at: now,
         api: judged.api,

@@ -23,9 +23,6 @@ use crate::http::{Json, Permission, Routes};
 use crate::openapi::wire;
 use crate::problem::Problem;
 
-/// Characters of a text of a described request at most.
-const MAX_TEXT: usize = 8_192;
-
 /// `/api/v1/explain`
 pub fn routes() -> Routes {
     Routes::of("decisions").permitted(&[Permission::DecisionsRead], routes!(ask))
@@ -41,7 +38,7 @@ struct Question {
     host: Option<String>,
     /// As sent; a query does not matter.
     path: String,
-    /// Of the caller: of no account where the client is not bound to addresses.
+    /// Of the caller: needed where the client is bound to addresses, and of no account elsewhere.
     address: Option<String>,
     /// From which side; absent: external.
     origin: Option<Side>,
@@ -67,7 +64,7 @@ enum Side {
 #[schema(as = NamedCredential)]
 #[serde(deny_unknown_fields)]
 struct Presented {
-    /// `key_…`, `xak_…`, or `basic:<client>` for a client's own id and password.
+    /// `key_…`, `xak_…`, `tk_…` of a token, or `basic:<client>` for a client's own id and password.
     id: Option<String>,
     /// The public text of a DGRK key.
     api_key: Option<String>,
@@ -208,22 +205,6 @@ async fn ask(
 
 impl Question {
     fn described(self) -> Result<Described, Problem> {
-        for (field, text) in [
-            ("method", &self.method),
-            ("path", &self.path),
-            ("host", self.host.as_ref().unwrap_or(&self.method)),
-        ] {
-            if text.is_empty() || text.len() > MAX_TEXT || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-                let detail =
-                    format!("{field} is 1 to {MAX_TEXT} visible ASCII characters, as a request has it");
-                if !(field == "host" && text.is_empty()) {
-                    return Err(Problem::invalid(field, detail));
-                }
-            }
-        }
-        if !self.path.starts_with('/') {
-            return Err(Problem::invalid("path", "path begins with a slash; the host goes into host"));
-        }
         let address = self.address.map(|text| text.parse::<IpAddr>());
         let address = address.transpose().map_err(|_| {
             Problem::invalid("address", "address is an IP address, such as 192.0.2.7 or 2001:db8::7")
@@ -235,7 +216,7 @@ impl Question {
             Some(Presented { id: None, api_key: Some(text) }) => Some(Named::ApiKey(text)),
             Some(Presented { .. }) => return Err(Problem::invalid("credential", named)),
         };
-        Ok(Described {
+        let described = Described {
             method: self.method,
             host: self.host.unwrap_or_default(),
             path: self.path,
@@ -246,18 +227,10 @@ impl Question {
             },
             credential,
             gateway: self.gateway,
-            at: self.at.map(moment).transpose()?,
-        })
+            at: self.at.map(UnixMillis),
+        };
+        described.checked().map_err(|fault| Problem::invalid(fault.field(), fault.to_string()))
     }
-}
-
-/// Calendars end somewhere.
-fn moment(at: i64) -> Result<UnixMillis, Problem> {
-    const YEAR_9000: i64 = 221_845_392_000_000;
-    if (0..YEAR_9000).contains(&at) {
-        return Ok(UnixMillis(at));
-    }
-    Err(Problem::invalid("at", "at is an instant from 1970 to 9000 in UTC milliseconds"))
 }
 
 impl From<Explanation> for ExplanationView {
@@ -350,6 +323,7 @@ impl From<ExplainError> for Problem {
             ExplainError::NoCredential { .. } | ExplainError::NoApiKey => Self::invalid("credential", detail),
             ExplainError::NoClient { .. } => Self::invalid("client", detail),
             ExplainError::NoGateway { .. } => Self::invalid("gateway", detail),
+            ExplainError::NoAddress { .. } => Self::invalid("address", detail),
             ExplainError::Grant(_) | ExplainError::Directory(_) => Self::conflict("not_usable", detail),
             ExplainError::Db(error) => error.into(),
         }

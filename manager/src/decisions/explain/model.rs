@@ -15,6 +15,11 @@ use gate::wire::exchange::{Grant, MeterKind};
 use crate::feed::Named;
 use crate::gateways::Envoy;
 
+/// Characters of a text of a described request at most.
+const MAX_TEXT: usize = 8_192;
+/// Its first instant, UTC ms.
+const YEAR_9000: i64 = 221_845_392_000_000;
+
 /// A request that somebody asks about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
@@ -34,6 +39,54 @@ pub struct Described {
     pub gateway: Option<String>,
     /// The moment; none = now.
     pub at: Option<UnixMillis>,
+}
+
+/// Why no gate could be asked about a request as it is described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undescribed {
+    /// Requests have no such text.
+    #[error("{0} is 1 to {MAX_TEXT} visible ASCII characters, as a request has it")]
+    Text(&'static str),
+    /// A path that is none.
+    #[error("path begins with a slash; the host goes into host")]
+    Path,
+    /// Calendars end somewhere.
+    #[error("at is an instant from 1970 to 9000 in UTC milliseconds")]
+    At,
+}
+
+impl Undescribed {
+    /// Which part of the description it is.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::Text(field) => field,
+            Self::Path => "path",
+            Self::At => "at",
+        }
+    }
+}
+
+impl Described {
+    /// Itself, if a request can be like that.
+    pub fn checked(self) -> Result<Self, Undescribed> {
+        let sendable =
+            |text: &str| text.len() <= MAX_TEXT && text.bytes().all(|byte| byte.is_ascii_graphic());
+        for (field, text) in [("method", &self.method), ("path", &self.path)] {
+            if text.is_empty() || !sendable(text) {
+                return Err(Undescribed::Text(field));
+            }
+        }
+        if !sendable(&self.host) {
+            return Err(Undescribed::Text("host"));
+        }
+        if !self.path.starts_with('/') {
+            return Err(Undescribed::Path);
+        }
+        if self.at.is_some_and(|at| !(0..YEAR_9000).contains(&at.0)) {
+            return Err(Undescribed::At);
+        }
+        Ok(self)
+    }
 }
 
 /// The verdict, and all that led to it.

@@ -150,7 +150,11 @@ async fn each_rule_decides_in_its_turn() {
             shop.admin.patch("/api/v1/clients/acme", fields).await.expect(200);
         };
         change(json!({ "bindings": [{ "name": "office", "address": "198.51.100.0/24" }] })).await;
-        assert_eq!(shop.verdict(dgrk()).await, ("address_not_allowed".into(), json!("client")));
+        let elsewhere = with(json!({ "address": "203.0.113.7" }));
+        assert_eq!(shop.verdict(elsewhere).await, ("address_not_allowed".into(), json!("client")));
+        let nowhere = json!({ "method": "GET", "path": "/orders/7", "credential": { "api_key": API_KEY } });
+        let problem = shop.admin.post("/api/v1/explain", nowhere).await.problem(422, "invalid_field");
+        assert_eq!(problem["field"], "address", "{problem}");
         assert_eq!(shop.verdict(with(json!({ "address": "198.51.100.9" }))).await.0, "admitted");
         change(json!({ "bindings": [], "audience": "internal" })).await;
         assert_eq!(shop.verdict(dgrk()).await, ("audience_denied".into(), json!("audience")));

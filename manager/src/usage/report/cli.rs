@@ -61,7 +61,7 @@ pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
     };
     let filter = Filter {
         client: command.client.clone(),
-        ..calls_filter(None, command.api.clone(), command.result.clone())
+        ..calls_filter(None, command.api.clone(), command.result.clone()).map_err(told)?
     };
     if command.answers {
         print::<Answers, AnswersView>(app, extent, names, filter).await

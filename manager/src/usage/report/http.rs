@@ -21,10 +21,12 @@ use super::view::{STATUSES, StatusClass};
 use crate::app::App;
 use crate::http::{Json, Page, Permission, Query, Routes, foreign_cursor, page_cursor, page_limit};
 use crate::problem::Problem;
-use crate::search::several;
+use crate::search::{refusal_code, several};
 use crate::usage::actions::installation_zone;
 use crate::usage::model::{Bucket, Range, RangeFault};
 
+/// Stands for every result but `admitted`.
+const REFUSED: &str = "refused";
 /// Rows of a table at most.
 const MAX_TABLE_ROWS: i64 = 10_000;
 
@@ -211,7 +213,7 @@ async fn list_calls(
     State(app): State<App>,
     Query(query): Query<CallsQuery>,
 ) -> Result<Report<CallsView>, Problem> {
-    let filter = calls_filter(query.credential.clone(), query.api.clone(), query.result.clone());
+    let filter = calls_filter(query.credential.clone(), query.api.clone(), query.result.clone())?;
     let filter = of_client(filter, query.client.clone(), query.unknown)?;
     report::<Calls, _>(&app, query.extent(), &["client", "credential", "api", "result"], filter).await
 }
@@ -236,7 +238,7 @@ pub async fn calls_of_client(
     client: &str,
     query: OwnCallsQuery,
 ) -> Result<Report<CallsView>, Problem> {
-    let filter = calls_filter(query.credential.clone(), query.api.clone(), query.result.clone());
+    let filter = calls_filter(query.credential.clone(), query.api.clone(), query.result.clone())?;
     let filter = Filter { client: Some(client.into()), ..filter };
     report::<Calls, _>(app, query.extent(), &["credential", "api", "result"], filter).await
 }
@@ -256,9 +258,12 @@ pub(super) fn calls_filter(
     credential: Option<String>,
     api: Option<String>,
     result: Option<String>,
-) -> Filter {
-    let refused = result.as_deref() == Some("refused");
-    Filter { client: None, credential, api, result: result.filter(|_| !refused), refused }
+) -> Result<Filter, Problem> {
+    if let Some(result) = &result {
+        refusal_code("result", result, &["admitted", REFUSED])?;
+    }
+    let refused = result.as_deref() == Some(REFUSED);
+    Ok(Filter { client: None, credential, api, result: result.filter(|_| !refused), refused })
 }
 
 fn answers_filter(api: Option<String>, status: Option<&str>) -> Result<Filter, Problem> {
