@@ -17,6 +17,7 @@ pub mod caller_address;
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod error_description;
 pub mod expiry;
 pub mod http;
 pub mod jobs;

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use gate::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 
+use crate::error_description::{self, echo};
+
 /// How long somebody may take to sign in and to decide.
 pub(super) const PENDING_MS: i64 = 10 * 60_000;
 /// Characters of `state` at most.
@@ -83,7 +85,7 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub fn new(code: ErrorCode, reason: impl Into<String>) -> Self {
-        Self { code, reason: reason.into() }
+        Self { code, reason: error_description::text(reason.into()).into_owned() }
     }
 }
 
@@ -91,12 +93,12 @@ impl Refusal {
 pub(super) fn check(parameters: &Parameters, needs_proof: bool) -> Result<Option<String>, Refusal> {
     let invalid = |reason: &str| Err(Refusal::new(ErrorCode::InvalidRequest, reason));
     if let Some(name) = parameters.twice() {
-        return invalid(&format!("The parameter {name} stands twice"));
+        return invalid(&format!("The parameter {} stands twice", echo(name)));
     }
     match parameters.get("response_type") {
         Some("code") => {}
         Some(other) => {
-            let reason = format!("Unsupported response type: {other}; it is code");
+            let reason = format!("Unsupported response type: {}; it is code", echo(other));
             return Err(Refusal::new(ErrorCode::UnsupportedResponseType, reason));
         }
         None => return invalid("Missing required parameter: response_type"),
