@@ -270,9 +270,12 @@ async fn without_a_token_nothing_but_the_open_operations_answers() {
         "tokens_introspect_as_digirunner",
         "tokens_introspect_by_standard",
         "tokens_issue_token",
+        "tokens_issue_token_of_second_form",
         "tokens_jwks",
         "tokens_jwks_as_digirunner",
         "tokens_metadata",
+        "tokens_metadata_as_digirunner",
+        "tokens_metadata_of_second_form",
         "tokens_revoke_as_digirunner",
         "tokens_revoke_by_standard",
     ];

@@ -3,19 +3,18 @@
 use std::sync::Arc;
 
 use gate::id::GroupId;
-use gate::wire::exchange::ClientStatus;
 
+use super::call::Call;
 use super::commit::New;
-use super::keys;
-use super::model::{self, Claims, Owner, Token};
-use super::presented::Credentials;
+use super::model::{self, Claims, Form, Owner, Token};
+use super::presented::TwoWays;
 use super::refresh::RefreshToken;
 use super::refusal::Refusal;
+use super::{identity, keys};
 use crate::app::App;
 use crate::bearer;
-use crate::caller_address::CallerAddress;
+use crate::clients::Client;
 use crate::clients::token_settings::{self, GrantType, TokenSettings, TokenTerms};
-use crate::clients::{self, Client};
 
 /// A token that was just issued. The text is nowhere else.
 pub struct Issued {
@@ -29,22 +28,6 @@ pub struct Issued {
     pub refresh: Option<String>,
 }
 
-/// The client that these credentials are of, if they are right and nobody has stopped it.
-pub async fn authenticate(
-    app: &App,
-    from: &CallerAddress,
-    credentials: &Credentials,
-) -> Result<Client, Refusal> {
-    let Credentials { client: id, secret } = credentials;
-    let checked = clients::check_secret(app, from, id, secret, &credentials.readings()).await?;
-    let Some(client) = checked else { return Err(Refusal::wrong_secret(id)) };
-    match client.status {
-        ClientStatus::Active => Ok(client),
-        ClientStatus::Disabled => Err(Refusal::stopped(id, "disable")),
-        ClientStatus::Locked => Err(Refusal::stopped(id, "locked")),
-    }
-}
-
 /// The token settings of a client, if it may obtain tokens by that grant.
 pub async fn permitted(app: &App, client: &Client, grant: GrantType) -> Result<TokenSettings, Refusal> {
     let mut read = app.db.read().await?;
@@ -56,15 +39,13 @@ pub async fn permitted(app: &App, client: &Client, grant: GrantType) -> Result<T
 }
 
 /// A token for the client itself: whoever has its password has proven enough.
-pub async fn by_client_credentials(
-    app: &App,
-    from: &CallerAddress,
-    credentials: &Credentials,
-) -> Result<Issued, Refusal> {
-    let client = authenticate(app, from, credentials).await?;
+pub(super) async fn by_client_credentials(call: &Call, form: Form) -> Result<Issued, Refusal> {
+    let app = &call.app;
+    let client = identity::proven(call, TwoWays::BodyFirst).await?;
     let settings = permitted(app, &client, GrantType::ClientCredentials).await?;
     let making = Making {
         client: &client,
+        form,
         owner: None,
         org_id: None,
         grant: GrantType::ClientCredentials,
@@ -109,6 +90,7 @@ pub(super) async fn make_for(
     });
     let making = Making {
         client,
+        form: Form::First,
         owner: Some(owner),
         org_id,
         grant,
@@ -140,6 +122,7 @@ pub(super) async fn make_for(
 /// What a token is to be like.
 pub(super) struct Making<'a> {
     pub client: &'a Client,
+    pub form: Form,
     pub owner: Option<&'a Owner>,
     /// The owner's organisation.
     pub org_id: Option<String>,
@@ -153,7 +136,7 @@ pub(super) struct Making<'a> {
 
 /// Makes the texts. They are to be put on record before anybody is told of them.
 pub(super) async fn make(app: &App, making: Making<'_>) -> Result<Issued, Refusal> {
-    let Making { client, owner, org_id, grant, scope, terms, refresh } = making;
+    let Making { client, form, owner, org_id, grant, scope, terms, refresh } = making;
     let key = keys::signing(app).await?;
     let (id, now) = (model::new_id(&app.random), app.now());
     let issuer = app.config.issuer();
@@ -162,7 +145,8 @@ pub(super) async fn make(app: &App, making: Making<'_>) -> Result<Issued, Refusa
         scope: scope.iter().map(|group| group.as_str().to_owned()).collect(),
         org_id,
         ..Claims::new(&issuer, client.id.as_str(), owner, now, terms.validity.seconds())
-    };
+    }
+    .in_form(form);
     let text = model::signed(&key, &claims).ok_or_else(Refusal::unsigned)?;
     if text.len() > gate::credential::MAX_TOKEN_BYTES {
         return Err(Refusal::too_many_groups(scope.len()));

@@ -1,21 +1,18 @@
 //! Inspecting and revoking: `/oauth/…` as digiRunner has it, `/oauth2/…` as the standards (RFC 7662,
-//! RFC 7009).
+//! RFC 7009). It is one flow; where they differ is a [`Dialect`].
 
-use axum::extract::{Request, State};
-use axum::http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::actions;
-use super::http::Reply;
-use super::inspection::{self, Found, OnRecord};
+use super::call::{Call, Reply};
+use super::identity;
+use super::inspection::{self, Found, Kind, OnRecord};
 use super::model::Claims;
-use super::presented::{Credentials, Parameters};
+use super::presented::TwoWays;
 use super::refusal::Refusal;
-use super::revocation;
-use crate::app::App;
-use crate::caller_address::CallerAddress;
+use super::{refresh, revocation};
+use crate::clients::Client;
 use crate::http::Routes;
 
 /// All four.
@@ -35,50 +32,70 @@ struct TokenQuestion {
     /// `access_token` or `refresh_token`; below `/oauth2` it may be left out.
     token_type_hint: Option<String>,
     client_id: Option<String>,
-    /// The password, plain or in Base64.
+    /// The password, plain or in Base64. A client that has none leaves it out.
     client_secret: Option<String>,
 }
 
-/// Who asks, and about what.
+/// In whose words a token is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    /// What kind of token it is must be said, and be so. What is wrong with it is told.
+    Digirunner,
+    /// Of a token that is nobody's, or another client's, nothing is told. A hint spares a search, and
+    /// there is none: the token itself says what it is.
+    Standard,
+}
+
+/// A token that a client may ask about.
 struct Asked {
-    client: String,
-    token: String,
+    client: Client,
+    text: String,
+    /// None: there is none that it may be told of.
+    found: Option<Found>,
 }
 
-async fn who(
-    app: &App,
-    from: &CallerAddress,
-    headers: &HeaderMap,
-    parameters: &Parameters,
-) -> Result<String, Refusal> {
-    let credentials = Credentials::read(headers, parameters)?;
-    Ok(actions::authenticate(app, from, &credentials).await?.id.as_str().to_owned())
+async fn asked(call: &Call, dialect: Dialect) -> Result<Asked, Refusal> {
+    let text = call.parameter("token");
+    let hint = call.parameters.get("token_type_hint");
+    let (kind, two_ways) = match dialect {
+        Dialect::Digirunner => {
+            if text.is_none() {
+                return Err(Refusal::no_token());
+            }
+            let kind = hint.and_then(Kind::parse).ok_or_else(|| Refusal::unsupported_hint(hint))?;
+            (Some(kind), TwoWays::BodyFirst)
+        }
+        Dialect::Standard => (None, TwoWays::Refused),
+    };
+    let client = identity::proven_or_public(call, two_ways).await?;
+    let text = text.ok_or_else(|| Refusal::invalid_request("Missing token"))?.to_owned();
+    let found = inspection::find(&call.app, &text).await?;
+    let own = |found: &Found| found.claims.client_id == client.id.as_str();
+    let found = match kind {
+        None => found.filter(own),
+        Some(kind) => match found {
+            None => return Err(Refusal::unreadable()),
+            Some(found) if !own(&found) => return Err(Refusal::of_another_client("token", &text)),
+            Some(found) if found.kind() != kind => return Err(Refusal::unsupported_hint(hint)),
+            Some(found) => Some(found),
+        },
+    };
+    Ok(Asked { client, text, found })
 }
 
-/// As digiRunner checks it: what kind of token is asked about must be said, and be so.
-async fn asked_as_digirunner(
-    app: &App,
-    from: &CallerAddress,
-    request: Request,
-) -> Result<(Asked, Found, &'static str), Refusal> {
-    let (headers, parameters) = Parameters::read(request).await?;
-    let Some(token) = parameters.get("token").filter(|token| !token.is_empty()) else {
-        return Err(Refusal::no_token());
+/// Ends the token. With it, whether it had not ended before.
+async fn revoke(call: &Call, dialect: Dialect) -> Result<(Option<Found>, bool), Refusal> {
+    let Asked { client, found, .. } = asked(call, dialect).await?;
+    let by = format!("client:{}", client.id.as_str());
+    let first = match found.as_ref().and_then(|found| found.record.as_ref()) {
+        Some(OnRecord::Access(token)) => revocation::revoke(&call.app, token, &by).await?,
+        Some(OnRecord::Refresh(token)) => {
+            let with_access = dialect == Dialect::Standard;
+            revocation::revoke_refresh(&call.app, token, &by, with_access).await?
+        }
+        None => false,
     };
-    let hint = match parameters.get("token_type_hint") {
-        Some("access_token") => "access_token",
-        Some("refresh_token") => "refresh_token",
-        other => return Err(Refusal::unsupported_hint(other)),
-    };
-    let client = who(app, from, &headers, &parameters).await?;
-    let found = inspection::find(app, token).await?.ok_or_else(Refusal::unreadable)?;
-    if found.claims.client_id != client {
-        return Err(Refusal::of_another_client("token", token));
-    }
-    if found.is_refresh() != (hint == "refresh_token") {
-        return Err(Refusal::unsupported_hint(Some(hint)));
-    }
-    Ok((Asked { client, token: token.to_owned() }, found, hint))
+    Ok((found, first))
 }
 
 /// What became of it, in digiRunner's words.
@@ -99,17 +116,11 @@ struct RevocationAnswer {
         (TokenQuestion = "application/x-www-form-urlencoded"), (TokenQuestion = "multipart/form-data")
     )),
 )]
-async fn revoke_as_digirunner(
-    State(app): State<App>,
-    from: CallerAddress,
-    request: Request,
-) -> Reply<RevocationAnswer> {
-    let path = request.uri().path().to_owned();
-    let work = async {
-        let (asked, found, hint) = asked_as_digirunner(&app, &from, request).await?;
-        let kind = if hint == "refresh_token" { "refresh token" } else { "access token" };
-        let jti = &found.claims.jti;
-        Ok(match end(&app, &asked, &found, false).await? {
+async fn revoke_as_digirunner(call: Call) -> Reply<RevocationAnswer> {
+    let revoked = revoke(&call, Dialect::Digirunner).await.map(|(found, first)| {
+        let kind = found.as_ref().map_or("token", |found| found.kind().in_words());
+        let jti = found.as_ref().map_or("", |found| &found.claims.jti);
+        match first {
             true => RevocationAnswer {
                 code: "token_revoke_success",
                 message: format!("{kind} revoke success, jti: {jti}"),
@@ -118,23 +129,34 @@ async fn revoke_as_digirunner(
                 code: "token_already_revoked",
                 message: format!("{kind} already revoked, jti: {jti}"),
             },
-        })
-    };
-    let result = work.await;
-    Reply::of(&app, &path, result)
+        }
+    });
+    call.reply(revoked)
 }
 
-async fn end(app: &App, asked: &Asked, found: &Found, with_access: bool) -> Result<bool, Refusal> {
-    let by = format!("client:{}", asked.client);
-    Ok(match &found.record {
-        Some(OnRecord::Access(token)) => revocation::revoke(app, token, &by).await?,
-        Some(OnRecord::Refresh(token)) => revocation::revoke_refresh(app, token, &by, with_access).await?,
-        None => false,
-    })
-}
-
-/// What is known of a token. Absent: not said of this one.
+/// Nothing: a token that there is not is revoked already.
 #[derive(Serialize, ToSchema)]
+struct RevokedAnswer {}
+
+/// Revoke a token (RFC 7009).
+///
+/// With a refresh token the access tokens that came from it are revoked too. Gateways refuse them within a
+/// second. What is no token of the client is answered alike.
+#[utoipa::path(
+    post,
+    path = "/oauth2/revoke",
+    request_body(content(
+        (TokenQuestion = "application/x-www-form-urlencoded"), (TokenQuestion = "multipart/form-data")
+    )),
+)]
+async fn revoke_by_standard(call: Call) -> Reply<RevokedAnswer> {
+    let revoked = revoke(&call, Dialect::Standard).await.map(|_| RevokedAnswer {});
+    call.reply(revoked)
+}
+
+/// What is known of a token. Absent: not said of this one. The default is all that is said of a token that
+/// does not serve, or is not the caller's.
+#[derive(Default, Serialize, ToSchema)]
 struct Introspection {
     /// Whether it serves.
     active: bool,
@@ -168,23 +190,6 @@ struct Introspection {
 }
 
 impl Introspection {
-    /// All that is said of a token that does not serve, or is not the caller's.
-    const INACTIVE: Self = Self {
-        active: false,
-        scope: None,
-        client_id: None,
-        username: None,
-        token_type: None,
-        exp: None,
-        iat: None,
-        nbf: None,
-        sub: None,
-        aud: None,
-        iss: None,
-        jti: None,
-        remaining_uses: None,
-    };
-
     fn of(claims: Claims, active: bool, token_type: &'static str, remaining_uses: Option<u64>) -> Self {
         Self {
             active,
@@ -205,6 +210,30 @@ impl Introspection {
     }
 }
 
+async fn introspect(call: &Call, dialect: Dialect) -> Result<Introspection, Refusal> {
+    let Asked { client, text, found } = asked(call, dialect).await?;
+    let Some(found) = found else { return Ok(Introspection::default()) };
+    let now = call.app.now();
+    let mut read = call.app.db.read().await?;
+    let remaining = found.remaining_uses(&mut read).await?;
+    let (live, kind) = (found.is_live(now), found.kind());
+    if dialect == Dialect::Digirunner {
+        return Ok(Introspection::of(found.claims, live, kind.as_str(), remaining));
+    }
+    let serves = live
+        && remaining != Some(0)
+        && (found.is_text(&text) || kind == Kind::Refresh && refresh::serves_again(&call.app, &client))
+        && found.is_open(&mut read, &client, now).await?;
+    let token_type = match kind {
+        Kind::Access => "Bearer",
+        Kind::Refresh => kind.as_str(),
+    };
+    Ok(match serves {
+        true => Introspection::of(found.claims, true, token_type, remaining),
+        false => Introspection::default(),
+    })
+}
+
 /// Show what a token is, as digiRunner does.
 ///
 /// One that is used up is active still.
@@ -215,73 +244,15 @@ impl Introspection {
         (TokenQuestion = "application/x-www-form-urlencoded"), (TokenQuestion = "multipart/form-data")
     )),
 )]
-async fn introspect_as_digirunner(
-    State(app): State<App>,
-    from: CallerAddress,
-    request: Request,
-) -> Reply<Introspection> {
-    let path = request.uri().path().to_owned();
-    let work = async {
-        let (_, found, hint) = asked_as_digirunner(&app, &from, request).await?;
-        let remaining = found.remaining_uses(&mut *app.db.read().await?).await?;
-        let active = found.is_live(app.now());
-        Ok(Introspection::of(found.claims, active, hint, remaining))
-    };
-    let result = work.await;
-    Reply::of(&app, &path, result)
-}
-
-/// As the standards have it: of a token that is nobody's, or another client's, nothing is told.
-async fn asked_by_standard(
-    app: &App,
-    from: &CallerAddress,
-    request: Request,
-) -> Result<(Asked, Option<Found>), Refusal> {
-    let (headers, parameters) = Parameters::read(request).await?;
-    let client = who(app, from, &headers, &parameters).await?;
-    let Some(token) = parameters.get("token").filter(|token| !token.is_empty()) else {
-        return Err(Refusal::invalid_request("Missing token"));
-    };
-    // The hint spares a search, and there is none: the token itself says what it is.
-    let found = inspection::find(app, token).await?.filter(|found| found.claims.client_id == client);
-    Ok((Asked { client, token: token.to_owned() }, found))
-}
-
-/// Nothing: a token that there is not is revoked already.
-#[derive(Serialize, ToSchema)]
-struct RevokedAnswer {}
-
-/// Revoke a token (RFC 7009).
-///
-/// With a refresh token the access tokens that came from it are revoked too. Gateways refuse them within a
-/// second. What is no token of the client is answered alike.
-#[utoipa::path(
-    post,
-    path = "/oauth2/revoke",
-    request_body(content(
-        (TokenQuestion = "application/x-www-form-urlencoded"), (TokenQuestion = "multipart/form-data")
-    )),
-)]
-async fn revoke_by_standard(
-    State(app): State<App>,
-    from: CallerAddress,
-    request: Request,
-) -> Reply<RevokedAnswer> {
-    let path = request.uri().path().to_owned();
-    let work = async {
-        let (asked, found) = asked_by_standard(&app, &from, request).await?;
-        if let Some(found) = found {
-            end(&app, &asked, &found, true).await?;
-        }
-        Ok(RevokedAnswer {})
-    };
-    let result = work.await;
-    Reply::of(&app, &path, result)
+async fn introspect_as_digirunner(call: Call) -> Reply<Introspection> {
+    let seen = introspect(&call, Dialect::Digirunner).await;
+    call.reply(seen)
 }
 
 /// Show whether a token serves, and what it is (RFC 7662).
 ///
-/// A client is told of its own. One that has ended, or is used up, is inactive.
+/// A client is told of its own. One that has ended, or is used up, or whose user or client may not use it
+/// now, is inactive.
 #[utoipa::path(
     post,
     path = "/oauth2/introspect",
@@ -289,22 +260,7 @@ async fn revoke_by_standard(
         (TokenQuestion = "application/x-www-form-urlencoded"), (TokenQuestion = "multipart/form-data")
     )),
 )]
-async fn introspect_by_standard(
-    State(app): State<App>,
-    from: CallerAddress,
-    request: Request,
-) -> Reply<Introspection> {
-    let path = request.uri().path().to_owned();
-    let work = async {
-        let (asked, found) = asked_by_standard(&app, &from, request).await?;
-        let Some(found) = found else { return Ok(Introspection::INACTIVE) };
-        let remaining = found.remaining_uses(&mut *app.db.read().await?).await?;
-        if !found.is_live(app.now()) || remaining == Some(0) || !found.is_text(&asked.token) {
-            return Ok(Introspection::INACTIVE);
-        }
-        let token_type = if found.is_refresh() { "refresh_token" } else { "Bearer" };
-        Ok(Introspection::of(found.claims, true, token_type, remaining))
-    };
-    let result = work.await;
-    Reply::of(&app, &path, result)
+async fn introspect_by_standard(call: Call) -> Reply<Introspection> {
+    let seen = introspect(&call, Dialect::Standard).await;
+    call.reply(seen)
 }

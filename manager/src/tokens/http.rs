@@ -1,34 +1,23 @@
-//! `/oauth/token`, and where programs find out about it.
+//! `/oauth/token` and `/oauth/v2/token`.
 
-use std::collections::BTreeMap;
-
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::openapi::RefOr;
-use utoipa::{IntoResponses, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::actions::{self, Issued};
-use super::endpoints;
-use super::keys;
-use super::model;
-use super::operators_http;
-use super::owners;
-use super::presented::{Credentials, Parameters};
-use super::refresh;
-use super::refusal::{OAuthError, Refusal};
-use crate::app::App;
-use crate::caller_address::CallerAddress;
+use super::call::{Call, Reply};
+use super::model::Form;
+use super::refusal::Refusal;
+use super::{discovery, endpoints, keys, operators_http, owners, refresh};
 use crate::clients::token_settings::GrantType;
-use crate::http::{Confidential, Json, Routes};
+use crate::http::Routes;
 
 /// Everything about tokens.
 pub fn routes() -> Routes {
     Routes::of("tokens")
         .open(routes!(issue_token))
-        .open(routes!(metadata))
+        .open(routes!(issue_token_of_second_form))
+        .merge(discovery::routes())
         .merge(endpoints::routes())
         .merge(keys::routes())
         .merge(operators_http::routes())
@@ -54,6 +43,17 @@ struct TokenRequest {
     refresh_token: Option<String>,
     /// With `client_secret`: before what stands in the header `Authorization`.
     client_id: Option<String>,
+    /// The password, plain or in Base64. A client that has none leaves it out.
+    client_secret: Option<String>,
+}
+
+/// What the second token endpoint takes.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "described here, read by name")]
+struct ClientTokenRequest {
+    /// `client_credentials`.
+    grant_type: String,
+    client_id: Option<String>,
     /// The password, plain or in Base64.
     client_secret: Option<String>,
 }
@@ -72,7 +72,7 @@ struct TokenAnswer {
     /// Absent: none goes with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
-    /// Ids of the client's groups, separated by blanks.
+    /// What the token says, separated by blanks: ids of the client's groups.
     scope: String,
     /// When it was issued, UTC ms.
     stime: i64,
@@ -89,58 +89,10 @@ impl From<Issued> for TokenAnswer {
             node: claims.node,
             org_id: claims.org_id,
             refresh_token: refresh,
-            scope: model::scope_text(&token.scope),
+            scope: claims.scope.join(" "),
             stime: claims.stime,
             token_type: "bearer",
         }
-    }
-}
-
-/// What the OAuth endpoints answer.
-pub(super) struct Reply<T>(Result<Confidential<Json<T>>, Response>);
-
-impl<T> Reply<T> {
-    pub fn of(app: &App, path: &str, result: Result<T, Refusal>) -> Self {
-        Self(match result {
-            Ok(answer) => Ok(Confidential(Json(answer))),
-            Err(refusal) => Err(refusal.answer(app, path)),
-        })
-    }
-}
-
-impl<T: Serialize> IntoResponse for Reply<T> {
-    fn into_response(self) -> Response {
-        match self.0 {
-            Ok(answer) => {
-                let mut response = answer.into_response();
-                response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-                response
-            }
-            Err(refusal) => refusal,
-        }
-    }
-}
-
-impl<T: ToSchema> IntoResponses for Reply<T> {
-    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        let mut responses = Json::<T>::responses();
-        for (status, means) in [
-            ("400", "`invalid_request`, `unsupported_grant_type`, `invalid_grant`, `invalid_scope`."),
-            ("401", "`invalid_client`, `unauthorized`, `invalid_token`."),
-            ("403", "`unauthorized_client`: an operator has stopped the client."),
-            ("413", "The body is too large."),
-            ("415", "The body is no form."),
-            ("429", "Too many wrong passwords came from the caller's address."),
-            ("503", "`temporarily_unavailable`: nothing was changed; repeat after `Retry-After`."),
-        ] {
-            for (_, mut response) in Json::<OAuthError>::responses() {
-                if let RefOr::T(response) = &mut response {
-                    response.description = means.into();
-                }
-                responses.insert(status.into(), response);
-            }
-        }
-        responses
     }
 }
 
@@ -154,76 +106,42 @@ impl<T: ToSchema> IntoResponses for Reply<T> {
         (TokenRequest = "application/x-www-form-urlencoded"), (TokenRequest = "multipart/form-data")
     )),
 )]
-async fn issue_token(State(app): State<App>, from: CallerAddress, request: Request) -> Reply<TokenAnswer> {
-    let path = request.uri().path().to_owned();
-    let issued = answer(&app, &from, request).await;
-    Reply::of(&app, &path, issued.map(TokenAnswer::from))
+async fn issue_token(call: Call) -> Reply<TokenAnswer> {
+    let issued = issue(&call, Form::First).await;
+    call.reply(issued.map(TokenAnswer::from))
 }
 
-async fn answer(app: &App, from: &CallerAddress, request: Request) -> Result<Issued, Refusal> {
-    let (headers, parameters) = Parameters::read(request).await?;
-    let grant = match parameters.get("grant_type") {
+/// Issue a token of digiRunner's second form.
+///
+/// With `client_credentials` alone: `aud` is `digiRunner`, `sub` the client, `ver` 2.0.
+#[utoipa::path(
+    post,
+    path = "/oauth/v2/token",
+    request_body(content(
+        (ClientTokenRequest = "application/x-www-form-urlencoded"), (ClientTokenRequest = "multipart/form-data")
+    )),
+)]
+async fn issue_token_of_second_form(call: Call) -> Reply<TokenAnswer> {
+    let issued = issue(&call, Form::Second).await;
+    call.reply(issued.map(TokenAnswer::from))
+}
+
+async fn issue(call: &Call, form: Form) -> Result<Issued, Refusal> {
+    let grant = match call.parameters.get("grant_type") {
         None => return Err(Refusal::invalid_request("Missing grant type")),
         Some("") => return Err(Refusal::unauthenticated()),
-        Some(grant) => match GrantType::parse(grant) {
-            Ok(grant) => grant,
-            Err(_) => return Err(Refusal::unsupported_grant(grant)),
-        },
+        Some(grant) if form == Form::Second && grant != GrantType::ClientCredentials.as_str() => {
+            return Err(Refusal::only_client_credentials(&call.path, grant));
+        }
+        Some(grant) => GrantType::parse(grant).map_err(|_| Refusal::unsupported_grant(grant))?,
     };
     match grant {
-        GrantType::ClientCredentials => {
-            let credentials = Credentials::read(&headers, &parameters)?;
-            actions::by_client_credentials(app, from, &credentials).await
-        }
+        GrantType::ClientCredentials => actions::by_client_credentials(call, form).await,
         GrantType::RefreshToken => {
-            let presented = parameters.get("refresh_token").filter(|text| !text.is_empty());
-            let presented = presented.ok_or_else(Refusal::no_refresh_token)?;
-            let credentials = Credentials::read(&headers, &parameters)?;
-            refresh::ask_again(app, from, &credentials, presented).await
+            let presented = call.parameter("refresh_token").ok_or_else(Refusal::no_refresh_token)?;
+            refresh::ask_again(call, presented).await
         }
-        GrantType::Password => owners::by_password(app, from, &headers, &parameters).await,
-        GrantType::AuthorizationCode => owners::by_code(app, from, &headers, &parameters).await,
+        GrantType::Password => owners::by_password(call).await,
+        GrantType::AuthorizationCode => owners::by_code(call).await,
     }
 }
-
-/// What this server can do (RFC 8414).
-#[derive(Serialize, ToSchema)]
-struct ServerMetadata {
-    issuer: String,
-    token_endpoint: String,
-    jwks_uri: String,
-    revocation_endpoint: String,
-    introspection_endpoint: String,
-    authorization_endpoint: String,
-    response_types_supported: [&'static str; 1],
-    code_challenge_methods_supported: [&'static str; 1],
-    authorization_response_iss_parameter_supported: bool,
-    grant_types_supported: [&'static str; 4],
-    token_endpoint_auth_methods_supported: [&'static str; 2],
-    revocation_endpoint_auth_methods_supported: [&'static str; 2],
-    introspection_endpoint_auth_methods_supported: [&'static str; 2],
-}
-
-/// Show where tokens are obtained, and how.
-#[utoipa::path(get, path = "/.well-known/oauth-authorization-server")]
-async fn metadata(State(app): State<App>) -> Json<ServerMetadata> {
-    let issuer = app.config.issuer();
-    Json(ServerMetadata {
-        token_endpoint: format!("{issuer}/oauth/token"),
-        jwks_uri: format!("{issuer}/oauth/jwks"),
-        revocation_endpoint: format!("{issuer}/oauth2/revoke"),
-        introspection_endpoint: format!("{issuer}/oauth2/introspect"),
-        authorization_endpoint: format!("{issuer}/oauth/authorize"),
-        response_types_supported: ["code"],
-        code_challenge_methods_supported: ["S256"],
-        authorization_response_iss_parameter_supported: true,
-        grant_types_supported: GrantType::ALL.map(GrantType::as_str),
-        token_endpoint_auth_methods_supported: AUTHENTICATION,
-        revocation_endpoint_auth_methods_supported: AUTHENTICATION,
-        introspection_endpoint_auth_methods_supported: AUTHENTICATION,
-        issuer,
-    })
-}
-
-/// By what clients prove themselves.
-const AUTHENTICATION: [&str; 2] = ["client_secret_basic", "client_secret_post"];

@@ -10,8 +10,10 @@ use super::refusal::Refusal;
 use super::store;
 use crate::app::App;
 use crate::bearer;
+use crate::clients::Client;
 use crate::db::{Conn, DbError};
 use crate::quotas;
+use crate::users::{self, UserStatus};
 
 /// A token of ours, by its text.
 pub(super) struct Found {
@@ -19,6 +21,36 @@ pub(super) struct Found {
     pub claims: Claims,
     /// As it is on record; None: it is so no more.
     pub record: Option<OnRecord>,
+}
+
+/// Which of the two it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Access,
+    Refresh,
+}
+
+impl Kind {
+    /// As a hint names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Access => "access_token",
+            Self::Refresh => "refresh_token",
+        }
+    }
+
+    /// As people say it.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Access => "access token",
+            Self::Refresh => "refresh token",
+        }
+    }
+
+    /// What [`Self::as_str`] wrote.
+    pub fn parse(hint: &str) -> Option<Self> {
+        [Self::Access, Self::Refresh].into_iter().find(|kind| kind.as_str() == hint)
+    }
 }
 
 /// One kind or the other.
@@ -39,9 +71,12 @@ pub(super) async fn find(app: &App, text: &str) -> Result<Option<Found>, Refusal
 }
 
 impl Found {
-    /// Whether it is a refresh token.
-    pub fn is_refresh(&self) -> bool {
-        self.claims.ati.is_some()
+    /// What it says that it is.
+    pub fn kind(&self) -> Kind {
+        match self.claims.ati {
+            Some(_) => Kind::Refresh,
+            None => Kind::Access,
+        }
     }
 
     /// Whether that text serves: of a refresh token the last one does.
@@ -62,6 +97,21 @@ impl Found {
             None => true,
         };
         !ended && self.claims.last_instant() >= now
+    }
+
+    /// Whether a gateway would let its client and its user in: it is within the client's days, and no
+    /// operator has stopped the user. (A client that is stopped gets as far as this nowhere.)
+    pub async fn is_open(&self, conn: &mut Conn, client: &Client, now: UnixMillis) -> Result<bool, DbError> {
+        if client.validity().is_some_and(|days| now < days.from || now > days.until) {
+            return Ok(false);
+        }
+        match &self.claims.user_name {
+            Some(name) => {
+                let user = users::by_name(conn, name).await?;
+                Ok(user.is_none_or(|user| user.status == UserStatus::Active))
+            }
+            None => Ok(true),
+        }
     }
 
     /// Uses that nobody has taken yet; None: they are not counted. What a gateway holds in a lease is taken

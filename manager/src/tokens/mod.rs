@@ -2,9 +2,12 @@
 //! on record here, enforced by every gateway.
 
 mod actions;
+mod call;
 mod commit;
+mod discovery;
 mod endpoints;
 mod http;
+mod identity;
 mod inspection;
 pub mod keys;
 mod model;

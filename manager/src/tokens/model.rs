@@ -106,9 +106,31 @@ pub fn parse_scope(text: &str) -> Vec<GroupId> {
     text.split_ascii_whitespace().map(GroupId::from).collect()
 }
 
+/// What digiRunner's second form says of every token, beside the groups.
+const SECOND_FORM_SCOPES: [&str; 3] = ["profile", "email", "system/*.cruds"];
+/// Whom its second form is for.
+const SECOND_FORM_AUDIENCE: &str = "digiRunner";
+/// By what it is known.
+const SECOND_FORM_VERSION: &str = "2.0";
+
+/// Which of digiRunner's two forms a token has: that of `/oauth/token`, or that of `/oauth/v2/token`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Of every grant.
+    First,
+    /// Of `client_credentials` alone.
+    Second,
+}
+
 /// What the text of a token says. The members are digiRunner's, in its order; `iss` is ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
+    /// Of the second form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ver: Option<String>,
+    /// Of the second form: the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub: Option<String>,
     /// Always [`NODE`].
     pub node: String,
     /// For whom.
@@ -145,6 +167,8 @@ impl Claims {
     pub fn new(issuer: &str, client: &str, owner: Option<&Owner>, now: UnixMillis, seconds: u64) -> Self {
         let iat = now.0.div_euclid(1_000);
         Self {
+            ver: None,
+            sub: None,
             node: NODE.into(),
             aud: vec![AUDIENCE.into()],
             user_name: owner.map(|owner| owner.name.clone()),
@@ -158,6 +182,22 @@ impl Claims {
             ati: None,
             client_id: client.into(),
             iss: issuer.into(),
+        }
+    }
+
+    /// The same in that form.
+    pub fn in_form(mut self, form: Form) -> Self {
+        match form {
+            Form::First => self,
+            Form::Second => {
+                self.scope.extend(SECOND_FORM_SCOPES.map(str::to_owned));
+                Self {
+                    ver: Some(SECOND_FORM_VERSION.into()),
+                    sub: Some(self.client_id.clone()),
+                    aud: vec![SECOND_FORM_AUDIENCE.into()],
+                    ..self
+                }
+            }
         }
     }
 

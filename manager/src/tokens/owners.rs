@@ -1,25 +1,22 @@
 //! Tokens on behalf of a user, who has handed its password to the client, or allowed the client to act
 //! at the authorization endpoint.
 
-use axum::http::HeaderMap;
-use axum::http::header;
 use gate::id::GroupId;
 use gate::time::UnixMillis;
-use gate::wire::exchange::ClientStatus;
 use serde_json::json;
 
 use super::actions::{self, Issued};
+use super::call::Call;
 use super::commit;
 use super::model::{Ending, Owner};
-use super::presented::{Credentials, Parameters};
+use super::presented::{Parameters, TwoWays};
 use super::refusal::Refusal;
-use super::{keys, refresh, revocation, store};
+use super::{identity, keys, refresh, revocation, store};
 use crate::app::App;
 use crate::audit;
 use crate::authorization::{self, Redemption};
-use crate::caller_address::CallerAddress;
 use crate::clients::token_settings::GrantType;
-use crate::clients::{self, Client, PasswordState, SecretRefusal};
+use crate::clients::{Client, SecretRefusal};
 use crate::db::{Conn, DbError};
 use crate::users::{self, PasswordCheck, Spelling, User, UserStatus};
 
@@ -27,15 +24,11 @@ use crate::users::{self, PasswordCheck, Spelling, User, UserStatus};
 const AUTHORITY: &str = "user";
 
 /// For the password of a user beside that of the client: two pairs of values.
-pub(super) async fn by_password(
-    app: &App,
-    from: &CallerAddress,
-    headers: &HeaderMap,
-    parameters: &Parameters,
-) -> Result<Issued, Refusal> {
+pub(super) async fn by_password(call: &Call) -> Result<Issued, Refusal> {
+    let Call { app, from, parameters, .. } = call;
     let name = required(parameters, "username")?;
     let password = required(parameters, "password")?;
-    let client = actions::authenticate(app, from, &Credentials::read(headers, parameters)?).await?;
+    let client = identity::proven(call, TwoWays::Refused).await?;
     let settings = actions::permitted(app, &client, GrantType::Password).await?;
     let _place = app.passwords.enter().map_err(SecretRefusal::Busy)?;
     let tried = app.wrong_passwords.begin(from, app.now()).map_err(SecretRefusal::TooMany)?;
@@ -59,19 +52,15 @@ pub(super) async fn by_password(
 
 /// For a code that the browser has brought. It is used up in the transaction in which the tokens are put
 /// on record, so that a second use finds what it has to end.
-pub(super) async fn by_code(
-    app: &App,
-    from: &CallerAddress,
-    headers: &HeaderMap,
-    parameters: &Parameters,
-) -> Result<Issued, Refusal> {
+pub(super) async fn by_code(call: &Call) -> Result<Issued, Refusal> {
+    let Call { app, parameters, .. } = call;
     let code = required(parameters, "code")?;
     let redirect_uri = required(parameters, "redirect_uri")?;
     let verifier = parameters.get("code_verifier").filter(|text| !text.is_empty());
-    let client = match without_secret(headers, parameters) {
+    let client = match verifier {
         // It proves the code instead: one that was issued without a challenge has no verifier that fits.
-        Some(id) if verifier.is_some() => public(app, id).await?,
-        Some(_) | None => actions::authenticate(app, from, &Credentials::read(headers, parameters)?).await?,
+        Some(_) => identity::proven_or_public(call, TwoWays::BodyFirst).await?,
+        None => identity::proven(call, TwoWays::BodyFirst).await?,
     };
     let settings = actions::permitted(app, &client, GrantType::AuthorizationCode).await?;
     if !settings.redirect_urls.iter().any(|url| url.matches(redirect_uri)) {
@@ -146,23 +135,6 @@ async fn end_of_code(conn: &mut Conn, client: &Client, code: &str, now: UnixMill
         }
     }
     Ok(())
-}
-
-/// The id of a client that presents no password at all.
-fn without_secret<'p>(headers: &HeaderMap, parameters: &'p Parameters) -> Option<&'p str> {
-    let nothing = parameters.get("client_secret").is_none() && !headers.contains_key(header::AUTHORIZATION);
-    parameters.get("client_id").filter(|id| nothing && !id.is_empty())
-}
-
-/// A client that has no password, and so needs none.
-async fn public(app: &App, id: &str) -> Result<Client, Refusal> {
-    let client = clients::by_id(&mut *app.db.snapshot().await?, id).await?;
-    match client.filter(|client| client.password == PasswordState::None) {
-        Some(client) if client.status == ClientStatus::Active => Ok(client),
-        Some(client) if client.status == ClientStatus::Locked => Err(Refusal::stopped(id, "locked")),
-        Some(_) => Err(Refusal::stopped(id, "disable")),
-        None => Err(Refusal::no_secret()),
-    }
 }
 
 fn required<'p>(parameters: &'p Parameters, name: &str) -> Result<&'p str, Refusal> {

@@ -69,6 +69,15 @@ impl Parameters {
     }
 }
 
+/// What becomes of a password in the body where there is one in the header too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TwoWays {
+    /// That of the body counts, as with digiRunner.
+    BodyFirst,
+    /// A client proves itself in one way only (RFC 6749, section 2.3).
+    Refused,
+}
+
 /// By what a client proves itself. It is not known yet whether it is right.
 pub struct Credentials {
     /// Its id.
@@ -78,20 +87,36 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Of the body, which comes first, or of the header.
-    pub fn read(headers: &HeaderMap, parameters: &Parameters) -> Result<Self, Refusal> {
-        match (parameters.get("client_id"), parameters.get("client_secret")) {
-            (Some(client), Some(secret)) if !secret.is_empty() => {
+    /// Of the body or of the header. A parameter without a value is none (RFC 6749, section 3.2).
+    pub fn read(headers: &HeaderMap, parameters: &Parameters, two_ways: TwoWays) -> Result<Self, Refusal> {
+        let given = |name| parameters.get(name).filter(|value| !value.is_empty());
+        let mut header = headers.get_all(header::AUTHORIZATION).iter();
+        match (given("client_id"), given("client_secret"), header.next()) {
+            (Some(_), Some(_), Some(_)) if two_ways == TwoWays::Refused => Err(Refusal::two_ways()),
+            (Some(client), Some(secret), _) => {
                 Ok(Self { client: client.into(), secret: Zeroizing::new(secret.into()) })
             }
-            (Some(_), Some(_)) => Err(Refusal::no_secret()),
-            (client, None) => match headers.get(header::AUTHORIZATION) {
-                Some(value) => Self::of_header(value.as_bytes()),
-                None if client.is_some() => Err(Refusal::no_secret()),
-                None => Err(Refusal::client("Missing required parameter: Authorization")),
-            },
-            (None, Some(_)) => Err(Refusal::invalid_request("Missing client_id")),
+            (None, Some(_), _) => Err(Refusal::invalid_request("Missing client_id")),
+            (_, None, Some(_)) if header.next().is_some() => {
+                Err(Refusal::invalid_request("The header Authorization stands twice"))
+            }
+            (client, None, Some(value)) => {
+                let own = Self::of_header(value.as_bytes())?;
+                match client {
+                    Some(other) if other != own.client => Err(Refusal::two_clients()),
+                    Some(_) | None => Ok(own),
+                }
+            }
+            (Some(_), None, None) => Err(Refusal::no_secret()),
+            (None, None, None) => Err(Refusal::client("Missing required parameter: Authorization")),
         }
+    }
+
+    /// The id of a client that presents nothing else.
+    pub fn id_alone<'p>(headers: &HeaderMap, parameters: &'p Parameters) -> Option<&'p str> {
+        let given = |name| parameters.get(name).filter(|value| !value.is_empty());
+        let nothing = given("client_secret").is_none() && !headers.contains_key(header::AUTHORIZATION);
+        given("client_id").filter(|_| nothing)
     }
 
     fn of_header(value: &[u8]) -> Result<Self, Refusal> {

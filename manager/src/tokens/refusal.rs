@@ -14,6 +14,7 @@ use super::keys::KeyError;
 use crate::app::App;
 use crate::clients::SecretRefusal;
 use crate::db::DbError;
+use crate::error_description::{self, echo};
 use crate::http::Json;
 use crate::problem::Problem;
 
@@ -53,7 +54,8 @@ impl Refusal {
         error: &'static str,
         description: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { status, error, description: description.into(), client: None, retry_after_s: None }
+        let description = error_description::text(description);
+        Self { status, error, description, client: None, retry_after_s: None }
     }
 
     pub(super) fn invalid_request(description: impl Into<Cow<'static, str>>) -> Self {
@@ -64,6 +66,18 @@ impl Refusal {
         Self::invalid_request("Missing client_secret")
     }
 
+    /// By the body and by the header.
+    pub(super) fn two_ways() -> Self {
+        Self::invalid_request(
+            "The client proves itself in two ways: leave out client_secret, or the header Authorization",
+        )
+    }
+
+    /// One in the body, another one in the header.
+    pub(super) fn two_clients() -> Self {
+        Self::invalid_request("client_id is not the client of the header Authorization")
+    }
+
     /// 401: it does not prove itself.
     pub(super) fn client(message: impl Into<Cow<'static, str>>) -> Self {
         let refusal = Self::new(StatusCode::UNAUTHORIZED, "invalid_client", message);
@@ -72,6 +86,7 @@ impl Refusal {
 
     /// Unknown, wrong, or closed after too many wrong ones: nobody is told which.
     pub(super) fn wrong_secret(client: &str) -> Self {
+        let client = echo(client);
         Self::client(format!("The client(application) account or password is incorrect. clientId: {client}"))
     }
 
@@ -116,8 +131,17 @@ impl Refusal {
     }
 
     pub(super) fn unsupported_grant(grant: &str) -> Self {
-        let description = format!("Unsupported grant type: {grant}");
+        let description = format!("Unsupported grant type: {}", echo(grant));
         Self::new(StatusCode::BAD_REQUEST, "unsupported_grant_type", description)
+    }
+
+    /// Another grant than the one that the second form of tokens is issued for.
+    pub(super) fn only_client_credentials(path: &str, grant: &str) -> Self {
+        Self::invalid_request(format!(
+            "Currently, '{path}' only supports grant type 'client_credentials', but the requested grant type is \
+             '{}'.",
+            echo(grant)
+        ))
     }
 
     pub(super) fn too_many_groups(groups: usize) -> Self {
@@ -139,7 +163,7 @@ impl Refusal {
 
     pub(super) fn unsupported_hint(hint: Option<&str>) -> Self {
         let description = match hint {
-            Some(hint) => format!("Unsupported token type hint: {hint}"),
+            Some(hint) => format!("Unsupported token type hint: {}", echo(hint)),
             None => "Missing required parameter: token_type_hint".into(),
         };
         Self::new(StatusCode::BAD_REQUEST, "unsupported_token_type_hint", description)
@@ -150,7 +174,7 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "invalid_token", "Cannot convert access token to JSON")
     }
 
-    /// `of`: `token`, `refresh token`.
+    /// `of`: `token`, `refresh token`. Both texts that are repeated whole are our own: they were verified.
     pub(super) fn of_another_client(of: &str, token: &str) -> Self {
         let description = format!("Wrong client(application) for this {of}: {token}");
         Self::new(StatusCode::BAD_REQUEST, "invalid_grant", description)

@@ -188,7 +188,7 @@ fn reason(given: &str) -> &'static str {
             "it would hand tokens to whoever sees the browser's address line: use authorization_code"
         }
         "smsotp" | "group" => "no token endpoint takes it: use password or authorization_code",
-        "public" => "every client proves itself by its password",
+        "public" => "a client without a password is public by itself, and one with a password never is",
         _ => "choose among client_credentials, password, refresh_token, authorization_code",
     }
 }

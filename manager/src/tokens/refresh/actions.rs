@@ -8,24 +8,21 @@ use super::store::{self, Renewal};
 use crate::app::App;
 use crate::audit;
 use crate::bearer;
-use crate::caller_address::CallerAddress;
+use crate::clients::Client;
 use crate::clients::token_settings::GrantType;
 use crate::config::RefreshTokenReuse;
 use crate::db::{Conn, DbError};
 use crate::tokens::actions::{self, Issued, Making};
-use crate::tokens::model::{Claims, Ending};
-use crate::tokens::presented::Credentials;
+use crate::tokens::call::Call;
+use crate::tokens::model::{Claims, Ending, Form};
+use crate::tokens::presented::TwoWays;
 use crate::tokens::refusal::Refusal;
-use crate::tokens::{commit, keys, model, owners, revocation, store as tokens};
+use crate::tokens::{commit, identity, keys, model, owners, revocation, store as tokens};
 
 /// Another access token for a refresh token.
-pub(in crate::tokens) async fn ask_again(
-    app: &App,
-    from: &CallerAddress,
-    credentials: &Credentials,
-    presented: &str,
-) -> Result<Issued, Refusal> {
-    let client = actions::authenticate(app, from, credentials).await?;
+pub(in crate::tokens) async fn ask_again(call: &Call, presented: &str) -> Result<Issued, Refusal> {
+    let app = &call.app;
+    let client = identity::proven_or_public(call, TwoWays::Refused).await?;
     let settings = actions::permitted(app, &client, GrantType::RefreshToken).await?;
     let claims = model::verified(&*keys::keys(app).await?, presented).ok_or_else(Refusal::unreadable)?;
     if claims.client_id != client.id.as_str() {
@@ -45,6 +42,7 @@ pub(in crate::tokens) async fn ask_again(
     };
     let making = Making {
         client: &client,
+        form: Form::First,
         owner: known.owner.as_ref(),
         org_id,
         grant: known.grant,
@@ -58,10 +56,7 @@ pub(in crate::tokens) async fn ask_again(
     let text = bearer::sha256_hex(presented);
     let step = Renewal {
         id: &known.id,
-        of_text: match app.config.refresh_token_reuse {
-            RefreshTokenReuse::Revoke => Some(&text),
-            RefreshTokenReuse::Allow => None,
-        },
+        of_text: (!serves_again(app, &client)).then_some(&text),
         sha256: &sha256,
         kid: &issued.token.kid,
         access: &issued.token.id,
@@ -78,6 +73,15 @@ pub(in crate::tokens) async fn ask_again(
     tx.commit().await?;
     app.metrics.add("keygate_tokens_issued_total", &[], 1);
     Ok(issued)
+}
+
+/// Whether a text serves that has served before. Never of a client without a password: there its refresh
+/// token is all that a thief needs (RFC 9700, section 4.14.2).
+pub(in crate::tokens) fn serves_again(app: &App, client: &Client) -> bool {
+    match app.config.refresh_token_reuse {
+        RefreshTokenReuse::Revoke => false,
+        RefreshTokenReuse::Allow => !identity::is_public(client),
+    }
 }
 
 /// Why it was not renewed. A text that has served before ends all that came from it.

@@ -5,5 +5,5 @@ mod actions;
 mod model;
 pub(super) mod store;
 
-pub(super) use actions::{ask_again, end};
+pub(super) use actions::{ask_again, end, serves_again};
 pub use model::RefreshToken;

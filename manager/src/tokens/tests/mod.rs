@@ -1,11 +1,17 @@
 //! Tokens through the router, on both databases.
 
+mod discovery;
 mod endings;
+mod forged;
 mod issue;
 mod kept;
 mod owners;
+mod proof;
+mod public;
 mod refresh;
 mod refusals;
+mod second_form;
+mod sent;
 
 use axum::body::Body;
 use axum::http::{Method, header};
@@ -77,6 +83,20 @@ impl Shop {
         headers.extend(authorization.map(|value| (header::AUTHORIZATION.as_str(), value)));
         self.anon.raw(Method::POST, path, &headers, Body::from(form.to_owned())).await
     }
+}
+
+pub(super) fn form(fields: &[(&str, &str)]) -> String {
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+}
+
+pub(super) fn text<'a>(answer: &'a Value, member: &str) -> &'a str {
+    answer[member].as_str().expect("a text")
+}
+
+#[track_caller]
+pub(super) fn refused(answer: Answer, status: u16, error: &str, description: &str) {
+    let expected = json!({ "error": error, "error_description": description });
+    assert_eq!((answer.status, answer.body), (status, expected));
 }
 
 /// What a token says, whoever signed it.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ENCODED, Shop, claims, shop};
+use super::{ENCODED, Shop, claims, refused, shop, text};
 use crate::changes;
 use crate::clients::token_settings::{self, GrantType};
 use crate::config::RefreshTokenReuse;
@@ -20,7 +20,7 @@ fn default_terms() -> Value {
 
 impl Shop {
     /// What a person gets by way of `acme`.
-    async fn signed_in(&self, world: &World) -> Issued {
+    pub(super) async fn signed_in(&self, world: &World) -> Issued {
         let mut read = world.app.db.read().await.expect("a connection");
         let client = crate::clients::by_id(&mut read, "acme").await.expect("the database").expect("a client");
         let settings = token_settings::of_client(&mut read, "acme").await.expect("settings").settings;
@@ -37,16 +37,6 @@ impl Shop {
         let form = format!("grant_type=refresh_token&refresh_token={token}");
         self.ask(&form, Some(&format!("acme:{ENCODED}"))).await
     }
-}
-
-fn text<'a>(answer: &'a Value, member: &str) -> &'a str {
-    answer[member].as_str().expect("a text")
-}
-
-#[track_caller]
-fn refused(answer: Answer, status: u16, error: &str, description: &str) {
-    let expected = json!({ "error": error, "error_description": description });
-    assert_eq!((answer.status, answer.body), (status, expected));
 }
 
 async fn ending(world: &World, id: &str) -> Option<&'static str> {

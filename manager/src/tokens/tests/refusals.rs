@@ -36,7 +36,8 @@ async fn refusals_of_the_token_endpoint_are_those_of_the_reference() {
                 let basic = text("basic").map(|basic| format!("Basic {}", STANDARD.encode(basic)));
                 let authorization = text("authorization").or(basic.as_deref());
                 let form = text("form").expect("a form");
-                let answer = shop.call("/oauth/token", form, authorization).await;
+                let path = text("path").unwrap_or("/oauth/token");
+                let answer = shop.call(path, form, authorization).await;
                 let expected = match (format, &case["problem"]) {
                     (DenialFormat::Problem, Value::Object(_)) => &case["problem"],
                     _ => &case["body"],
