@@ -128,7 +128,7 @@ impl Found {
 }
 
 /// As [`Found::remaining_uses`], of an access token.
-pub(super) async fn remaining_uses(conn: &mut Conn, token: &Token) -> Result<Option<u64>, DbError> {
+pub async fn remaining_uses(conn: &mut Conn, token: &Token) -> Result<Option<u64>, DbError> {
     if token.uses == 0 {
         return Ok(None);
     }

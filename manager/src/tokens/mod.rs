@@ -26,10 +26,13 @@ use std::time::Duration;
 
 pub use actions::issue_to_owner;
 pub use http::routes;
+pub use inspection::remaining_uses;
 pub use model::{Ending, Owner, Token, is_token};
+pub use operators_http::Place;
 pub use refresh::RefreshToken;
 pub use retention::executors;
-pub use store::{by_id, by_sha256};
+pub use revocation::revoke_own;
+pub use store::{by_id, by_sha256, live_of_client};
 
 use crate::jobs::Jobs;
 

@@ -61,6 +61,35 @@ struct View {
     refresh_token_id: Option<String>,
 }
 
+/// Where a page of tokens begins: before one of them, the newest first.
+pub struct Place {
+    at: UnixMillis,
+    id: String,
+}
+
+impl Place {
+    /// Before that token.
+    pub fn cursor(token: &Token) -> String {
+        format!("{} {}", token.issued_at.0, token.id)
+    }
+
+    /// What [`Self::cursor`] wrote; of nothing, the beginning.
+    pub fn parse(cursor: &str) -> Result<Self, Problem> {
+        match cursor.split_once(' ') {
+            Some((at, id)) => {
+                Ok(Self { at: UnixMillis(at.parse().map_err(|_| foreign_cursor())?), id: id.into() })
+            }
+            None if cursor.is_empty() => Ok(Self { at: UnixMillis(i64::MAX), id: String::new() }),
+            None => Err(foreign_cursor()),
+        }
+    }
+
+    /// When the token was issued, and its id.
+    pub fn as_pair(&self) -> (UnixMillis, &str) {
+        (self.at, &self.id)
+    }
+}
+
 async fn shown(conn: &mut Conn, token: Token) -> Result<View, DbError> {
     let remaining_uses = remaining_uses(conn, &token).await?;
     Ok(View {
@@ -89,18 +118,13 @@ async fn list_tokens(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<View>>, Problem> {
     let limit = page_limit(query.limit)?;
-    let cursor = page_cursor(query.cursor.as_deref())?;
-    let before = match cursor.split_once(' ') {
-        Some((at, id)) => (UnixMillis(at.parse().map_err(|_| foreign_cursor())?), id),
-        None if cursor.is_empty() => (UnixMillis(i64::MAX), ""),
-        None => return Err(foreign_cursor()),
-    };
+    let before = Place::parse(&page_cursor(query.cursor.as_deref())?)?;
     let mut read = app.db.snapshot().await?;
     if clients::by_id(&mut read, &client).await?.is_none() {
         return Err(Problem::not_found(format!("no client has the id {client}")));
     }
-    let tokens = store::of_client(&mut read, &client, before, limit + 1).await?;
-    let page = Page::new(tokens, limit, |token| format!("{} {}", token.issued_at.0, token.id));
+    let tokens = store::of_client(&mut read, &client, before.as_pair(), limit + 1).await?;
+    let page = Page::new(tokens, limit, Place::cursor);
     let mut items = Vec::with_capacity(page.items.len());
     for token in page.items {
         items.push(shown(&mut read, token).await?);

@@ -35,20 +35,43 @@ pub(super) async fn announce(conn: &mut Conn, ended: &[Ended], now: UnixMillis) 
 
 /// Ends an access token. False: it had ended before. `by` is who does it, as the audit trail names it.
 pub async fn revoke(app: &App, token: &Token, by: &str) -> Result<bool, DbError> {
-    let now = app.now();
     let mut tx = app.db.write("tokens.revoke").await?;
-    let ended = store::end(&mut tx, &token.id, Ending::Revocation, now).await?;
+    let first = end(&mut tx, token, by, app.now()).await?;
+    tx.commit().await?;
+    Ok(first)
+}
+
+/// Ends an access token of that client, and the refresh token that it belongs to with all that came from it:
+/// whoever has the one has the other. False: the client has none of that id.
+pub async fn revoke_own(app: &App, client: &str, id: &str, by: &str) -> Result<bool, DbError> {
+    let now = app.now();
+    let mut tx = app.db.write("tokens.revoke_own").await?;
+    let own = store::by_id(&mut tx, id).await?.filter(|token| token.client == client);
+    let Some(token) = own else { return Ok(false) };
+    let family = match &token.family {
+        Some(family) => refresh::store::by_id(&mut tx, family).await?,
+        None => None,
+    };
+    match family {
+        Some(family) => refresh::end(&mut tx, &family, Ending::Revocation, by, true, now).await?,
+        None => end(&mut tx, &token, by, now).await?,
+    };
+    tx.commit().await?;
+    Ok(true)
+}
+
+async fn end(conn: &mut Conn, token: &Token, by: &str, now: UnixMillis) -> Result<bool, DbError> {
+    let ended = store::end(conn, &token.id, Ending::Revocation, now).await?;
     if !ended.is_empty() {
-        announce(&mut tx, &ended, now).await?;
+        announce(conn, &ended, now).await?;
         let entry = audit::Entry {
             actor: by.into(),
             action: "tokens.revoke",
             subject: format!("token:{}", token.id),
             detail: json!({ "client": token.client }),
         };
-        audit::record(&mut tx, entry, now).await?;
+        audit::record(conn, entry, now).await?;
     }
-    tx.commit().await?;
     Ok(!ended.is_empty())
 }
 

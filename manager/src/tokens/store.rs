@@ -208,6 +208,35 @@ pub(super) async fn of_client(
     rows.iter().map(read).collect()
 }
 
+/// Those of them whose time runs and that nobody has ended.
+pub async fn live_of_client(
+    conn: &mut Conn,
+    client: &str,
+    now: UnixMillis,
+    (at, id): (UnixMillis, &str),
+    limit: i64,
+) -> Result<Vec<Token>, DbError> {
+    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "-- tokens.live_of_client
+         SELECT {COLUMNS}
+           FROM tokens
+          WHERE client_id = $1
+            AND (issued_at, id) < ($2, $3)
+            AND ended_at IS NULL
+            AND expires_at >= $4
+          ORDER BY issued_at DESC, id DESC
+          LIMIT $5"
+    )))
+    .bind(client)
+    .bind(at.0)
+    .bind(id)
+    .bind(now.0)
+    .bind(limit)
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
 /// A token that was deleted.
 pub(super) struct Gone {
     pub id: String,

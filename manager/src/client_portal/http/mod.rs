@@ -5,6 +5,7 @@ pub(super) mod applications;
 mod keys;
 mod meters;
 mod profile;
+mod tokens;
 mod usage;
 mod x_api_keys;
 
@@ -19,6 +20,7 @@ pub fn routes() -> Routes {
         .merge(applications::routes())
         .merge(keys::routes())
         .merge(x_api_keys::routes())
+        .merge(tokens::routes())
         .merge(meters::routes())
         .merge(usage::routes())
         .merge(registrations::routes())

@@ -6,6 +6,7 @@ mod filed_for;
 mod forms;
 mod namelessness;
 mod reading;
+mod tokens;
 
 use serde_json::{Value, json};
 
@@ -83,6 +84,18 @@ impl Stage {
             .expect(200)
     }
 
+    /// An access token of a client, as the token endpoint answers it.
+    async fn token(&self, client: &str) -> Value {
+        let form = format!(
+            "grant_type=client_credentials&client_id={client}&client_secret={}",
+            World::CLIENT_PASSWORD
+        );
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        let body = axum::body::Body::from(form);
+        let anon = self.world.anon();
+        anon.raw(axum::http::Method::POST, "/oauth/token", &headers, body).await.expect(200)
+    }
+
     /// A key of a client that went through both levels.
     async fn key(&self, client: &Caller) -> String {
         let id = self.submitted(client, self.form()).await;
@@ -104,6 +117,10 @@ async fn api(admin: &Caller, name: &str, audience: &str) -> String {
 
 fn id_in(view: &Value) -> String {
     view["id"].as_str().expect("an id").to_owned()
+}
+
+fn id_of_token(answer: &Value) -> String {
+    answer["jti"].as_str().expect("an id").to_owned()
 }
 
 fn with(mut form: Value, field: &str, value: Value) -> Value {

@@ -70,7 +70,7 @@ async fn a_list_of_apis_pages_on() {
 #[tokio::test]
 async fn a_client_without_keys_has_an_empty_list() {
     let stage = Stage::set(World::sqlite().await).await;
-    for path in ["/client/v1/keys", "/client/v1/x-api-keys", "/client/v1/applications"] {
+    for path in ["/client/v1/keys", "/client/v1/x-api-keys", "/client/v1/tokens", "/client/v1/applications"] {
         assert_eq!(stage.acme.get(path).await.expect(200), json!({ "items": [], "next": null }), "{path}");
     }
 }
