@@ -1,5 +1,7 @@
 //! The endpoint as a browser sees it, and its codes, on both databases.
 
+mod attacks;
+
 use axum::body::Body;
 use axum::http::Method;
 use serde_json::{Value, json};

@@ -105,6 +105,59 @@ async fn introspection_tells_what_a_token_is_and_how_often_it_serves_still() {
 }
 
 #[tokio::test]
+async fn a_hint_that_is_wrong_or_unknown_hinders_nothing_by_the_standard() {
+    for world in World::both().await {
+        let shop = shop(&world).await;
+        let token = shop.token().await;
+        for hint in ["refresh_token", "access_token", "x"] {
+            let seen = shop.about("/oauth2/introspect", "acme", text(&token), Some(hint)).await.expect(200);
+            assert_eq!(seen["active"], true, "{hint}");
+        }
+        for hint in ["refresh_token", "x"] {
+            let token = shop.token().await;
+            shop.about("/oauth2/revoke", "acme", text(&token), Some(hint)).await.expect(200);
+            let seen = shop.about("/oauth2/introspect", "acme", text(&token), None).await.expect(200);
+            assert_eq!(seen, json!({ "active": false }), "{hint}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn with_a_refresh_token_its_access_tokens_go_by_the_standard_alone() {
+    for world in World::both().await {
+        let shop = shop(&world).await;
+        let terms = json!({ "validity": 1, "unit": "hours", "uses": 0 });
+        shop.settings("acme", &["password", "refresh_token"], terms.clone(), terms).await;
+        for (path, lives_on) in [("/oauth/revocation", true), ("/oauth2/revoke", false)] {
+            let issued = shop.signed_in(&world).await;
+            let refresh = issued.refresh.expect("a refresh token");
+            shop.about(path, "acme", &refresh, Some("refresh_token")).await.expect(200);
+            for (token, serves) in [(&refresh, false), (&issued.text, lives_on)] {
+                let seen = shop.about("/oauth2/introspect", "acme", token, None).await.expect(200);
+                assert_eq!(seen["active"], serves, "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_without_a_token_is_refused_by_the_standard() {
+    for world in World::both().await {
+        let shop = shop(&world).await;
+        for path in ["/oauth2/revoke", "/oauth2/introspect"] {
+            for token in ["", "&token="] {
+                let form = format!("client_id=acme&client_secret={PASSWORD}{token}");
+                let answer = shop.call(path, &form, None).await.expect(400);
+                assert_eq!(
+                    answer,
+                    json!({ "error": "invalid_request", "error_description": "Missing token" })
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn who_asks_must_prove_itself_and_learns_nothing_of_others() {
     for world in World::both().await {
         let shop = shop(&world).await;
