@@ -600,6 +600,7 @@ impl Config {
             );
         }
         self.check_secrets_on_their_way()?;
+        self.check_issuer()?;
         self.check_openid_provider()?;
         let hour = self.key_expiry_reminder_hour;
         if !(0..=23).contains(&hour) {
@@ -675,6 +676,25 @@ impl Config {
 }
 
 impl Config {
+    /// Tokens and their discovery name it, and programs compare it (RFC 8414, section 2).
+    fn check_issuer(&self) -> Result<(), ConfigError> {
+        let is_origin = |text: &str| {
+            url::Url::parse(text).is_ok_and(|url| {
+                matches!(url.scheme(), "http" | "https") && url.path() == "/" && url.as_str().ends_with('/')
+            })
+        };
+        match self.token_issuer.as_deref().filter(|issuer| !is_origin(issuer)) {
+            None => Ok(()),
+            Some(issuer) => Err(ConfigError::Setting {
+                setting: "token_issuer",
+                reason: format!(
+                    "{issuer} is not http:// or https:// with a host alone, without a path, ? and #, such as \
+                     https://api.example.com"
+                ),
+            }),
+        }
+    }
+
     fn check_openid_provider(&self) -> Result<(), ConfigError> {
         let wrong = |setting, reason: &str| Err(ConfigError::Setting { setting, reason: reason.into() });
         let Some(issuer) = &self.oidc_issuer else { return Ok(()) };
@@ -815,6 +835,15 @@ mod tests {
             ("version = 1\nquota_wait_ms\n", &[], "/keygate.toml:2: "),
             ("quota_wait_ms = 1\n", &[], "/keygate.toml:1: version is missing"),
             ("version = 2\n", &[], "setting version: is 2, this program reads version 1"),
+            (
+                "version = 1\ntoken_issuer = \"https://id.example/?x\"\n",
+                &[],
+                "setting token_issuer: https://id.example/?x is not http:// or https:// with a host alone",
+            ),
+            ("version = 1\ntoken_issuer = \"https://id.example#x\"\n", &[], "setting token_issuer: "),
+            ("version = 1\ntoken_issuer = \"https://id.example/keygate\"\n", &[], "setting token_issuer: "),
+            ("version = 1\ntoken_issuer = \"ftp://id.example\"\n", &[], "setting token_issuer: "),
+            ("version = 1\ntoken_issuer = \"id.example\"\n", &[], "setting token_issuer: "),
             (
                 "version = 1\n",
                 &[("KEYGATE_QUOTA_WAIT_MS", "x")],
