@@ -90,6 +90,41 @@ fn the_table_of_refusals_is_whole() {
     assert_eq!(told, denial_codes(), "docs/denials.md lists exactly the codes of gate/src/denial.rs");
 }
 
+/// Names of tests: more words joined by `_` than any code or parameter of OAuth has.
+fn is_test_name(word: &str) -> bool {
+    word.split('_').count() > 3
+        && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+#[test]
+fn every_row_of_the_conformance_table_is_held_by_tests_that_are_there() {
+    let page = read("docs/conformance.md").expect("docs/conformance.md");
+    let sources: Vec<_> = files().into_iter().filter(|file| file.path.ends_with(".rs")).collect();
+    let is_there = |name: &str| {
+        let head = format!("fn {name}(");
+        sources.iter().any(|file| file.text.contains(&head))
+    };
+    let (mut violations, mut rows) = (Vec::new(), 0);
+    for (number, line) in page.lines().enumerate() {
+        let Some(row) = line.strip_prefix("| ").and_then(|rest| rest.strip_suffix(" |")) else { continue };
+        let held_by = row.rsplit(" | ").next().unwrap_or_default();
+        if held_by == "Held by" {
+            continue;
+        }
+        rows += 1;
+        let named = quoted(held_by);
+        let tests: Vec<&String> = named.iter().filter(|word| is_test_name(word)).collect();
+        if tests.is_empty() && !held_by.starts_with("Not offered: ") && !held_by.starts_with("Elsewhere: ") {
+            violations.push(format!("docs/conformance.md:{}: neither a test nor a reason", number + 1));
+        }
+        for test in tests.into_iter().filter(|test| !is_there(test)) {
+            violations.push(format!("docs/conformance.md:{}: there is no test `{test}`", number + 1));
+        }
+    }
+    assert!(rows > 60, "{rows} rows");
+    assert_none("a requirement is held by no test", violations);
+}
+
 fn settings() -> BTreeSet<String> {
     let source = code(&read("manager/src/config.rs").expect("the settings"));
     let body = source.split("\nsettings! {\n").nth(1).expect("`settings!` in manager/src/config.rs");
