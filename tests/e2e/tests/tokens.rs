@@ -60,6 +60,29 @@ fn a_token_is_obtained_used_three_times_and_no_more() -> Result<()> {
 }
 
 #[test]
+fn a_token_of_the_second_form_opens_what_every_other_one_does() -> Result<()> {
+    e2e::run(async {
+        let world = World::start("tokens-second-form", Plan::default()).await?;
+        let client = prepare(&world, json!({ "validity": 1, "unit": "days", "uses": 2 })).await?;
+        let found =
+            world.call(&Call::get("/dgrv4/ssotoken/v2/OIDC/.well-known/openid-configuration")).await?;
+        ensure!(found.status == 200, "{}", found.text());
+        let endpoint = found.json()["token_endpoint"].as_str().context("an endpoint")?.to_owned();
+        ensure!(endpoint.ends_with("/oauth/v2/token"), "{endpoint}");
+        let answer = world.call(&form(&client, "/oauth/v2/token", "grant_type=client_credentials")).await?;
+        ensure!(answer.status == 200, "{}", answer.text());
+        let token = answer.json()["access_token"].as_str().context("a token")?.to_owned();
+        for call in 1..=2 {
+            let answer = world.call(&bearing(&token)).await?;
+            ensure!(answer.status == 200, "call {call}: {}", answer.text());
+        }
+        let answer = world.call(&bearing(&token)).await?;
+        assert_eq!(answer.code(), "token_used_up", "{}", answer.text());
+        Ok(())
+    })
+}
+
+#[test]
 fn a_revoked_token_is_refused_within_a_second() -> Result<()> {
     e2e::run(async {
         let world = World::start("tokens-revoked", Plan::default()).await?;
