@@ -182,6 +182,17 @@ impl<'de> Reader<'de> {
         Ok(true)
     }
 
+    /// As [`Reader::goes_on`] of an object: a number, a truth or a null may be what is asked for, and is no
+    /// name. (Not inlined: once for each type that is read it would be two kilobytes.)
+    #[inline(never)]
+    fn goes_on_with_a_name(&mut self, first: &mut bool) -> Result<bool, Error> {
+        let goes_on = self.goes_on(first, b'}')?;
+        if goes_on && self.peek()? != b'"' {
+            return self.refuse("expected a string");
+        }
+        Ok(goes_on)
+    }
+
     fn colon(&mut self) -> Result<(), Error> {
         self.expect(b':', "expected a colon")
     }
@@ -556,7 +567,7 @@ impl<'de> de::MapAccess<'de> for Elements<'_, 'de> {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        if !self.reader.goes_on(&mut self.first, b'}')? {
+        if !self.reader.goes_on_with_a_name(&mut self.first)? {
             return Ok(None);
         }
         seed.deserialize(&mut *self.reader).map(Some)

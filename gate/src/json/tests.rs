@@ -102,6 +102,17 @@ fn every_shape_is_read_as_serde_json_reads_it() {
 }
 
 #[test]
+fn a_name_is_a_string_whatever_is_read_as_one() {
+    for name in ["1", "null", "true", "[]", "{}", "\"1\""] {
+        let text = format!("{{ {name}: 7}}");
+        as_serde_json_reads::<BTreeMap<Option<String>, u64>>(text.as_bytes());
+        // Numbers in quotation marks are nobody's names here.
+        assert!(from_slice::<BTreeMap<u64, u64>>(text.as_bytes()).is_err(), "{text}");
+        assert!(from_slice::<BTreeMap<bool, u64>>(text.as_bytes()).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn a_struct_is_no_array() {
     // The one difference that is meant: nobody writes it, and the code for it doubled what reads a struct.
     #[derive(Debug, serde::Deserialize)]
