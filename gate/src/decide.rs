@@ -2,9 +2,10 @@
 //!
 //! The order of the checks is part of the contract (`docs/denials.md`): **proof of the secret
 //! first**, so that nothing about a key's or a client's state is told to a caller who has not
-//! proven it; then the client, its dates and its addresses; then the credential; then what may
-//! be called and from where; then whether there is room. Rates and meters come last and are
-//! taken in one step ([`crate::quota`]), so that a refused call consumes nothing.
+//! proven it; then the client, its addresses and its dates; then the credential; then what may
+//! be called and from where; then whether there is room. A token that has ended is refused before
+//! anything is told of its client. Rates and meters come last and are taken in one step
+//! ([`crate::quota`]), so that a refused call consumes nothing.
 
 use alloc::string::ToString;
 use core::net::IpAddr;
@@ -86,11 +87,15 @@ pub fn decide(
     capacity: u32,
     now: UnixMillis,
 ) -> Result<Permit, Denial> {
-    client(&grant.wire, now)?;
+    if call.kind == CredentialKind::Bearer {
+        ended(&grant.wire, call.kind, now)?;
+    }
+    client_status(&grant.wire)?;
     if !grant.bindings.allow(call.address) {
         let address = call.address.map(|address| address.to_string()).unwrap_or_default();
         return Err(Denial::AddressNotAllowed { address });
     }
+    client_times(&grant.wire, now)?;
     credential(&grant.wire, call.kind, now)?;
     if !grant.permits(api) {
         return Err(Denial::PermissionDenied { kind: call.kind });
@@ -104,12 +109,15 @@ pub fn decide(
     Ok(Permit(()))
 }
 
-fn client(grant: &Grant, now: UnixMillis) -> Result<(), Denial> {
+fn client_status(grant: &Grant) -> Result<(), Denial> {
     match grant.client_status {
-        ClientStatus::Active => {}
-        ClientStatus::Disabled => return Err(Denial::ClientDisabled),
-        ClientStatus::Locked => return Err(Denial::ClientLocked),
+        ClientStatus::Active => Ok(()),
+        ClientStatus::Disabled => Err(Denial::ClientDisabled),
+        ClientStatus::Locked => Err(Denial::ClientLocked),
     }
+}
+
+fn client_times(grant: &Grant, now: UnixMillis) -> Result<(), Denial> {
     if let Some(validity) = grant.client_validity {
         if now < validity.from {
             return Err(Denial::ClientNotStarted { from: validity.from });
@@ -134,13 +142,22 @@ fn credential(grant: &Grant, kind: CredentialKind, now: UnixMillis) -> Result<()
     if let Some(at) = grant.effective_at.filter(|at| now < *at) {
         return Err(Denial::CredentialNotEffective { kind, at });
     }
-    if let Some(at) = grant.revoked_at.filter(|at| *at <= now) {
-        return Err(Denial::CredentialRevoked { kind, at });
+    ended(grant, kind, now)
+}
+
+/// Of a token that is of both kinds it is told that its time is over, as digiRunner does; of a key that it
+/// was revoked.
+fn ended(grant: &Grant, kind: CredentialKind, now: UnixMillis) -> Result<(), Denial> {
+    let expired = match grant.expires_at.filter(|at| *at < now) {
+        Some(at) => Err(Denial::CredentialExpired { kind, at }),
+        None => Ok(()),
+    };
+    match grant.revoked_at.filter(|at| *at <= now) {
+        Some(at) if kind != CredentialKind::Bearer || expired.is_ok() => {
+            Err(Denial::CredentialRevoked { kind, at })
+        }
+        Some(_) | None => expired,
     }
-    if let Some(at) = grant.expires_at.filter(|at| *at < now) {
-        return Err(Denial::CredentialExpired { kind, at });
-    }
-    Ok(())
 }
 
 /// Class p is admitted while in-flight < capacity × (1 − p/20): the worst class leaves 45 % of
@@ -177,7 +194,6 @@ mod tests {
     use crate::wire::exchange::Permission;
     use alloc::string::String;
     use alloc::vec;
-    use alloc::vec::Vec;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -417,56 +433,59 @@ mod tests {
 
     #[test]
     fn the_first_failing_check_is_told() {
-        // Each step mends what the step before was refused for.
-        let mut grant = Grant {
-            client_status: ClientStatus::Disabled,
-            client_validity: Some(interval(1, 2)),
-            addresses: vec!["198.51.100.1".into()],
-            active: false,
-            effective_at: at(1),
-            revoked_at: at(-1),
-            expires_at: at(-1),
-            permission: Permission::Apis { apis: vec![] },
-            audience: Audience::Internal,
-            priority: 9,
-            ..grant()
-        };
-        let call = Call { in_flight: 90, ..call() };
-        let mends: [fn(&mut Grant); 10] = [
-            |grant| grant.client_status = ClientStatus::Active,
-            |grant| grant.client_validity = None,
-            |grant| grant.addresses.clear(),
-            |grant| grant.active = true,
-            |grant| grant.effective_at = None,
-            |grant| grant.revoked_at = None,
-            |grant| grant.expires_at = None,
-            |grant| grant.permission = Permission::Apis { apis: vec!["orders".into()] },
-            |grant| grant.audience = Audience::Both,
-            |grant| grant.priority = 0,
+        type Mend = (&'static str, fn(&mut Grant));
+        const ENDED: [Mend; 2] = [
+            ("credential_revoked", |grant| grant.revoked_at = None),
+            ("credential_expired", |grant| grant.expires_at = None),
         ];
-        let codes: Vec<&str> = mends
-            .iter()
-            .map(|mend| {
+        const CLIENT: [Mend; 3] = [
+            ("client_disabled", |grant| grant.client_status = ClientStatus::Active),
+            ("address_not_allowed", |grant| grant.addresses.clear()),
+            ("client_not_started", |grant| grant.client_validity = None),
+        ];
+        const STATE: [Mend; 2] = [
+            ("credential_inactive", |grant| grant.active = true),
+            ("credential_not_effective", |grant| grant.effective_at = None),
+        ];
+        const CALL: [Mend; 3] = [
+            ("permission_denied", |grant| {
+                grant.permission = Permission::Apis { apis: vec!["orders".into()] }
+            }),
+            ("audience_denied", |grant| grant.audience = Audience::Both),
+            ("overloaded", |grant| grant.priority = 0),
+        ];
+        let [revoked, expired] = ENDED;
+        let keys = [&CLIENT[..], &STATE, &ENDED, &CALL].concat();
+        let tokens = [&[expired, revoked][..], &CLIENT, &STATE, &CALL].concat();
+        for (kind, order) in [
+            (CredentialKind::Dgrk, &keys),
+            (CredentialKind::XApiKey, &keys),
+            (CredentialKind::Basic, &keys),
+            (CredentialKind::Bearer, &tokens),
+        ] {
+            let mut grant = Grant {
+                client_status: ClientStatus::Disabled,
+                client_validity: Some(interval(1, 2)),
+                addresses: vec!["198.51.100.1".into()],
+                active: false,
+                effective_at: at(1),
+                revoked_at: at(-1),
+                expires_at: at(-1),
+                permission: Permission::Apis { apis: vec![] },
+                audience: Audience::Internal,
+                priority: 9,
+                ..grant()
+            };
+            let call = Call { kind, in_flight: 90, ..call() };
+            // Each step mends what the step before was refused for.
+            for (code, mend) in order {
                 let held = HeldGrant::new(grant.clone()).unwrap();
                 let proven = Proven::by_presentation(&held.wire).unwrap();
+                let denial = decide(proven, &held, &api(), &call, 100, NOW).unwrap_err();
+                assert_eq!(denial.code(), *code, "{kind:?}");
                 mend(&mut grant);
-                decide(proven, &held, &api(), &call, 100, NOW).unwrap_err().code()
-            })
-            .collect();
-        assert_eq!(
-            codes,
-            [
-                "client_disabled",
-                "client_not_started",
-                "address_not_allowed",
-                "credential_inactive",
-                "credential_not_effective",
-                "credential_revoked",
-                "credential_expired",
-                "permission_denied",
-                "audience_denied",
-                "overloaded",
-            ]
-        );
+            }
+            check("all is mended", grant, api(), call, None);
+        }
     }
 }

@@ -13,7 +13,7 @@ use core::fmt::Write;
 use serde::Serialize;
 
 use crate::credential::jwt;
-use crate::id::{ApiUid, ClientId};
+use crate::id::{ApiUid, ClientId, CredentialId};
 use crate::request::CredentialKind;
 use crate::time::{Interval, UnixMillis};
 use crate::wire::directory::DenialFormat;
@@ -189,6 +189,8 @@ pub struct Circumstances<'a> {
     pub path: &'a str,
     /// The client, once it is proven, or as a Basic header claims it.
     pub client: Option<&'a ClientId>,
+    /// The credential, once it is proven; of a token its `jti`.
+    pub credential: Option<&'a CredentialId>,
     /// The moment.
     pub now: UnixMillis,
     /// The client's zone, for printed dates.

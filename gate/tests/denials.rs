@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use gate::credential::jwt;
 use gate::denial::{Circumstances, Denial, status_of};
-use gate::id::ClientId;
+use gate::id::{ClientId, CredentialId};
 use gate::request::CredentialKind::{Basic, Bearer, Dgrk, XApiKey};
 use gate::time::{Interval, UnixMillis};
 use gate::wire::directory::DenialFormat;
@@ -53,6 +53,7 @@ fn rows() -> Vec<(&'static str, Denial)> {
         ("bearer-2-expired", Denial::CredentialExpired { kind: Bearer, at: at(-2) }),
         ("bearer-3-unknown", Denial::CredentialUnknown { kind: Bearer }),
         ("bearer-3-revoked", Denial::CredentialRevoked { kind: Bearer, at: at(-2) }),
+        ("bearer-7-user", Denial::CredentialInactive { kind: Bearer }),
         ("bearer-8-scope", Denial::PermissionDenied { kind: Bearer }),
         ("bearer-10-use-count", exhausted(MeterKind::TokenUses, 3, None)),
         ("basic-2-password", Denial::CredentialUnknown { kind: Basic }),
@@ -87,13 +88,14 @@ fn rows() -> Vec<(&'static str, Denial)> {
 
 /// Both responses, as text.
 fn render(denial: &Denial) -> String {
-    let client = ClientId::from("acme");
+    let (client, credential) = (ClientId::from("acme"), CredentialId::from("tk_1"));
     let mut text = String::new();
     for (name, format) in [("problem", DenialFormat::Problem), ("digirunner", DenialFormat::Digirunner)] {
         let response = denial.respond(&Circumstances {
             format,
             path: "/dgrc/orders",
             client: Some(&client),
+            credential: Some(&credential),
             now: NOW,
             utc_offset_min: 480,
             grpc: true,
@@ -140,13 +142,14 @@ fn every_golden_file_has_its_row_and_every_code_its_file() {
 
 #[test]
 fn bodies_are_json_and_repeat_their_status() {
-    let client = ClientId::from("a\"b\\c");
+    let (client, credential) = (ClientId::from("a\"b\\c"), CredentialId::from("tk_1"));
     for format in [DenialFormat::Problem, DenialFormat::Digirunner] {
         for (name, denial) in rows() {
             let response = denial.respond(&Circumstances {
                 format,
                 path: "/a\"b",
                 client: Some(&client),
+                credential: Some(&credential),
                 now: NOW,
                 utc_offset_min: -570,
                 grpc: false,

@@ -9,7 +9,7 @@ use alloc::string::{String, ToString};
 use serde::Serialize;
 
 use super::{Circumstances, Denial, json};
-use crate::id::ClientId;
+use crate::id::{ClientId, CredentialId};
 use crate::request::CredentialKind;
 use crate::time::UnixMillis;
 use crate::wire::exchange::MeterKind;
@@ -51,9 +51,14 @@ pub(super) fn body(denial: &Denial, circumstances: &Circumstances<'_>) -> (u16, 
         Denial::CredentialUnknown { kind: Basic } => unauthorized(&format!(
             "The client(application) account or password is incorrect. clientId: {client}"
         )),
-        Denial::CredentialUnknown { kind: Bearer } | Denial::CredentialRevoked { kind: Bearer, .. } => {
-            (403, oauth("invalid_token", "Access token revoked"))
+        Denial::CredentialRevoked { kind: Bearer, .. } => {
+            let jti = circumstances.credential.map_or("", CredentialId::as_str);
+            (403, oauth("invalid_token", &format!("Access token revoked, jti: {jti}")))
         }
+        // Its `jti` is nobody's.
+        Denial::CredentialUnknown { kind: Bearer } => (403, oauth("invalid_token", "Access token revoked")),
+        // Whose token it is, and which of the two an operator has set, is not known here.
+        Denial::CredentialInactive { kind: Bearer } => forbidden("User disable"),
         Denial::TokenUnverified { .. } => {
             (400, oauth("invalid_token", "Cannot convert access token to JSON"))
         }

@@ -8,7 +8,7 @@ use core::net::IpAddr;
 use serde::Deserialize;
 
 use super::feed::{numbers, put, read_numbers};
-use super::held::Answered;
+use super::held::{Answered, Unknown};
 use super::presented::CacheKey;
 use super::{Answer, Call, Entry, Gate, Host, Purpose, StreamId};
 use crate::credential::dgrk::VerifyingKey;
@@ -340,11 +340,11 @@ impl Gate {
                 }
                 Err(why) => {
                     self.notice(format!("a grant cannot be used, its credential is refused: {why}"));
-                    self.unknowns.insert(asked.key, now);
+                    self.unknowns.insert(asked.key, Unknown::ToTheManager, now);
                 }
             },
             Resolved::Unknown => {
-                self.unknowns.insert(asked.key, now);
+                self.unknowns.insert(asked.key, Unknown::ToTheManager, now);
                 if let Some(source) = asked.source {
                     self.failed_lookups.spend(source, 1, now);
                 }

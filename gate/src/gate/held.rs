@@ -22,6 +22,8 @@ pub const MAX_HISTORY: usize = 20_000;
 pub const UNKNOWN_MS: u64 = 10_000;
 /// "Unknown"s kept at most; the oldest goes first.
 pub const MAX_UNKNOWN: usize = 10_000;
+/// Beside the time until which a credential is unknown: its signature is incorrect. No clock gets there.
+const FORGED: u64 = 1 << 63;
 
 /// Grants by presented credential, bounded. The entry that was not used for longest goes first,
 /// as near as one bit per entry can tell (a clock that passes over the entries).
@@ -136,10 +138,19 @@ impl<E> Cache<E> {
     }
 }
 
-/// Credentials that the manager does not know, for a short while.
+/// Why a credential is believed to be nobody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// The manager does not know it.
+    ToTheManager,
+    /// A token whose signature is incorrect.
+    Forged,
+}
+
+/// Credentials that are nobody's, for a short while.
 #[derive(Default)]
 pub struct Unknowns {
-    /// Until when, in milliseconds of the monotonic clock.
+    /// Until when, in milliseconds of the monotonic clock; with [`FORGED`].
     until: BTreeMap<CacheKey, u64>,
     in_order: VecDeque<CacheKey>,
 }
@@ -155,14 +166,19 @@ impl Unknowns {
         self.until.is_empty()
     }
 
-    /// Whether `key` was unknown lately.
-    pub fn contains(&self, key: &CacheKey, now: MonoMillis) -> bool {
-        self.until.get(key).is_some_and(|until| now.0 < *until)
+    /// Whether `key` was unknown lately, and why.
+    pub fn find(&self, key: &CacheKey, now: MonoMillis) -> Option<Unknown> {
+        let until = self.until.get(key).filter(|until| now.0 < *until & !FORGED)?;
+        Some(if until & FORGED == 0 { Unknown::ToTheManager } else { Unknown::Forged })
     }
 
     /// Believes that `key` is unknown for [`UNKNOWN_MS`].
-    pub fn insert(&mut self, key: CacheKey, now: MonoMillis) {
-        if self.until.insert(key, (now + UNKNOWN_MS).0).is_none() {
+    pub fn insert(&mut self, key: CacheKey, why: Unknown, now: MonoMillis) {
+        let forged = match why {
+            Unknown::ToTheManager => 0,
+            Unknown::Forged => FORGED,
+        };
+        if self.until.insert(key, (now + UNKNOWN_MS).0 | forged).is_none() {
             self.in_order.push_back(key);
         }
         while self.in_order.len() > MAX_UNKNOWN {
@@ -191,7 +207,7 @@ impl Unknowns {
     /// Forgets what is past.
     pub fn expire(&mut self, now: MonoMillis) {
         while let Some(oldest) = self.in_order.front() {
-            if self.until.get(oldest).is_some_and(|until| now.0 < *until) {
+            if self.until.get(oldest).is_some_and(|until| now.0 < *until & !FORGED) {
                 break;
             }
             self.until.remove(oldest);
@@ -407,15 +423,18 @@ mod tests {
     #[test]
     fn an_unknown_is_believed_for_a_while() {
         let mut unknowns = Unknowns::default();
-        unknowns.insert(key(1), MonoMillis(0));
-        assert!(unknowns.contains(&key(1), MonoMillis(UNKNOWN_MS - 1)));
-        assert!(!unknowns.contains(&key(1), MonoMillis(UNKNOWN_MS)));
+        for (n, why) in [(1, Unknown::ToTheManager), (2, Unknown::Forged)] {
+            unknowns.insert(key(n), why, MonoMillis(0));
+            assert_eq!(unknowns.find(&key(n), MonoMillis(UNKNOWN_MS - 1)), Some(why));
+            assert_eq!(unknowns.find(&key(n), MonoMillis(UNKNOWN_MS)), None);
+        }
         unknowns.expire(MonoMillis(UNKNOWN_MS));
         assert!(unknowns.until.is_empty() && unknowns.in_order.is_empty());
         for n in 0..=MAX_UNKNOWN as u64 {
             let mut hash = [0; 32];
             hash[..8].copy_from_slice(&n.to_le_bytes());
-            unknowns.insert(CacheKey::hashed(CredentialKind::XApiKey, hash), MonoMillis(1));
+            let key = CacheKey::hashed(CredentialKind::XApiKey, hash);
+            unknowns.insert(key, Unknown::ToTheManager, MonoMillis(1));
         }
         assert_eq!(unknowns.until.len(), MAX_UNKNOWN);
     }

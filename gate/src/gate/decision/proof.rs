@@ -12,6 +12,7 @@ use crate::credential::jwt;
 use crate::decide::Proven;
 use crate::denial::Denial;
 use crate::gate::exchange::Lookup;
+use crate::gate::held::Unknown;
 use crate::gate::presented::CacheKey;
 use crate::gate::{Body, Gate, Hold, Host, MAX_WAITING, Signature, WaitFor};
 use crate::request::{CredentialKind, SignedBody};
@@ -33,8 +34,11 @@ impl Gate {
         host: &mut dyn Host,
     ) -> Result<Outcome, Refusal> {
         let now = arrival.now.mono;
-        if self.unknowns.contains(&key, now) {
-            return Err(Denial::CredentialUnknown { kind: presentation.kind() }.into());
+        if let Some(why) = self.unknowns.find(&key, now) {
+            return Err(match why {
+                Unknown::ToTheManager => Denial::CredentialUnknown { kind: presentation.kind() }.into(),
+                Unknown::Forged => Denial::TokenUnverified { fault: jwt::Fault::Signature }.into(),
+            });
         }
         let out_of_patience = arrival.out_of_patience(|what| matches!(what, WaitFor::Lookup(_)));
         if out_of_patience {
@@ -82,7 +86,7 @@ impl Gate {
         match host.verify_rs256(spki, &jwt.signature, jwt.signed.as_bytes()) {
             Signature::Correct => Ok(()),
             Signature::Incorrect => {
-                self.unknowns.insert(key, now);
+                self.unknowns.insert(key, Unknown::Forged, now);
                 if let Some(address) = address {
                     self.failed_lookups.spend(address, 1, now);
                 }

@@ -127,6 +127,7 @@ impl Gate {
 
         let mut response = denial.respond(&Circumstances {
             format: self.settings.denial_format,
+            credential: known.as_ref().map(|known| &known.credential),
             path: &String::from_utf8_lossy(path_alone(head)),
             client: known.as_ref().map(|known| &known.client),
             now: now.unix,
