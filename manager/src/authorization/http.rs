@@ -8,7 +8,7 @@ use axum::routing::get;
 
 use super::actions::{self, Failure, SignInProblem, Step};
 use super::elsewhere;
-use super::model::{self, MAX_BYTES, PENDING_MS, Parameters};
+use super::model::{MAX_BYTES, PENDING_MS, Parameters};
 use super::page::{self, Shown};
 use crate::app::App;
 use crate::caller_address::CallerAddress;
@@ -91,10 +91,9 @@ async fn answer(app: &App, headers: &HeaderMap, step: Result<Step, DbError>) -> 
         Ok(Step::SignIn { .. }) => identity_provider::available(app).await,
         Ok(_) | Err(_) => None,
     };
-    let provider = provider.and_then(|metadata| model::form_target(metadata.authorization_endpoint.as_str()));
     let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
     let language = PageLanguage::preferred(accepted.unwrap_or_default());
-    let show = |status, shown: &Shown<'_>, targets: &[String]| {
+    let show = |status, shown: &Shown<'_>| {
         let mut response = match page::render(&app.config.product_name, language, shown) {
             Ok(page) => (status, page).into_response(),
             Err(error) => {
@@ -102,11 +101,10 @@ async fn answer(app: &App, headers: &HeaderMap, step: Result<Step, DbError>) -> 
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             }
         };
-        let policy = page::content_security_policy(targets);
         set(&mut response, header::CONTENT_TYPE, "text/html; charset=utf-8");
         set(&mut response, header::CONTENT_LANGUAGE, language.tag());
         set(&mut response, header::VARY, "Accept-Language");
-        set(&mut response, header::CONTENT_SECURITY_POLICY, &policy);
+        set(&mut response, header::CONTENT_SECURITY_POLICY, &page::content_security_policy());
         response
     };
     let mut response = match step {
@@ -131,8 +129,7 @@ async fn answer(app: &App, headers: &HeaderMap, step: Result<Step, DbError>) -> 
                 problem,
                 provider: provider.as_ref().map(|_| app.config.oidc_name.as_str()),
             };
-            let targets = [model::form_target(&asked.pending.redirect_uri), provider];
-            let mut response = show(status, &shown, &targets.into_iter().flatten().collect::<Vec<_>>());
+            let mut response = show(status, &shown);
             match problem {
                 Some(SignInProblem::TooMany(refusal)) => {
                     set(&mut response, header::RETRY_AFTER, &refusal.retry_after_s.to_string());
@@ -159,8 +156,7 @@ async fn answer(app: &App, headers: &HeaderMap, step: Result<Step, DbError>) -> 
                 name: user.name.as_str(),
                 scope: &names,
             };
-            let target = model::form_target(&asked.pending.redirect_uri);
-            let mut response = show(StatusCode::OK, &shown, &Vec::from_iter(target));
+            let mut response = show(StatusCode::OK, &shown);
             give_cookie(app, &mut response, &asked.pending.tab, &asked.cookie, PENDING_MS / 1_000);
             response
         }
@@ -185,15 +181,15 @@ async fn answer(app: &App, headers: &HeaderMap, step: Result<Step, DbError>) -> 
                 Failure::Client => (StatusCode::FORBIDDEN, Shown::Barred),
                 Failure::Ended => (StatusCode::BAD_REQUEST, Shown::Ended),
             };
-            show(status, &shown, &[])
+            show(status, &shown)
         }
         Err(error) if error.is_busy() => {
             tracing::warn!(%error, "The database is busy");
-            show(StatusCode::SERVICE_UNAVAILABLE, &Shown::Busy, &[])
+            show(StatusCode::SERVICE_UNAVAILABLE, &Shown::Busy)
         }
         Err(error) => {
             tracing::error!(%error, "The authorization endpoint could not answer");
-            show(StatusCode::INTERNAL_SERVER_ERROR, &Shown::Busy, &[])
+            show(StatusCode::INTERNAL_SERVER_ERROR, &Shown::Busy)
         }
     };
     for (name, value) in [

@@ -153,18 +153,6 @@ pub(super) fn target(redirect_uri: &str, answers: &[(&str, &str)]) -> Option<Str
     Some(url.into())
 }
 
-/// What the page's form may lead to, as a source of `form-action`: browsers hold redirects that
-/// answer a form against it.
-pub(super) fn form_target(redirect_uri: &str) -> Option<String> {
-    let url = url::Url::parse(redirect_uri).ok()?;
-    let source = match url.scheme() {
-        "http" | "https" => url.origin().ascii_serialization(),
-        scheme => format!("{scheme}:"),
-    };
-    let fits = source.bytes().all(|b| b.is_ascii_alphanumeric() || b".:/[]-+".contains(&b));
-    fits.then_some(source)
-}
-
 #[cfg(test)]
 mod unit {
     use super::*;
@@ -223,22 +211,13 @@ mod unit {
 
     #[test]
     fn the_answer_joins_what_the_url_says_already() {
-        for (redirect, expected, source) in [
-            (
-                "https://app.example/callback",
-                "https://app.example/callback?code=a%26b",
-                "https://app.example",
-            ),
-            (
-                "https://app.example:8443/c?x=1",
-                "https://app.example:8443/c?x=1&code=a%26b",
-                "https://app.example:8443",
-            ),
-            ("http://[::1]:5/c", "http://[::1]:5/c?code=a%26b", "http://[::1]:5"),
-            ("com.example.app://back", "com.example.app://back?code=a%26b", "com.example.app:"),
+        for (redirect, expected) in [
+            ("https://app.example/callback", "https://app.example/callback?code=a%26b"),
+            ("https://app.example:8443/c?x=1", "https://app.example:8443/c?x=1&code=a%26b"),
+            ("http://[::1]:5/c", "http://[::1]:5/c?code=a%26b"),
+            ("com.example.app://back", "com.example.app://back?code=a%26b"),
         ] {
             assert_eq!(target(redirect, &[("code", "a&b")]).as_deref(), Some(expected));
-            assert_eq!(form_target(redirect).as_deref(), Some(source));
         }
     }
 }

@@ -153,7 +153,8 @@ async fn a_user_signs_in_allows_and_brings_the_client_a_code() {
             policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
             "{policy}"
         );
-        assert!(policy.contains("form-action 'self' https://app.example;"), "{policy}");
+        // A client may lead people on, and no list of ours knows where to.
+        assert!(!policy.contains("form-action"), "{policy}");
         assert!(!policy.contains("script"), "{policy}");
         let cookie = page.header("set-cookie").expect("a cookie");
         assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");

@@ -58,6 +58,9 @@ pub struct Upstream {
     held: Arc<Mutex<VecDeque<oneshot::Sender<()>>>>,
 }
 
+/// Who asks with this parameter is sent on to `/arrived` at the address that it names.
+pub const ONWARD: &str = "onward=";
+
 /// A request with this header is held until [`Upstream::release`].
 pub const HOLD_HEADER: &str = "x-e2e-hold";
 
@@ -124,6 +127,9 @@ async fn answer(
         lock(&held).push_back(release);
         drop(released.await);
     }
+    if let Some(onward) = onward(&request) {
+        return Ok(onward);
+    }
     let (head, body) = request.into_parts();
     let (body, trailers) = match body.collect().await {
         Ok(collected) => {
@@ -160,6 +166,13 @@ async fn answer(
         .headers_mut()
         .insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
     Ok(response)
+}
+
+fn onward(request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
+    let (_, address) = request.uri().query()?.split_once(ONWARD)?;
+    let address = address.split('&').next().unwrap_or_default();
+    let answer = Response::builder().status(302).header("location", format!("http://{address}/arrived"));
+    answer.body(Full::default()).ok()
 }
 
 fn pairs(headers: &hyper::HeaderMap) -> Vec<(String, String)> {

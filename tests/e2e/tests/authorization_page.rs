@@ -4,6 +4,7 @@
 use anyhow::{Context as _, Result};
 use e2e::browser::Browser;
 use e2e::client::{self, Call};
+use e2e::upstream::{ONWARD, Upstream};
 use e2e::world::{Plan, World};
 use serde_json::json;
 
@@ -12,23 +13,68 @@ const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const FOCUS: &str = "document.activeElement.id || document.activeElement.textContent";
 
+/// A client that may send browsers for codes, and a user.
+async fn prepare(world: &World, callback: &str) -> Result<String> {
+    let client = world.client("acme", json!({})).await?;
+    let terms = json!({ "validity": 1, "unit": "hours", "uses": 0 });
+    let settings = json!({
+        "grant_types": ["authorization_code"], "access_token": terms, "refresh_token": terms,
+        "redirect_urls": [callback],
+    });
+    let path = format!("/api/v1/clients/{client}/token-settings");
+    world.admin.write("PUT", &path, "", settings).await?;
+    let user = json!({ "name": "ann", "display_name": "Ann Lee", "password": "secret-of-ann" });
+    world.admin.post("/api/v1/users", user).await?;
+    Ok(client)
+}
+
+/// Browsers hold every redirect that answers a form against the page's policy, not the first alone.
+#[test]
+fn a_client_that_leads_people_on_elsewhere_gets_them_there() -> Result<()> {
+    e2e::run(async {
+        let world = World::start("authorization_onward", Plan { envoys: 0, ..Plan::default() }).await?;
+        let elsewhere = Upstream::start().await?;
+        let callback = format!("http://{}/callback?{ONWARD}{}", world.upstream.address, elsewhere.address);
+        let client = prepare(&world, &callback).await?;
+        let request = format!(
+            "http://{}/oauth/authorize?client_id={client}&response_type=code&redirect_uri={callback}\
+             &code_challenge={CHALLENGE}&code_challenge_method=S256",
+            world.manager.address
+        );
+        let browser = Browser::start(&world.folder.join("browser"))?;
+        let tab = browser.tab().await?;
+        tab.open(&request).await?;
+        tab.write("ann").await?;
+        tab.press_tab().await?;
+        tab.write("secret-of-ann").await?;
+        tab.press_enter().await?;
+        assert!(tab.text().await?.contains("Allow access?"), "{}", tab.text().await?);
+        tab.press_tab().await?;
+        tab.press_enter().await?;
+        let location = tab.value("location.href").await?;
+        assert_eq!(location, format!("http://{}/arrived", elsewhere.address), "{:#?}", tab.complaints());
+        assert_eq!((world.upstream.count("/callback"), elsewhere.count("/arrived")), (1, 1));
+
+        // Allowed before, and so at once from the sign-in.
+        let again = browser.tab().await?;
+        again.open(&request).await?;
+        again.write("ann").await?;
+        again.press_tab().await?;
+        again.write("secret-of-ann").await?;
+        again.press_enter().await?;
+        assert_eq!(again.value("location.href").await?, location, "{:#?}", again.complaints());
+        Ok(())
+    })
+}
+
 #[test]
 fn a_user_signs_in_and_allows_without_a_mouse_or_a_script() -> Result<()> {
     e2e::run(async {
         let settings = vec![("log_filter", "\"debug\"".to_owned())];
         let world =
             World::start("authorization_page", Plan { envoys: 0, settings, ..Plan::default() }).await?;
-        let client = world.client("acme", json!({})).await?;
         let callback = format!("http://{}/callback", world.upstream.address);
-        let terms = json!({ "validity": 1, "unit": "hours", "uses": 0 });
-        let settings = json!({
-            "grant_types": ["authorization_code"], "access_token": terms, "refresh_token": terms,
-            "redirect_urls": [callback],
-        });
-        let path = format!("/api/v1/clients/{client}/token-settings");
-        world.admin.write("PUT", &path, "", settings).await?;
-        let user = json!({ "name": "ann", "display_name": "Ann Lee", "password": "secret-of-ann" });
-        world.admin.post("/api/v1/users", user).await?;
+        let client = prepare(&world, &callback).await?;
 
         let endpoint = format!("http://{}/oauth/authorize", world.manager.address);
         let request = format!(
