@@ -168,6 +168,8 @@ fn end_to_end(provisions: &mut Provisions) -> Result<Vec<(&'static str, String)>
     process::run(cargo().args(["build", "--quiet", "--package", "manager", "--bins"]))?;
     Ok(vec![
         ("KEYGATE_E2E_ENVOY", envoy.display().to_string()),
+        ("KEYGATE_E2E_AXE", tools::axe()?.display().to_string()),
+        ("KEYGATE_E2E_INDEPENDENT_CLIENT", tools::independent_client()?.display().to_string()),
         ("KEYGATE_E2E_OIDC_PROVIDER", tools::oidc_provider()?.display().to_string()),
         ("KEYGATE_E2E_FILTER", provisions.filter()?.display().to_string()),
         ("KEYGATE_E2E_TRAP_FILTER", provisions.trap()?.display().to_string()),

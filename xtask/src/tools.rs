@@ -77,6 +77,49 @@ pub fn oidc_provider() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// What the end-to-end tests hold our pages against; fetched once.
+pub fn axe() -> Result<PathBuf> {
+    const PACKAGE: &str = "axe-core@4.14.1";
+    let folder = folder("axe")?;
+    if !folder.join("node_modules/axe-core/axe.min.js").is_file() {
+        progress("Fetching a checker of accessibility for tests (npm package axe-core)");
+        install_npm(PACKAGE, &folder)?;
+    }
+    Ok(folder)
+}
+
+/// The OAuth client that is not ours, for the end-to-end tests.
+pub fn independent_client() -> Result<PathBuf> {
+    python("independent-client", "tests/e2e/independent_client/requirements.txt")
+}
+
+/// The folder of a Python below target/tools that has what the list of the repository names, made once for
+/// each state of it.
+pub fn python(name: &str, list: &str) -> Result<PathBuf> {
+    let folder = folder(name)?;
+    let python = folder.join("bin/python");
+    let wanted = root().join(list);
+    let installed = folder.join("requirements.txt");
+    let list = std::fs::read(&wanted).with_context(|| format!("read {}", wanted.display()))?;
+    if std::fs::read(&installed).is_ok_and(|there| there == list) && python.exists() {
+        return Ok(folder);
+    }
+    if on_path("python3").is_none() {
+        bail!("tests run programs in Python: apt-get install python3 python3-venv");
+    }
+    progress(format!("Installing Python's packages of {} below target/tools", wanted.display()));
+    process::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))
+        .context("make an environment for Python: apt-get install python3-venv")?;
+    process::run(
+        Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+            .arg(&wanted),
+    )?;
+    // Last: an installation that was broken off is made anew.
+    std::fs::write(&installed, list).with_context(|| format!("write {}", installed.display()))?;
+    Ok(folder)
+}
+
 /// Wheels and packages do not all keep the mode.
 pub fn make_executable(file: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;

@@ -161,9 +161,32 @@ impl Tab<'_> {
         Ok(())
     }
 
-    /// The value of an expression of JavaScript in the page.
+    /// Pages run no script of theirs from now on; what a test asks for by [`Tab::value`] is looked up still.
+    pub async fn forbid_scripts(&self, forbidden: bool) -> Result<()> {
+        self.order("Emulation.setScriptExecutionDisabled", json!({ "value": forbidden })).await?;
+        Ok(())
+    }
+
+    /// Pages that are opened from now on are asked for in this language, and shown in `light` or `dark` colours.
+    pub async fn prefer(&self, language: &str, colours: &str) -> Result<()> {
+        let headers = json!({ "headers": { "accept-language": language } });
+        self.order("Network.setExtraHTTPHeaders", headers).await?;
+        let colours = json!({ "features": [{ "name": "prefers-color-scheme", "value": colours }] });
+        self.order("Emulation.setEmulatedMedia", colours).await?;
+        Ok(())
+    }
+
+    /// What axe-core finds wrong with the page, or cannot find to be right, for people with disabilities.
+    pub async fn barriers(&self) -> Result<Value> {
+        self.value(&std::fs::read_to_string(provision::axe()?).context("read axe-core")?).await?;
+        let run = "axe.run().then(found => [...found.violations, ...found.incomplete].map(
+                   rule => [rule.id, ...rule.nodes.map(node => `${node.html}: ${node.failureSummary}`)]))";
+        self.value(run).await
+    }
+
+    /// The value of an expression of JavaScript in the page, or what it promises.
     pub async fn value(&self, expression: &str) -> Result<Value> {
-        let evaluate = json!({ "expression": expression, "returnByValue": true });
+        let evaluate = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let found = self.order("Runtime.evaluate", evaluate).await?;
         if !found["exceptionDetails"].is_null() {
             bail!("{expression}: {}", found["exceptionDetails"]);

@@ -54,6 +54,14 @@ impl Manager {
         })
     }
 
+    /// One more line of `keygate.toml`, which was not there: name and TOML value. It counts from the next start.
+    pub fn set(&self, name: &str, value: &str) -> Result<()> {
+        use std::io::Write;
+        let path = self.folder.join("keygate.toml");
+        let mut file = std::fs::File::options().append(true).open(path).context("open keygate.toml")?;
+        writeln!(file, "{name} = {value}").context("write keygate.toml")
+    }
+
     /// A command of `keygate` in the manager's folder.
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(provision::keygate()?);

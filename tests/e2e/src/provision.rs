@@ -30,6 +30,16 @@ pub fn oidc_provider() -> Result<PathBuf> {
     find("KEYGATE_E2E_OIDC_PROVIDER", "tools/oidc-provider")
 }
 
+/// A Python that has what `tests/e2e/independent_client` needs. (It is a link: followed, it has forgotten.)
+pub fn independent_client() -> Result<PathBuf> {
+    Ok(find("KEYGATE_E2E_INDEPENDENT_CLIENT", "tools/independent-client")?.join("bin/python"))
+}
+
+/// The script of axe-core, which finds what is wrong with a page for people with disabilities.
+pub fn axe() -> Result<PathBuf> {
+    Ok(find("KEYGATE_E2E_AXE", "tools/axe")?.join("node_modules/axe-core/axe.min.js"))
+}
+
 /// Chromium, which comes with the system.
 pub fn chromium() -> Result<PathBuf> {
     const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
