@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::{Arrival, Source, path_alone};
+use crate::credential::basic;
 use crate::decide::Origin;
 use crate::denial::{Circumstances, Denial, Response};
 use crate::directory::Directory;
@@ -12,7 +13,7 @@ use crate::gate::seen::LimitsSeen;
 use crate::gate::{Entry, Gate, Hold, Host, StreamId, ratelimit, report, seen};
 use crate::id::{ApiUid, ClientId, CredentialId, Revision};
 use crate::quota::bucket::bucket_of_key;
-use crate::request::{RequestHead, is_grpc};
+use crate::request::{CredentialKind, RequestHead, is_grpc};
 use crate::time::Now;
 use crate::wire::decisions::{Decision, OriginSeen, RoomSeen};
 
@@ -125,11 +126,15 @@ impl Gate {
             self.decisions.keep(place, Decision { address, origin, ..decision });
         }
 
+        let claimed = match denial {
+            Denial::CredentialUnknown { kind: CredentialKind::Basic } => claimed(head),
+            _ => None,
+        };
         let mut response = denial.respond(&Circumstances {
             format: self.settings.denial_format,
             credential: known.as_ref().map(|known| &known.credential),
             path: &String::from_utf8_lossy(path_alone(head)),
-            client: known.as_ref().map(|known| &known.client),
+            client: known.as_ref().map(|known| &known.client).or(claimed.as_ref()),
             now: now.unix,
             utc_offset_min: known.as_ref().map_or(0, |known| known.utc_offset_min),
             grpc: is_grpc(head),
@@ -139,4 +144,10 @@ impl Gate {
         response.api = api;
         response
     }
+}
+
+/// Whom a Basic header names: told to who named it, and to access logs.
+fn claimed(head: &RequestHead<'_>) -> Option<ClientId> {
+    let value = head.values("authorization").next()?;
+    basic::parse(value).ok().map(|basic| basic.id.as_str().into())
 }
