@@ -392,7 +392,7 @@ impl Gate {
         Err(entry.refusal(denial))
     }
 
-    /// The directory is not here yet.
+    /// The directory is not here yet, or has changed.
     fn wait_for_directory(&mut self, arrival: &Arrival<'_, '_>) -> Result<Outcome, Refusal> {
         let head = arrival.head;
         let out_of_patience = arrival.out_of_patience(|what| matches!(what, WaitFor::Directory));

@@ -156,6 +156,16 @@ impl Envoy {
         Ok(rendered)
     }
 
+    /// Replaces a text of its configuration, which stands there once. To be said before its start.
+    pub fn change(&self, from: &str, to: &str) -> Result<()> {
+        let path = self.folder.join("envoy.yaml");
+        let rendered = std::fs::read_to_string(&path).context("read envoy.yaml")?;
+        if rendered.matches(from).count() != 1 {
+            bail!("envoy.yaml does not have `{from}` exactly once");
+        }
+        std::fs::write(&path, rendered.replacen(from, to, 1)).context("write envoy.yaml")
+    }
+
     /// Has its listeners come from a file that it watches, so that they can be removed while it runs; what is
     /// removed drains for `drain_s`. To be said before its start.
     pub fn watch_listeners(&mut self, drain_s: u32) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -50,6 +50,19 @@ where
 {
     let until = wait::now() + duration;
     spread(addresses, connections, move |_| wait::now() < until, call).await
+}
+
+/// As [`run_for`], until somebody says otherwise.
+pub async fn run_while<F>(
+    addresses: Vec<SocketAddr>,
+    connections: usize,
+    going_on: Arc<AtomicBool>,
+    call: F,
+) -> Result<Outcome>
+where
+    F: Fn(u64) -> Call + Send + Sync + 'static,
+{
+    spread(&addresses, connections, move |_| going_on.load(Ordering::Relaxed), call).await
 }
 
 /// Sends `requests` calls over `connections` connections, spread evenly over `addresses`.

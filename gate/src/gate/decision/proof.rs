@@ -54,7 +54,15 @@ impl Gate {
             if let (Presentation::Bearer(token), false) =
                 (presentation, arrival.waited.is_some_and(|wait| wait.what == WaitFor::Lookup(key)))
             {
-                self.verify_token(*token, key, address, host, now)?;
+                match self.verify_token(*token, key, address, host, now) {
+                    // Its key may be in the directory that is on its way.
+                    Err(Denial::TokenUnverified { fault: jwt::Fault::Key })
+                        if self.feed.directory_is_due() =>
+                    {
+                        return self.wait_for_directory(arrival);
+                    }
+                    verified => verified?,
+                }
             }
             let lookup = Lookup::of(presentation.presented(), address);
             self.lookups.insert(key, Box::new(lookup));

@@ -176,6 +176,30 @@ fn a_key_that_arrives_opens_its_tokens_and_one_that_goes_closes_new_ones_alone()
 }
 
 #[test]
+fn a_token_of_a_key_that_is_on_its_way_waits_for_it() {
+    let mut world = world();
+    let by = |kid: &str, spki: &'static [u8]| {
+        let head = format!(r#"{{"alg":"RS256","kid":"{kid}"}}"#);
+        token_with(&head, "{}", |signed| sign(spki, signed.as_bytes()).to_vec())
+    };
+    let (next, other) = (by("k2", b"public key 2"), by("k3", b"public key 3"));
+    world.issue(&next, |grant| grant);
+    world.manager.token_keys.push(key("k2", b"public key 2"));
+    world.manager.change(Subject::Directory);
+    // That the directory has changed is known, and not how.
+    let poll = world.calls.iter().position(|(_, call)| call.path.starts_with(CHANGES_PATH)).expect("a poll");
+    let (worker, poll) = world.calls.remove(poll);
+    let answer = world.manager.answer(&poll);
+    world.deliver(worker, poll.id, answer);
+    assert_eq!((world.present(10, &next), world.present(11, &other)), (Step::Wait, Step::Wait));
+    world.answer_all();
+    let became =
+        |stream: u32| world.steps.iter().rev().find(|(_, id, _)| id.0 == stream).map(|(_, _, step)| step);
+    assert!(became(10).is_some_and(is_admitted), "{:?}", world.steps);
+    assert_eq!(became(11).map(code), Some("credential_unknown"));
+}
+
+#[test]
 fn a_host_that_cannot_verify_lets_no_token_in() {
     let mut world = world();
     world.process.cannot_verify = true;
