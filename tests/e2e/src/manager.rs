@@ -204,6 +204,15 @@ impl Manager {
         self.process.as_ref()
     }
 
+    /// The sum of a metric over its labels, as a Prometheus server reads it.
+    pub async fn metric(&self, name: &str) -> Result<u64> {
+        let told = client::http1(self.address, &Call::get("/metrics")).await?.text();
+        let of_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let values =
+            told.lines().filter(of_it).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        Ok(values.sum())
+    }
+
     /// All that it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("keygate.log")).unwrap_or_default()

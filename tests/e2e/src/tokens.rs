@@ -10,10 +10,10 @@ use crate::client::{self, Call};
 use crate::world::World;
 
 impl World {
-    /// Lets a client obtain access tokens for itself, of these terms: `{validity, unit, uses}`.
+    /// Lets a client obtain access tokens for itself and for users, of these terms: `{validity, unit, uses}`.
     pub async fn may_obtain_tokens(&self, client: &str, access: Value) -> Result<()> {
         let settings = json!({
-            "grant_types": ["client_credentials"], "access_token": access, "redirect_urls": [],
+            "grant_types": ["client_credentials", "password"], "access_token": access, "redirect_urls": [],
             "refresh_token": { "validity": 0, "unit": "minutes", "uses": 0 },
         });
         let path = format!("/api/v1/clients/{client}/token-settings");
@@ -27,6 +27,24 @@ impl World {
         ensure!(answer.status == 200, "a token for {client}: {} {}", answer.status, answer.text());
         Ok(answer.json()["access_token"].as_str().context("a token")?.to_owned())
     }
+}
+
+impl World {
+    /// An access token of a user by way of a client that may use the grant `password`.
+    pub async fn token_of(&self, client: &str, user: &str, password: &str) -> Result<String> {
+        let asks = format!("grant_type=password&username={user}&password={password}");
+        let answer = client::http1(self.manager.address, &form(client, "/oauth/token", &asks)).await?;
+        ensure!(answer.status == 200, "a token for {user}: {} {}", answer.status, answer.text());
+        Ok(answer.json()["access_token"].as_str().context("a token")?.to_owned())
+    }
+}
+
+/// A token with another signature, which is well encoded.
+pub fn forged(token: &str) -> Result<String> {
+    let (signed, signature) = token.rsplit_once('.').context("three parts")?;
+    // The bits of the last characters that mean nothing are zeros.
+    let (most, end) = signature.split_at_checked(signature.len().saturating_sub(2)).context("a signature")?;
+    Ok(format!("{signed}.{}{end}", most.chars().rev().collect::<String>()))
 }
 
 /// Asks for a token by the client's own password.

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use e2e::cast::CLIENT_PASSWORD;
 use e2e::client::{self, Answer, Call};
-use e2e::tokens::form;
+use e2e::tokens::{forged, form};
 use e2e::wait;
 use e2e::world::{Plan, World};
 use jiff::{Timestamp, tz::TimeZone};
@@ -110,10 +110,7 @@ impl Stage {
             world.admin.patch(&format!("/api/v1/users/{id}"), json!({ "status": status })).await?;
         }
         let token = match given["token"].as_str() {
-            Some("forged") => {
-                let (signed, signature) = token.rsplit_once('.').context("three parts")?;
-                format!("{signed}.{}", signature.chars().rev().collect::<String>())
-            }
+            Some("forged") => forged(&token)?,
             Some("expired") => {
                 // Its last instant is within the second after that.
                 tokio::time::sleep(2 * BRIEF).await;
