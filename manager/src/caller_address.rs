@@ -55,7 +55,7 @@ impl FromRequestParts<App> for CallerAddress {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
         // Whoever else connects could name any address.
         let believed = |proxies: &Proxies| peer.is_some_and(|peer| proxies.contains(peer));
-        let believed = app.config.client_address_proxies.as_ref().is_none_or(believed);
+        let believed = app.config.client_address_proxies.as_ref().is_some_and(believed);
         let name = app.config.client_address_header.as_deref().filter(|_| believed);
         let header = name.and_then(|name| parts.headers.get_all(name).iter().next_back());
         if let Some(told) = header.and_then(|value| value.to_str().ok()).and_then(Self::written) {
@@ -103,7 +103,7 @@ mod tests {
         };
         let proxies = Some("10.0.0.0/24, 10.1.0.7,2001:db8::1");
         for (proxies, peer, told) in [
-            (None, "198.51.100.1", "192.0.2.7"),
+            (None, "198.51.100.1", "198.51.100.1"),
             (proxies, "10.0.0.9", "192.0.2.7"),
             (proxies, "::ffff:10.0.0.9", "192.0.2.7"),
             (proxies, "10.1.0.7", "192.0.2.7"),

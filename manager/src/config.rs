@@ -141,11 +141,11 @@ settings! {
     session_ttl_s: u64 = 28_800;
     /// Visitors may ask for a client below `/client/v1`.
     client_registration: bool = false;
-    /// Header in which a proxy in front tells the caller's address, `x-envoy-external-address` behind Envoy;
-    /// absent: the address of the connection.
+    /// Header in which the proxies in front tell the caller's address, `x-keygate-caller-address` as
+    /// `envoy/envoy.yaml` sets it; absent: the address of the connection.
     client_address_header: Option<String> = None;
-    /// Addresses and blocks of the proxies whose `client_address_header` is believed, `10.0.0.0/24, 10.1.0.7`;
-    /// absent: everybody's who connects.
+    /// Addresses and blocks of the proxies whose `client_address_header` is believed, `10.0.0.0/24, 10.1.0.7`:
+    /// from anybody else it is nothing. Set both or none.
     client_address_proxies: Option<Proxies> = None;
     /// Seconds for which a client's sign-in below `/client/v1` lasts.
     client_session_ttl_s: u64 = 3_600;
@@ -549,6 +549,14 @@ impl Config {
         listeners.into_iter().flatten().filter(|address| !address.ip().is_loopback()).collect()
     }
 
+    /// Whether callers from elsewhere may come through a proxy that nobody has named here: they would all
+    /// count as one.
+    pub fn callers_may_look_alike(&self) -> bool {
+        let listeners = [Some(self.listen), self.gateway_listen];
+        self.client_address_header.is_none()
+            && listeners.into_iter().flatten().any(|address| !address.ip().is_loopback())
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let wrong = |setting, reason: String| Err(ConfigError::Setting { setting, reason });
         if self.version != CONFIG_VERSION {
@@ -577,6 +585,21 @@ impl Config {
                      or allow_plaintext = true where something in front ends TLS"
                 ),
             );
+        }
+        match (&self.client_address_header, &self.client_address_proxies) {
+            (Some(_), None) => {
+                let reason = "is missing beside client_address_header: name the addresses of your proxies (Envoys), \
+                              or every caller could choose its own address";
+                return wrong("client_address_proxies", reason.into());
+            }
+            (None, Some(_)) => {
+                let reason = "is missing beside client_address_proxies; set both or none";
+                return wrong("client_address_header", reason.into());
+            }
+            (Some(header), Some(_)) if axum::http::HeaderName::from_bytes(header.as_bytes()).is_err() => {
+                return wrong("client_address_header", format!("{header:?} is no name of a header"));
+            }
+            (Some(_), Some(_)) | (None, None) => {}
         }
         if self.gateway_listen == Some(self.listen) && self.listen.port() != 0 {
             return wrong("gateway_listen", "equals listen; leave it out to serve both on one port".into());
@@ -732,6 +755,7 @@ pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
         "KEYGATE_CONFIG",
         "KEYGATE_GATEWAY_TOKEN",
         "KEYGATE_PASSWORD",
+        "KEYGATE_PASSWORD_HASH",
         "KEYGATE_SIGN_API_KEY",
         "KEYGATE_SIGN_SECRET_KEY",
         "KEYGATE_TOKEN",
@@ -870,6 +894,21 @@ mod tests {
                 "setting gateway_listen: 0.0.0.0:81 is not",
             ),
             ("version = 1\ntls_cert = \"a\"\n", &[], "setting tls_key: is missing"),
+            (
+                "version = 1\nclient_address_header = \"x-address\"\n",
+                &[],
+                "setting client_address_proxies: is missing beside client_address_header",
+            ),
+            (
+                "version = 1\nclient_address_proxies = \"10.0.0.7\"\n",
+                &[],
+                "setting client_address_header: is missing beside client_address_proxies",
+            ),
+            (
+                "version = 1\nclient_address_header = \"x address\"\nclient_address_proxies = \"10.0.0.7\"\n",
+                &[],
+                "setting client_address_header: \"x address\" is no name of a header",
+            ),
             ("version = 1\ntime_zone = \"Mars/Base\"\n", &[], "setting time_zone: \"Mars/Base\" is no IANA"),
             ("version = 1\nmail_transport = \"smtp\"\n", &[], "setting smtp_host: is needed"),
             ("version = 1\ndns_servers = \"dns\"\n", &[], "setting dns_servers: \"dns\" is no name server's"),

@@ -112,7 +112,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Audit(command) => audit::cli::run(&start(config).await?, command).await?,
         Command::Config(ConfigCommand::Check) => {
             mail::templates::check(&config).map_err(told)?;
-            manager::println!("{config:#?}\nthe settings are valid");
+            manager::println!("{config:#?}");
+            if config.callers_may_look_alike() {
+                manager::println!(
+                    "note: client_address_header is not set: all who come through one proxy count as one caller"
+                );
+            }
+            manager::println!("the settings are valid");
         }
         Command::Explain(command) => decisions::cli::run(&start(config).await?, command).await?,
         Command::Export(command) => return definitions::cli::export(&start(config).await?, command).await,

@@ -40,6 +40,12 @@ pub async fn serve(app: App) -> anyhow::Result<()> {
              unless something in front ends TLS"
         );
     }
+    if config.callers_may_look_alike() {
+        tracing::warn!(
+            "client_address_header is not set: all who come through one proxy (Envoy) count as one caller, and the \
+             wrong passwords of a stranger among them refuse everybody's. Set it with client_address_proxies"
+        );
+    }
     let tls = match (&config.tls_cert, &config.tls_key) {
         (Some(cert), Some(key)) => {
             // Err: one is installed already, which serves as well.

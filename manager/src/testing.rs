@@ -11,10 +11,13 @@
 mod links;
 mod log_lines;
 
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, header};
 use gate::time::UnixMillis;
 use http_body_util::BodyExt as _;
@@ -28,7 +31,7 @@ use crate::audit;
 use crate::bearer;
 use crate::clients;
 use crate::clock::{Clock, Random};
-use crate::config::{Config, MailTransport};
+use crate::config::{Config, MailTransport, Proxies};
 use crate::db::{Conditions, Conn, DatabaseSettings, Db, DbError, Dialect};
 use crate::feed;
 use crate::idempotency;
@@ -348,8 +351,34 @@ impl World {
         rows.iter().map(|row| line(row).expect("a line")).collect::<Vec<_>>().join("\n")
     }
 
+    /// What `work` comes to, and what it has the manager do: passwords that are hashed and transactions, and on
+    /// PostgreSQL, whose driver logs on the caller's thread, each statement in its order.
+    pub async fn done<F: Future>(&self, work: F) -> (F::Output, Vec<String>) {
+        let counts = || -> BTreeMap<String, u64> {
+            let lines = self.app.metrics.render();
+            let lines = lines.lines().filter_map(|line| line.rsplit_once(' '));
+            let counted = ["keygate_password_checks_total", "keygate_transactions_total"];
+            let lines = lines.filter(|(name, _)| counted.iter().any(|counted| name.starts_with(counted)));
+            lines.map(|(name, count)| (name.into(), count.parse().expect("a count"))).collect()
+        };
+        let (before, lines) = (counts(), LogLines::capture());
+        let output = work.await;
+        let text = lines.text();
+        let statements = text.split("summary=\"").skip(1).map(|rest| {
+            let words = rest.split(['"', ' ', '\n']).filter(|word| !word.is_empty());
+            words.take(2).collect::<Vec<_>>().join(" ")
+        });
+        let mut done: Vec<String> = statements.collect();
+        for (name, count) in counts() {
+            let more = count - before.get(&name).copied().unwrap_or_default();
+            done.extend((more > 0).then(|| format!("{name} {more}")));
+        }
+        (output, done)
+    }
+
     fn caller(&self, token: Option<&str>, id: &str) -> Caller {
-        Caller { router: self.router.clone(), token: token.map(str::to_string), id: id.into() }
+        let by_proxy = self.app.config.client_address_proxies.is_some();
+        Caller { router: self.router.clone(), token: token.map(str::to_string), id: id.into(), by_proxy }
     }
 }
 
@@ -397,6 +426,19 @@ pub struct Caller {
     token: Option<String>,
     /// The operator's or the client's id, where it is one.
     pub id: String,
+    /// Whether the calls come by [`PROXY`].
+    by_proxy: bool,
+}
+
+/// The proxy in front, where there is one.
+const PROXY: &str = "127.0.0.1";
+
+impl Config {
+    /// Has calls come by a proxy that tells their addresses in this header.
+    pub fn behind_proxy(&mut self, header: &str) {
+        self.client_address_header = Some(header.into());
+        self.client_address_proxies = Some(Proxies::parse(PROXY).expect("an address"));
+    }
 }
 
 /// What came back.
@@ -468,6 +510,10 @@ impl Caller {
         }
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if self.by_proxy {
+            let proxy: IpAddr = PROXY.parse().expect("an address");
+            request = request.extension(ConnectInfo(SocketAddr::from((proxy, 1))));
         }
         let request = request.body(body).expect("a valid request");
         let response = self.router.clone().oneshot(request).await.expect("a router never fails");

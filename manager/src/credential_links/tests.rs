@@ -224,7 +224,7 @@ async fn a_code_that_was_guessed_begins_no_writing() {
 
 #[tokio::test]
 async fn the_trail_tells_the_address_that_the_proxy_tells() {
-    let [world, _] = World::both_with(|config| config.client_address_header = Some("x-address".into())).await;
+    let [world, _] = World::both_with(|config| config.behind_proxy("x-address")).await;
     let url = link(&world).await;
     let form = url::form_urlencoded::Serializer::new(String::new()).append_pair("code", &url).finish();
     let headers = [("content-type", "application/x-www-form-urlencoded"), ("x-address", "192.0.2.7")];

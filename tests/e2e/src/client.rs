@@ -1,7 +1,7 @@
 //! A calling application: HTTP/1.1 with keep-alive, HTTP/2, chunks, trailers, and bytes as they are.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use hyper::{HeaderMap, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// No call here may last longer.
 pub const CALL_LIMIT: Duration = Duration::from_secs(30);
@@ -37,6 +37,8 @@ pub struct Call {
     pub headers: Vec<(String, Vec<u8>)>,
     /// The body.
     pub body: Body,
+    /// From which address of this machine, on a connection of its own; absent: any.
+    pub from: Option<IpAddr>,
 }
 
 /// How the body is sent.
@@ -60,7 +62,14 @@ pub enum Body {
 impl Call {
     /// Without headers or body.
     pub fn new(method: &str, path: &str) -> Self {
-        Self { method: method.into(), path: path.into(), host: None, headers: Vec::new(), body: Body::None }
+        Self {
+            method: method.into(),
+            path: path.into(),
+            host: None,
+            headers: Vec::new(),
+            body: Body::None,
+            from: None,
+        }
     }
 
     /// `GET`.
@@ -71,6 +80,12 @@ impl Call {
     /// `POST` of JSON text.
     pub fn post(path: &str, body: impl Into<Bytes>) -> Self {
         Self::new("POST", path).header("content-type", "application/json").body(body)
+    }
+
+    /// From that address of this machine.
+    pub fn from(mut self, address: IpAddr) -> Self {
+        self.from = Some(address);
+        self
     }
 
     /// One more header.
@@ -251,7 +266,16 @@ pub enum Connection {
 impl Connection {
     /// Opens one.
     pub async fn open(address: SocketAddr, protocol: Protocol) -> Result<Self> {
-        let stream = TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
+        Self::open_from(None, address, protocol).await
+    }
+
+    /// Opens one from an address of this machine; none: from any.
+    pub async fn open_from(from: Option<IpAddr>, address: SocketAddr, protocol: Protocol) -> Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(from) = from {
+            socket.bind(SocketAddr::new(from, 0)).with_context(|| format!("call from {from}"))?;
+        }
+        let stream = socket.connect(address).await.with_context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true)?;
         let io = TokioIo::new(stream);
         match protocol {
@@ -319,7 +343,7 @@ impl Connection {
 
 /// One call on a connection of its own.
 pub async fn send(address: SocketAddr, protocol: Protocol, call: &Call) -> Result<Answer> {
-    Connection::open(address, protocol).await?.send(call).await
+    Connection::open_from(call.from, address, protocol).await?.send(call).await
 }
 
 /// One call over HTTP/1.1 on a connection of its own.

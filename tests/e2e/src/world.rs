@@ -112,6 +112,9 @@ impl World {
             ("smtp_host", "\"127.0.0.1\"".to_owned()),
             ("smtp_port", mail.address.port().to_string()),
             ("smtp_security", "\"none\"".to_owned()),
+            // As envoy/envoy.yaml tells it. What comes to the manager by itself tells nothing.
+            ("client_address_header", "\"x-keygate-caller-address\"".to_owned()),
+            ("client_address_proxies", "\"127.0.0.1\"".to_owned()),
             // A machine that compiles beside the tests answers late, and that is not what they are about.
             ("quota_wait_ms", "3000".to_owned()),
         ];

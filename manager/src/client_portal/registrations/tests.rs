@@ -17,7 +17,7 @@ const FORM: &str = "/client/v1/registration";
 async fn open_worlds() -> [World; 2] {
     World::both_with(|config| {
         config.client_registration = true;
-        config.client_address_header = Some("x-address".into());
+        config.behind_proxy("x-address");
     })
     .await
 }

@@ -304,7 +304,7 @@ async fn an_operators_token_is_no_clients_session_and_the_other_way_round() {
 /// Each account allows some wrong ones; who tries those of many accounts is stopped by the address.
 #[tokio::test]
 async fn an_address_tries_so_many_passwords_and_no_more() {
-    let worlds = World::both_with(|config| config.client_address_header = Some("x-address".into()));
+    let worlds = World::both_with(|config| config.behind_proxy("x-address"));
     for world in worlds.await {
         world.client("acme").await;
         let post = async |path: &str, address: &str, client: &str, password: &str| {
