@@ -31,7 +31,8 @@ pub(super) async fn by_password(call: &Call) -> Result<Issued, Refusal> {
     let client = identity::proven(call, TwoWays::Refused).await?;
     let settings = actions::permitted(app, &client, GrantType::Password).await?;
     let _place = app.passwords.enter().map_err(SecretRefusal::Busy)?;
-    let tried = app.wrong_passwords.begin(from, app.now()).map_err(SecretRefusal::TooMany)?;
+    let tried = app.wrong_passwords.begin_by_client(client.id.as_str(), app.now());
+    let tried = tried.map_err(SecretRefusal::TooMany)?;
     let checked = users::check_password(app, name, password, Spelling::PlainOrBase64).await?;
     if !matches!(checked, PasswordCheck::Wrong) {
         tried.was_not_wrong();
