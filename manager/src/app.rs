@@ -5,7 +5,6 @@ use std::sync::Arc;
 use gate::time::UnixMillis;
 
 use crate::audit;
-use crate::clients::RightPasswords;
 use crate::clock::{Clock, Random};
 use crate::config::Config;
 use crate::db::{Db, DbError};
@@ -16,6 +15,7 @@ use crate::identity_provider;
 use crate::jobs;
 use crate::operators;
 use crate::password;
+use crate::right_passwords::RightPasswords;
 use crate::telemetry::Metrics;
 use crate::tokens;
 use crate::vault::{Kek, Vault, VaultError};

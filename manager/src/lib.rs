@@ -12,6 +12,7 @@ pub mod stdout;
 
 // What all capabilities stand on.
 pub mod app;
+pub mod attempts;
 pub mod bearer;
 pub mod caller_address;
 pub mod clock;
@@ -25,6 +26,7 @@ pub mod openapi;
 pub mod password;
 pub mod problem;
 pub mod remote;
+pub mod right_passwords;
 pub mod search;
 pub mod serve;
 pub mod telemetry;

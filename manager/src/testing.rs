@@ -193,7 +193,7 @@ impl World {
             idempotency: idempotency::Running::default(),
             sightings: crate::gateways::Sightings::default(),
             identity_provider: crate::identity_provider::Shared::default(),
-            right_passwords: clients::RightPasswords::default(),
+            right_passwords: crate::right_passwords::RightPasswords::default(),
             tokens: crate::tokens::Shared::default(),
             wrong_passwords: crate::wrong_passwords::WrongPasswords::default(),
         };

@@ -26,8 +26,8 @@ pub use http::routes;
 pub use mails::{recipients, withdraw_passwords};
 pub use model::{Binding, Client, ClientName, Fault, MAX_NOTE, PasswordState};
 pub use password::{
-    NewPassword, PasswordCheck, PasswordMark, RightPasswords, SecretRefusal, SignIn, Verified,
-    check_password, check_secret, sign_in, still_right, with_mark,
+    NewPassword, PasswordCheck, PasswordMark, SecretRefusal, SignIn, Verified, check_password, check_secret,
+    sign_in, still_right, with_mark,
 };
 pub use registration::Registration;
 pub use schema::{ClientCode, ClientDisplayName, ClientEmails};

@@ -205,12 +205,12 @@ pub(super) async fn reset_password(
     Ok(done.rows_affected() == 1)
 }
 
-/// One more wrong password, if the one of `hash` is still in force: how many there are now, and how
-/// many are allowed now.
+/// One more wrong password, if the one of `hash` is still in force and not closed: how many there are now,
+/// and how many are allowed now.
 pub(super) async fn count_failure(
     conn: &mut Conn,
     id: &str,
-    hash: &PasswordHash,
+    hash: Option<&PasswordHash>,
 ) -> Result<Option<(i64, i64)>, DbError> {
     let row = sqlx::query(
         "-- clients.count_failure
@@ -218,10 +218,11 @@ pub(super) async fn count_failure(
             SET failed_attempts = failed_attempts + 1
           WHERE id = $1
             AND (password_hash = $2 OR reset_hash = $2)
+            AND failed_attempts < allowed_attempts
       RETURNING failed_attempts, allowed_attempts",
     )
     .bind(id)
-    .bind(hash.as_str())
+    .bind(hash.map(PasswordHash::as_str))
     .fetch_optional(conn)
     .await?;
     Ok(match row {
@@ -268,15 +269,39 @@ pub(super) async fn with_password_hash(
     purpose: Purpose,
     now: UnixMillis,
 ) -> Result<Option<(Client, Option<PasswordHash>)>, DbError> {
+    let hash = password_hash(conn, id, purpose, true, now).await?;
+    Ok(by_id(conn, id).await?.map(|client| (client, hash)))
+}
+
+/// The hash that a password is tried against; none: there is none, or its credentials are closed. One
+/// statement, whether there is such a client or not.
+pub(super) async fn hash_to_try(
+    conn: &mut Conn,
+    id: &str,
+    purpose: Purpose,
+    now: UnixMillis,
+) -> Result<Option<PasswordHash>, DbError> {
+    password_hash(conn, id, purpose, false, now).await
+}
+
+async fn password_hash(
+    conn: &mut Conn,
+    id: &str,
+    purpose: Purpose,
+    closed_too: bool,
+    now: UnixMillis,
+) -> Result<Option<PasswordHash>, DbError> {
     let row = sqlx::query(
         "-- clients.password_hash
          SELECT password_hash, CASE WHEN reset_expires_at > $2 THEN reset_hash END AS reset_hash
            FROM clients
-          WHERE id = $1",
+          WHERE id = $1
+            AND ($3 = 1 OR failed_attempts < allowed_attempts)",
     )
     .bind(id)
     .bind(now.0)
-    .fetch_optional(&mut *conn)
+    .bind(i64::from(closed_too))
+    .fetch_optional(conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
     let (own, mailed): (String, Option<String>) = (row.try_get("password_hash")?, row.try_get("reset_hash")?);
@@ -285,8 +310,30 @@ pub(super) async fn with_password_hash(
         // A reset has ended the client's own.
         Purpose::Replacement | Purpose::SignIn => mailed.or(Some(own)),
     };
-    let hash = hash.filter(|hash| !hash.is_empty()).map(PasswordHash::from);
-    Ok(by_id(conn, id).await?.map(|client| (client, hash)))
+    Ok(hash.filter(|hash| !hash.is_empty()).map(PasswordHash::from))
+}
+
+/// Puts a hash of the same password in the place of one that was brought along: nothing else changes.
+/// False: that one is gone.
+pub(super) async fn replace_hash(
+    conn: &mut Conn,
+    id: &str,
+    imported: &PasswordHash,
+    hash: &PasswordHash,
+) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- clients.replace_hash
+         UPDATE clients
+            SET password_hash = $1
+          WHERE id = $2
+            AND password_hash = $3",
+    )
+    .bind(hash.as_str())
+    .bind(id)
+    .bind(imported.as_str())
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Whether the id is that of a client that is gone.

@@ -170,38 +170,41 @@ pub(super) async fn id_of(conn: &mut Conn, name: &OperatorName) -> Result<Option
     Ok(row.map(|row| row.try_get("id")).transpose()?)
 }
 
-pub(super) async fn password_hash(conn: &mut Conn, id: &str) -> Result<Option<String>, DbError> {
-    let row = sqlx::query(
-        "-- operators.password_hash
-         SELECT password_hash
-           FROM operators
-          WHERE id = $1",
-    )
-    .bind(id)
-    .fetch_optional(conn)
-    .await?;
-    match row {
-        Some(row) => Ok(row.try_get("password_hash")?),
-        None => Ok(None),
-    }
+/// An attempt at a password that may be tried.
+pub(super) struct Attempt {
+    /// The operator's id.
+    pub id: String,
+    /// How many there are with this one.
+    pub number: i64,
+    /// What the password is held against; none: there is none.
+    pub hash: Option<String>,
 }
 
-/// One more attempt at the password, wrong until it is shown to be right; how many there are now.
-/// None: there are `limit` (0 = no limit) already, and it may not be tried.
-pub(super) async fn count_attempt(conn: &mut Conn, id: &str, limit: i64) -> Result<Option<i64>, DbError> {
+/// One more attempt at the password of that name, wrong until it is shown to be right. None: nobody has it,
+/// or there are `limit` (0 = no limit) attempts already.
+pub(super) async fn count_attempt(
+    conn: &mut Conn,
+    name: Option<&OperatorName>,
+    limit: i64,
+) -> Result<Option<Attempt>, DbError> {
     let row = sqlx::query(
         "-- operators.password_attempt
          UPDATE operators
             SET failed_attempts = failed_attempts + 1
-          WHERE id = $1
+          WHERE name = $1
             AND ($2 = 0 OR failed_attempts < $2)
-      RETURNING failed_attempts",
+      RETURNING id, failed_attempts, password_hash",
     )
-    .bind(id)
+    .bind(name.map(OperatorName::as_str))
     .bind(limit)
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?)
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Attempt {
+        id: row.try_get("id")?,
+        number: row.try_get("failed_attempts")?,
+        hash: row.try_get("password_hash")?,
+    }))
 }
 
 /// Lets it try passwords again.

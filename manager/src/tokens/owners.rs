@@ -30,13 +30,19 @@ pub(super) async fn by_password(call: &Call) -> Result<Issued, Refusal> {
     let password = required(parameters, "password")?;
     let client = identity::proven(call, TwoWays::Refused).await?;
     let settings = actions::permitted(app, &client, GrantType::Password).await?;
-    let _place = app.passwords.enter().map_err(SecretRefusal::Busy)?;
-    let tried = app.wrong_passwords.begin_by_client(client.id.as_str(), app.now());
-    let tried = tried.map_err(SecretRefusal::TooMany)?;
-    let checked = users::check_password(app, name, password, Spelling::PlainOrBase64).await?;
-    if !matches!(checked, PasswordCheck::Wrong) {
-        tried.was_not_wrong();
-    }
+    let checked = match users::remembered(app, name, password).await? {
+        Some(user) => PasswordCheck::Right(Box::new(user)),
+        None => {
+            let _place = app.passwords.enter().map_err(SecretRefusal::Busy)?;
+            let tried = app.wrong_passwords.begin_by_client(client.id.as_str(), app.now());
+            let tried = tried.map_err(SecretRefusal::TooMany)?;
+            let checked = users::check_password(app, name, password, Spelling::PlainOrBase64).await?;
+            if !matches!(checked, PasswordCheck::Wrong) {
+                tried.was_not_wrong();
+            }
+            checked
+        }
+    };
     let user = match checked {
         PasswordCheck::Right(user) => user,
         PasswordCheck::Wrong => return Err(Refusal::invalid_grant("Bad credentials")),

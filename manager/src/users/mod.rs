@@ -18,4 +18,4 @@ pub use actions::{NewUser, UserError, by_name, create, find};
 pub use http::routes;
 pub use identities::{IdentityCheck, by_identity};
 pub use model::{OrgId, User, UserName, UserStatus};
-pub use password::{PasswordCheck, Spelling, check_password};
+pub use password::{PasswordCheck, Spelling, check_password, remembered};

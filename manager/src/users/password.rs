@@ -4,16 +4,16 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
-use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::model::{User, UserName, UserStatus};
 use super::store;
 use crate::app::App;
+use crate::attempts::{self, Turns};
 use crate::audit;
 use crate::db::DbError;
 use crate::password::{self, Lane, Password};
+use crate::right_passwords::{Mark, Whose};
 
 /// How a password may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +38,12 @@ pub enum PasswordCheck {
     Locked(Box<User>),
 }
 
-/// Passwords of one account are checked one after the other in this process, so that people who
-/// sign in several times at once do not use up each other's attempts. Accounts share few locks.
-static ONE_AT_A_TIME: [Mutex<()>; 64] = [const { Mutex::const_new(()) }; 64];
+/// Attempts at users' passwords.
+static TURNS: Turns = Turns::new();
 
 /// Checks a password. The attempt is counted first and taken back where it was right, so that
-/// guesses in parallel, by whichever replica they come, are never more than the lock allows.
+/// guesses in parallel, by whichever replica they come, are never more than the lock allows. What is done
+/// where it is wrong is the same for a name that nobody has, and for an account that takes none.
 ///
 /// The caller counts by address and holds a place in the queue: see [`crate::wrong_passwords`] and
 /// [`password::Queue`].
@@ -54,54 +54,86 @@ pub async fn check_password(
     spelling: Spelling,
 ) -> Result<PasswordCheck, DbError> {
     let written = candidates(unverified, spelling);
-    let known = match UserName::parse(unverified_name) {
-        Ok(name) => store::by_name(&mut *app.db.read().await?, &name).await?,
-        Err(_) => None,
-    };
-    let Some((user, Some(_))) = known else {
-        any_right(&written, None).await;
-        return Ok(PasswordCheck::Wrong);
-    };
+    let name = UserName::parse(unverified_name).ok();
     let limit = i64::from(app.config.lockout_attempts);
-    let lock = usize::from(Sha256::digest(&user.id)[0]) % ONE_AT_A_TIME.len();
-    let in_turn = ONE_AT_A_TIME[lock].lock().await;
+    let _in_turn = TURNS.of(unverified_name).await;
+    // Somebody may have presented the same before this turn.
+    if spelling == Spelling::PlainOrBase64
+        && let Some(user) = remembered(app, unverified_name, unverified).await?
+    {
+        return Ok(PasswordCheck::Right(Box::new(user)));
+    }
     let mut tx = app.db.write_aside("users.password_attempt").await?;
-    let attempt = store::count_attempt(&mut tx, &user.id, limit).await?;
-    let present = store::by_name(&mut tx, &user.name).await?;
+    let attempt = store::count_attempt(&mut tx, name.as_ref(), limit).await?;
+    attempts::note(&mut tx, unverified_name).await?;
     tx.commit().await?;
-    let (Some(attempt), Some((_, Some(hash)))) = (attempt, present) else {
-        // As long as a check takes.
-        drop(in_turn);
-        any_right(&written, None).await;
-        return Ok(PasswordCheck::Wrong);
-    };
-    if !any_right(&written, Some(&hash)).await {
-        if attempt == limit {
+    let right = right_one(app, &written, attempt.as_ref().map(|attempt| attempt.hash.as_str())).await;
+    let Some(attempt) = attempt else { return Ok(PasswordCheck::Wrong) };
+    let Some(right) = right else {
+        if attempt.number == limit {
             let mut tx = app.db.write_aside("users.lock_password").await?;
             let entry = audit::Entry {
                 actor: "system".into(),
                 action: "users.lock_password",
-                subject: format!("user:{}", user.id),
-                detail: json!({ "failed_attempts": attempt }),
+                subject: format!("user:{}", attempt.id),
+                detail: json!({ "failed_attempts": attempt.number }),
             };
             audit::record(&mut tx, entry, app.now()).await?;
             tx.commit().await?;
         }
         return Ok(PasswordCheck::Wrong);
-    }
+    };
+    // One that is shorter or longer than ours may be is kept as it was brought along.
+    let made_anew = match Password::parse(right) {
+        Ok(right) if password::is_imported(&attempt.hash) => Some(right.hash(&app.random).await),
+        Ok(_) | Err(_) => None,
+    };
     let mut tx = app.db.write_aside("users.password_right").await?;
     // It may have been changed meanwhile.
-    let still = store::forget_failures(&mut tx, &user.id, &hash).await?;
-    let user = store::by_id(&mut tx, &user.id).await?;
+    let still = store::forget_failures(&mut tx, &attempt.id, &attempt.hash).await?;
+    if let (true, Some(hash)) = (still, &made_anew) {
+        store::replace_hash(&mut tx, &attempt.id, &attempt.hash, hash).await?;
+    }
+    let user = store::by_id(&mut tx, &attempt.id).await?;
     tx.commit().await?;
-    Ok(match user.map(Box::new) {
-        Some(user) if still => match user.status {
-            UserStatus::Active => PasswordCheck::Right(user),
-            UserStatus::Disabled => PasswordCheck::Disabled(user),
-            UserStatus::Locked => PasswordCheck::Locked(user),
-        },
-        Some(_) | None => PasswordCheck::Wrong,
+    let Some(user) = user.filter(|_| still).map(Box::new) else { return Ok(PasswordCheck::Wrong) };
+    Ok(match user.status {
+        UserStatus::Active => {
+            if spelling == Spelling::PlainOrBase64 {
+                let mark = mark(app, &user.name, unverified);
+                app.right_passwords.keep(mark, made_anew.as_ref().unwrap_or(&attempt.hash), app.now());
+            }
+            PasswordCheck::Right(user)
+        }
+        UserStatus::Disabled => PasswordCheck::Disabled(user),
+        UserStatus::Locked => PasswordCheck::Locked(user),
     })
+}
+
+/// The user, if a client has presented this password a moment ago, and it is right still: it costs no hash.
+/// People who type theirs are not remembered.
+pub async fn remembered(app: &App, unverified_name: &str, unverified: &str) -> Result<Option<User>, DbError> {
+    let Ok(name) = UserName::parse(unverified_name) else { return Ok(None) };
+    let mark = mark(app, &name, unverified);
+    if !app.right_passwords.has(&mark) {
+        return Ok(None);
+    }
+    let stored = store::by_name(&mut *app.db.read().await?, &name).await?;
+    let Some((user, Some(hash))) = stored else { return Ok(None) };
+    let locked = user.password_locked(app.config.lockout_attempts);
+    if locked || user.status != UserStatus::Active || !app.right_passwords.knows(&mark, &hash, app.now()) {
+        return Ok(None);
+    }
+    if user.failed_attempts > 0 {
+        let mut tx = app.db.write_aside("users.password_right").await?;
+        store::forget_failures(&mut tx, &user.id, &hash).await?;
+        tx.commit().await?;
+    }
+    Ok(Some(user))
+}
+
+fn mark(app: &App, name: &UserName, unverified: &str) -> Mark {
+    app.right_passwords.mark(&app.random, Whose::User, name.as_str(), unverified)
 }
 
 /// What may be meant by the text. Each costs a hash, whoever it is for.
@@ -117,13 +149,18 @@ fn candidates(unverified: &str, spelling: Spelling) -> Vec<Zeroizing<String>> {
     decoded.into_iter().chain([plain]).collect()
 }
 
-async fn any_right(candidates: &[Zeroizing<String>], hash: Option<&str>) -> bool {
+/// The one that is the password of the hash. Without a hash none is, and it takes as long.
+async fn right_one<'a>(
+    app: &App,
+    candidates: &'a [Zeroizing<String>],
+    hash: Option<&str>,
+) -> Option<&'a str> {
     for candidate in candidates {
-        if password::verify(Lane::People, candidate, hash).await {
-            return true;
+        if password::verify(&app.metrics, Lane::People, candidate, hash).await {
+            return Some(candidate);
         }
     }
-    false
+    None
 }
 
 #[cfg(test)]

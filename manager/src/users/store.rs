@@ -69,6 +69,21 @@ pub(super) async fn update(conn: &mut Conn, user: &User, read_version: i64) -> R
     Ok(done.rows_affected() == 1)
 }
 
+/// Keeps others from the user until the transaction ends.
+/// (An update that changes nothing: `FOR UPDATE` is unknown to SQLite.)
+pub(super) async fn lock(conn: &mut Conn, id: &str) -> Result<(), DbError> {
+    sqlx::query(
+        "-- users.lock
+         UPDATE users
+            SET version = version
+          WHERE id = $1",
+    )
+    .bind(id)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// None takes the password away.
 pub(super) async fn set_password(conn: &mut Conn, id: &str, hash: Option<&str>) -> Result<(), DbError> {
     sqlx::query(
@@ -167,22 +182,64 @@ pub(super) async fn list(
     rows.iter().map(read).collect()
 }
 
-/// One more attempt at the password, wrong until it is shown to be right; how many there are now.
-/// None: there are `limit` (0 = no limit) already, and it may not be tried.
-pub(super) async fn count_attempt(conn: &mut Conn, id: &str, limit: i64) -> Result<Option<i64>, DbError> {
+/// An attempt at a password that may be tried.
+pub(super) struct Attempt {
+    /// The user's id.
+    pub id: String,
+    /// How many there are with this one.
+    pub number: i64,
+    /// What the password is held against.
+    pub hash: String,
+}
+
+/// One more attempt at the password of that name, wrong until it is shown to be right. None: nobody has
+/// it, or without a password, or there are `limit` (0 = no limit) attempts already.
+pub(super) async fn count_attempt(
+    conn: &mut Conn,
+    name: Option<&UserName>,
+    limit: i64,
+) -> Result<Option<Attempt>, DbError> {
     let row = sqlx::query(
         "-- users.password_attempt
          UPDATE users
             SET failed_attempts = failed_attempts + 1
-          WHERE id = $1
+          WHERE name = $1
+            AND password_hash IS NOT NULL
             AND ($2 = 0 OR failed_attempts < $2)
-      RETURNING failed_attempts",
+      RETURNING id, failed_attempts, password_hash",
     )
-    .bind(id)
+    .bind(name.map(UserName::as_str))
     .bind(limit)
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?)
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Attempt {
+        id: row.try_get("id")?,
+        number: row.try_get("failed_attempts")?,
+        hash: row.try_get("password_hash")?,
+    }))
+}
+
+/// Puts a hash of the same password in the place of one that was brought along: nothing else changes.
+pub(super) async fn replace_hash(
+    conn: &mut Conn,
+    id: &str,
+    imported: &str,
+    hash: &str,
+) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- users.replace_hash
+         UPDATE users
+            SET password_hash = $1
+          WHERE id = $2
+            AND password_hash = $3",
+    )
+    .bind(hash)
+    .bind(id)
+    .bind(imported)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// The password was right: the count begins again. False: it is another one by now.

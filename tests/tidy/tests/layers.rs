@@ -9,7 +9,7 @@ const GATE_DEPENDENCIES: [&str; 6] = ["base64", "hmac", "serde", "serde_json", "
 
 /// From the bottom up. A capability may import those of the rows before its own.
 const CAPABILITIES: [&[&str]; 24] = [
-    &["vault"],
+    &["attempts", "vault"],
     &["audit", "changes"],
     &["schedule"],
     &["idempotency", "mail"],

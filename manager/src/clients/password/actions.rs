@@ -8,8 +8,8 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::model::{PasswordHash, PasswordMark, Purpose, Verified};
-use super::right::Mark;
 use crate::app::App;
+use crate::attempts;
 use crate::caller_address::CallerAddress;
 use crate::clients::actions::{ClientError, load, record, require_version};
 use crate::clients::model::{Client, ClientName, Fault, PasswordState};
@@ -17,7 +17,8 @@ use crate::clients::{mails, store};
 use crate::db::{Conn, DbError};
 use crate::mail::Recipient;
 use crate::operators::Email;
-use crate::password::{self, Busy, Lane, Password};
+use crate::password::{self, Busy, ImportedHash, Lane, Password};
+use crate::right_passwords::{Mark, Whose};
 use crate::wrong_passwords::TooManyWrong;
 use crate::{audit, changes};
 
@@ -92,11 +93,32 @@ pub(super) async fn set(
     expected: Option<i64>,
     password: &NewPassword,
 ) -> Result<Client, ClientError> {
+    put(app, by, id, expected, (password.hash(), password.set_by(by))).await
+}
+
+/// A client gets the password that it has elsewhere, of which the hash alone is known here.
+pub(super) async fn import(
+    app: &App,
+    by: &str,
+    id: &str,
+    expected: Option<i64>,
+    hash: &ImportedHash,
+) -> Result<Client, ClientError> {
+    put(app, by, id, expected, (&PasswordHash::from(hash.as_str().to_owned()), None)).await
+}
+
+/// The hash, and the operator who knows its password.
+async fn put(
+    app: &App,
+    by: &str,
+    id: &str,
+    expected: Option<i64>,
+    new: (&PasswordHash, Option<&str>),
+) -> Result<Client, ClientError> {
     let now = app.now();
     let mut tx = app.db.write("clients.set_password").await?;
     let before = load(&mut tx, id).await?;
     require_version(&before, expected)?;
-    let new = (password.hash(), password.set_by(by));
     if !store::set_password(&mut tx, id, before.version, new, now).await? {
         return Err(ClientError::Version { expected: before.version, present: before.version + 1 });
     }
@@ -259,7 +281,7 @@ pub async fn check_secret(
     let memory = &app.right_passwords;
     // What can be nobody's reaches no database, and takes as long as what could be.
     let id = if ClientName::parse_id(id).is_ok() { id } else { "" };
-    let mark = memory.mark(&app.random, id, presented);
+    let mark = memory.mark(&app.random, Whose::Client, id, presented);
     if let Some(client) = remembered(app, id, &mark).await? {
         return Ok(Some(client));
     }
@@ -277,7 +299,7 @@ pub async fn check_secret(
         tried.was_not_wrong();
     }
     Ok(checked?.map(|(client, hash)| {
-        memory.keep(mark, hash, now);
+        memory.keep(mark, hash.as_str(), now);
         client
     }))
 }
@@ -290,7 +312,7 @@ async fn remembered(app: &App, id: &str, mark: &Mark) -> Result<Option<Client>, 
     let now = app.now();
     let stored = store::with_password_hash(&mut *app.db.snapshot().await?, id, Purpose::Calls, now).await?;
     let Some((client, Some(hash))) = stored else { return Ok(None) };
-    if client.password_locked() || !app.right_passwords.knows(mark, &hash, now) {
+    if client.password_locked() || !app.right_passwords.knows(mark, hash.as_str(), now) {
         return Ok(None);
     }
     if client.failed_attempts > 0 {
@@ -299,7 +321,12 @@ async fn remembered(app: &App, id: &str, mark: &Mark) -> Result<Option<Client>, 
     Ok(Some(client))
 }
 
-/// The client, and the hash of its password, if one of these is right.
+/// Checks of one password at most, of which each but the last finds another hash in its place: made anew by
+/// another call, or set by somebody meanwhile.
+const MAX_CHECKS: u32 = 3;
+
+/// The client, and the hash of its password, if one of these is right. What is done where none is right is
+/// the same for a client that there is, one that there is not, and one whose password credentials are closed.
 async fn check(
     app: &App,
     id: &str,
@@ -307,31 +334,60 @@ async fn check(
     purpose: Purpose,
     lane: Lane,
 ) -> Result<Option<(Client, PasswordHash)>, DbError> {
-    let known = store::with_password_hash(&mut *app.db.snapshot().await?, id, purpose, app.now()).await?;
-    let hash = known.as_ref().and_then(|(_, hash)| hash.as_ref());
-    let mut right = false;
-    for one in unverified {
-        right = right || password::verify(lane, one, hash.map(PasswordHash::as_str)).await;
+    for _ in 0..MAX_CHECKS {
+        let known = store::hash_to_try(&mut *app.db.read().await?, id, purpose, app.now()).await?;
+        let mut right = None;
+        for one in unverified {
+            let hash = known.as_ref().map(PasswordHash::as_str);
+            if right.is_none() && password::verify(&app.metrics, lane, one, hash).await {
+                right = Some(*one);
+            }
+        }
+        let (Some(right), Some(hash)) = (right, known.as_ref()) else {
+            count_wrong(app, id, known.as_ref()).await?;
+            return Ok(None);
+        };
+        let hash = match password::is_imported(hash.as_str()) {
+            true => match made_anew(app, id, right, hash).await? {
+                Some(hash) => hash,
+                // Another call was first.
+                None => continue,
+            },
+            false => hash.clone(),
+        };
+        // What was read may be old: neither guesses in parallel pass the lock, nor a password that
+        // was replaced while it was hashed.
+        let present =
+            store::with_password_hash(&mut *app.db.snapshot().await?, id, purpose, app.now()).await?;
+        let Some((client, Some(present))) = present else { return Ok(None) };
+        if present != hash && password::is_imported(hash.as_str()) {
+            continue;
+        }
+        if present != hash || client.password_locked() {
+            return Ok(None);
+        }
+        if client.failed_attempts > 0 {
+            forget_wrong(app, id).await?;
+        }
+        return Ok(Some((client, hash)));
     }
-    let Some((client, Some(hash))) = known else { return Ok(None) };
-    if client.password_locked() {
-        return Ok(None);
-    }
-    if !right {
-        count_wrong(app, id, &hash).await?;
-        return Ok(None);
-    }
-    // What was read may be old: neither guesses in parallel pass the lock, nor a password that
-    // was replaced while it was hashed.
-    let present = store::with_password_hash(&mut *app.db.snapshot().await?, id, purpose, app.now()).await?;
-    let Some((client, Some(present))) = present else { return Ok(None) };
-    if present != hash || client.password_locked() {
-        return Ok(None);
-    }
-    if client.failed_attempts > 0 {
-        forget_wrong(app, id).await?;
-    }
-    Ok(Some((client, hash)))
+    Ok(None)
+}
+
+/// A right password whose hash was brought along is hashed as all are. None: it is another one by now.
+async fn made_anew(
+    app: &App,
+    id: &str,
+    right: &str,
+    imported: &PasswordHash,
+) -> Result<Option<PasswordHash>, DbError> {
+    // One that is shorter or longer than ours may be is kept as it was brought along.
+    let Ok(password) = Password::parse(right) else { return Ok(Some(imported.clone())) };
+    let hash = PasswordHash::from(password.hash(&app.random).await);
+    let mut tx = app.db.write_aside("clients.password_made_anew").await?;
+    let made = store::replace_hash(&mut tx, id, imported, &hash).await?;
+    tx.commit().await?;
+    Ok(made.then_some(hash))
 }
 
 /// A right one was presented: the wrong ones before it count no more.
@@ -341,12 +397,15 @@ async fn forget_wrong(app: &App, id: &str) -> Result<(), DbError> {
     tx.commit().await
 }
 
-/// Counts a wrong one, if it was held against the password in force.
-pub(super) async fn count_wrong(app: &App, id: &str, hash: &PasswordHash) -> Result<(), DbError> {
+/// Counts a wrong one, if it was held against the password in force and that is not closed yet. None: there
+/// is none.
+pub(super) async fn count_wrong(app: &App, id: &str, hash: Option<&PasswordHash>) -> Result<(), DbError> {
     let now = app.now();
     let mut tx = app.db.write_aside("clients.password_wrong").await?;
     // Both numbers as they are now: an operator may allow fewer meanwhile.
-    if let Some((failed, allowed)) = store::count_failure(&mut tx, id, hash).await?
+    let counted = store::count_failure(&mut tx, id, hash).await?;
+    attempts::note(&mut tx, id).await?;
+    if let Some((failed, allowed)) = counted
         && failed == allowed
     {
         // Grants that a password opened are held at gateways.

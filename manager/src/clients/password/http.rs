@@ -13,7 +13,7 @@ use crate::clients::http::{confirmed, shown};
 use crate::clients::model::Fault;
 use crate::clients::view::DetailsView;
 use crate::http::{Actor, IfMatch, Json, NoContent, Path, Permission, Routes, Versioned};
-use crate::password::{MAX_CHARS, Password};
+use crate::password::{ImportedHash, MAX_CHARS, Password};
 use crate::problem::Problem;
 
 /// Set, reset, replace.
@@ -21,6 +21,7 @@ pub fn routes() -> Routes {
     Routes::of("clients")
         .permitted(&[Permission::ClientsWrite], routes!(set_password))
         .permitted(&[Permission::ClientsWrite], routes!(reset_password))
+        .permitted(&[Permission::ClientsWrite], routes!(import_password))
         .open(routes!(replace_password))
 }
 
@@ -49,6 +50,33 @@ async fn set_password(
     let password = confirmed("password", &body.password, &body.password_confirmation)?;
     let password = NewPassword::new(&app, password).await;
     let client = actions::set(&app, &actor.audit_name(), &id, expected.0, &password).await?;
+    Ok(shown(details(&app, client).await?))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ClientPasswordImport)]
+struct Import {
+    /// bcrypt of the password's Base64 text, as digiRunner has it (`oauth_client_details.client_secret`).
+    #[schema(value_type = ImportedHash)]
+    password_hash: String,
+}
+
+/// Bring a client's password along from digiRunner, by its hash.
+///
+/// The first right password is hashed anew. The count of wrong ones begins again; one that was mailed serves no
+/// more.
+#[utoipa::path(put, path = "/api/v1/clients/{id}/password/imported", params(IfMatch))]
+async fn import_password(
+    State(app): State<App>,
+    actor: Actor,
+    Path(id): Path<String>,
+    expected: IfMatch,
+    Json(body): Json<Import>,
+) -> Result<Versioned<DetailsView>, Problem> {
+    let hash = ImportedHash::parse(&body.password_hash)
+        .map_err(|reason| Fault::new("password_hash", format!("Password hash: {reason}")))?;
+    let client = actions::import(&app, &actor.audit_name(), &id, expected.0, &hash).await?;
     Ok(shown(details(&app, client).await?))
 }
 

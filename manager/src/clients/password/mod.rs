@@ -5,7 +5,6 @@
 mod actions;
 mod http;
 mod model;
-mod right;
 #[cfg(test)]
 mod tests;
 
@@ -16,4 +15,3 @@ pub use actions::{
 pub(super) use http::routes;
 pub(super) use model::Purpose;
 pub use model::{PasswordHash, PasswordMark, Verified};
-pub use right::RightPasswords;

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::actions::{RESET_TTL_MS, count_wrong};
-use super::{NewPassword, PasswordCheck, Purpose, check_password};
+use super::{NewPassword, PasswordCheck, Purpose, check_password, still_right};
 use crate::clients::{self, Fields, NewClient, store};
+use crate::db::Dialect;
 use crate::password::Password;
 use crate::testing::{Answer, Caller, World, by_link};
 
@@ -428,14 +429,88 @@ async fn a_lock_is_announced_though_fewer_attempts_were_allowed_meanwhile() {
         let read = hash().await;
         // … and finds its password wrong when it is but one.
         admin.patch(&format!("{ACME}/status"), json!({ "allowed_attempts": 1 })).await.expect(200);
-        count_wrong(&world.app, "acme", &read).await.expect("counted");
+        count_wrong(&world.app, "acme", Some(&read)).await.expect("counted");
         assert_eq!(admin.get(ACME).await.expect(200)["password_locked"], true);
         assert_eq!(audited(&world, "clients.lock_password").await.len(), 1);
         // What was wrong for a password that was replaced meanwhile is no guess at the new one.
         let body = json!({ "password": "secret-2", "password_confirmation": "secret-2" });
         admin.put(&format!("{ACME}/password"), body).await.expect(200);
-        count_wrong(&world.app, "acme", &read).await.expect("not counted");
+        count_wrong(&world.app, "acme", Some(&read)).await.expect("not counted");
         assert_eq!(admin.get(ACME).await.expect(200)["failed_attempts"], 0);
+    }
+}
+
+/// bcrypt of the Base64 text of `secret-1`, as digiRunner has it.
+const IMPORTED: &str = "$2b$10$pSLSwReV1cRzgs.1DJs4h.TJ7qK4iLiAAnEN2CVg6IgzT86nnRniu";
+
+#[tokio::test]
+async fn a_password_that_was_brought_along_is_hashed_anew_when_it_is_right_first() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        acme(&admin, json!({})).await;
+        let path = format!("{ACME}/password/imported");
+        for (hash, why) in
+            [("secret-1", "begins with none"), (&IMPORTED.replace("$10$", "$31$"), "its cost is 31")]
+        {
+            let refused = admin.put(&path, json!({ "password_hash": hash })).await.refuses("password_hash");
+            assert!(refused["detail"].as_str().expect("a text").contains(why), "{refused}");
+        }
+        admin.put(&path, json!({ "password_hash": IMPORTED })).await.expect(200);
+        let stored = async |begin: &str| {
+            let touched = format!("UPDATE clients SET version = version WHERE password_hash LIKE '{begin}%'");
+            world.sql(&touched).await
+        };
+        assert_eq!(tried(&world, "secret-2").await, "wrong");
+        assert_eq!(
+            (stored("$2b$10$").await, admin.get(ACME).await.expect(200)["failed_attempts"].as_i64()),
+            (1, Some(1))
+        );
+        // Several workers of a gateway may ask at once: none is refused because another was first.
+        let app = &world.app;
+        let check = || check_password(app, "acme", "secret-1");
+        let (one, two, three) = tokio::join!(check(), check(), check());
+        for checked in [one, two, three] {
+            let Ok(PasswordCheck::Right(verified)) = checked else { panic!("{checked:?}") };
+            let mut read = world.app.db.snapshot().await.expect("a connection");
+            assert!(still_right(&mut read, &verified).await.expect("an answer").is_some());
+        }
+        assert_eq!((stored("$2").await, stored("$argon2id$").await), (0, 1));
+        assert_eq!(tried(&world, "secret-1").await, "right");
+        let trail = admin.get("/api/v1/audit?action=clients.").await.expect(200).to_string();
+        assert!(!trail.contains("$2b$") && !trail.contains("argon2"), "{trail}");
+    }
+}
+
+/// A stranger who compares what is done, or how long it takes, learns nothing of who is a client.
+#[tokio::test]
+async fn what_is_done_for_a_wrong_password_is_the_same_whosever_id_it_is() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        acme(&admin, json!({})).await;
+        world.client("closed").await;
+        for _ in 0..3 {
+            assert!(matches!(check_password(&world.app, "closed", "x").await, Ok(PasswordCheck::Wrong)));
+        }
+        let mut all = Vec::new();
+        for (id, password) in [
+            ("acme", "secret-2"),
+            ("nobody", "secret-2"),
+            ("closed", "secret-2"),
+            ("closed", World::CLIENT_PASSWORD),
+        ] {
+            let (checked, done) = world.done(check_password(&world.app, id, password)).await;
+            assert!(matches!(checked, Ok(PasswordCheck::Wrong)), "{id}");
+            all.push((format!("{id} {password}"), done));
+        }
+        let expected = all[0].1.clone();
+        for part in ["keygate_password_checks_total{lane=\"gateways\"} 1", "clients.password_wrong"] {
+            assert!(expected.iter().any(|line| line.contains(part)), "{expected:?}");
+        }
+        let statements = expected.iter().filter(|line| line.starts_with("-- ")).count();
+        assert_eq!(statements > 0, world.app.db.dialect() == Dialect::Postgres, "{expected:?}");
+        for (whose, done) in all {
+            assert_eq!(done, expected, "{whose}");
+        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use gate::time::UnixMillis;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::MutexGuard;
 
 use crate::app::App;
+use crate::attempts::{self, Turns};
 use crate::audit;
 use crate::bearer;
 use crate::db::{Conn, DbError};
@@ -14,16 +14,15 @@ use crate::operators::actor::{Actor, By, Presented};
 use crate::operators::error::OperatorError;
 use crate::operators::model::{Operator, OperatorName, OperatorStatus};
 use crate::operators::roles::permissions_of;
-use crate::operators::store as accounts;
+use crate::operators::store::{self as accounts, Attempt};
 use crate::operators::tokens::{self, IssuedToken, Token, TokenKind, store};
 use crate::password::{self, Lane, Password};
 
 /// Live sessions of one operator at most: a further sign-in ends the oldest.
 const MAX_SESSIONS: i64 = 20;
 
-/// Passwords of one account are checked one after the other in this process, so that people who
-/// sign in several times at once do not use up each other's attempts. Accounts share few locks.
-static ONE_AT_A_TIME: [Mutex<()>; 64] = [const { Mutex::const_new(()) }; 64];
+/// Attempts at operators' passwords.
+static TURNS: Turns = Turns::new();
 
 /// Checks name and password and opens a session.
 pub(super) async fn sign_in(
@@ -32,18 +31,8 @@ pub(super) async fn sign_in(
     unverified_password: &str,
 ) -> Result<(Operator, IssuedToken), OperatorError> {
     let wrong = || OperatorError::WrongPassword { limit: i64::from(app.config.lockout_attempts) };
-    let name = OperatorName::parse(name);
-    let known = match &name {
-        Ok(name) => accounts::id_of(&mut *app.db.read().await?, name).await?,
-        Err(_) => None,
-    };
-    let Some(id) = known else {
-        // As long as with an account.
-        password::verify(Lane::People, unverified_password, None).await;
-        return Err(wrong());
-    };
-    let (hash, _in_turn) = match verify(app, &id, unverified_password).await? {
-        Verified::Right { hash, in_turn } => (hash, in_turn),
+    let (id, hash, _in_turn) = match verify(app, name, unverified_password).await? {
+        Verified::Right { id, hash, in_turn } => (id, hash, in_turn),
         Verified::Wrong | Verified::Locked => return Err(wrong()),
     };
     let now = app.now();
@@ -98,8 +87,8 @@ pub(super) async fn change_password(
 ) -> Result<Operator, OperatorError> {
     let invalid = |field, reason: &str| OperatorError::Invalid { field, reason: reason.into() };
     let wrong = || invalid("old_password", "is not your present password");
-    let (old_hash, _in_turn) = match verify(app, &actor.operator, unverified_old).await? {
-        Verified::Right { hash, in_turn } => (hash, in_turn),
+    let (old_hash, _in_turn) = match verify(app, &actor.name, unverified_old).await? {
+        Verified::Right { id: _, hash, in_turn } => (hash, in_turn),
         Verified::Wrong => return Err(wrong()),
         Verified::Locked => {
             return Err(OperatorError::Locked { limit: i64::from(app.config.lockout_attempts) });
@@ -210,6 +199,7 @@ pub(super) async fn authenticate(app: &App, unverified_token: &str) -> Result<Op
 enum Verified {
     /// To be held until the attempt was taken back.
     Right {
+        id: String,
         hash: String,
         in_turn: MutexGuard<'static, ()>,
     },
@@ -219,29 +209,31 @@ enum Verified {
 
 /// Checks a password. The attempt is counted first and taken back by
 /// [`accounts::forget_failures`] where it was right, so that guesses in parallel, by whichever
-/// replica they come, are never more than the lock allows.
-async fn verify(app: &App, id: &str, unverified_password: &str) -> Result<Verified, OperatorError> {
+/// replica they come, are never more than the lock allows. What is done where it is wrong is the same for a
+/// name that nobody has, and for an account that takes none.
+async fn verify(
+    app: &App,
+    unverified_name: &str,
+    unverified_password: &str,
+) -> Result<Verified, OperatorError> {
     let limit = i64::from(app.config.lockout_attempts);
-    let lock = usize::from(Sha256::digest(id)[0]) % ONE_AT_A_TIME.len();
-    let in_turn = ONE_AT_A_TIME[lock].lock().await;
+    let name = OperatorName::parse(unverified_name).ok();
+    let in_turn = TURNS.of(unverified_name).await;
     let mut tx = app.db.write_aside("operators.password_attempt").await?;
-    let attempt = accounts::count_attempt(&mut tx, id, limit).await?;
-    let hash = accounts::password_hash(&mut tx, id).await?;
+    let attempt = accounts::count_attempt(&mut tx, name.as_ref(), limit).await?;
+    attempts::note(&mut tx, unverified_name).await?;
     tx.commit().await?;
-    let Some(attempt) = attempt else {
-        // As long as a check takes.
-        drop(in_turn);
-        password::verify(Lane::People, unverified_password, None).await;
-        return Ok(Verified::Locked);
-    };
-    let right = password::verify(Lane::People, unverified_password, hash.as_deref()).await;
+    let hash = attempt.as_ref().and_then(|attempt| attempt.hash.as_deref());
+    let right = password::verify(&app.metrics, Lane::People, unverified_password, hash).await;
+    // Nobody has the name, or it takes none.
+    let Some(Attempt { id, number, hash }) = attempt else { return Ok(Verified::Locked) };
     if let (true, Some(hash)) = (right, hash) {
-        return Ok(Verified::Right { hash, in_turn });
+        return Ok(Verified::Right { id, hash, in_turn });
     }
-    if attempt == limit {
+    if number == limit {
         let mut tx = app.db.write_aside("operators.lock").await?;
-        let detail = json!({ "failed_attempts": attempt });
-        record(&mut tx, "system".into(), "operators.lock", id, detail, app.now()).await?;
+        let detail = json!({ "failed_attempts": number });
+        record(&mut tx, "system".into(), "operators.lock", &id, detail, app.now()).await?;
         tx.commit().await?;
     }
     Ok(Verified::Wrong)

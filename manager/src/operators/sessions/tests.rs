@@ -35,6 +35,29 @@ async fn a_sign_in_opens_a_session_that_ends() {
     }
 }
 
+/// A stranger who compares what is done, or how long it takes, learns nothing of who is an operator.
+#[tokio::test]
+async fn what_is_done_for_a_wrong_password_is_the_same_whosever_name_it_is() {
+    for world in World::both().await {
+        world.operator("ann", &["admin"]).await;
+        let sign_in = async |name: &str| {
+            let body = json!({ "operator": name, "password": "wrong-1" });
+            let (answer, done) = world.done(world.anon().post("/api/v1/session", body)).await;
+            answer.problem(401, "wrong_password");
+            done
+        };
+        let expected = sign_in("ann").await;
+        assert!(expected.iter().any(|line| line.contains("keygate_password_checks_total")), "{expected:?}");
+        for name in ["nobody", "a b", ""] {
+            assert_eq!(sign_in(name).await, expected, "{name:?}");
+        }
+        for _ in 0..2 {
+            sign_in("ann").await;
+        }
+        assert_eq!(sign_in("ann").await, expected, "it takes none now");
+    }
+}
+
 #[tokio::test]
 async fn wrong_passwords_lock_and_say_nothing_to_strangers() {
     for world in World::both().await {

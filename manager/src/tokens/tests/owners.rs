@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{ENCODED, PASSWORD, Shop, claims, shop};
 use crate::bearer;
 use crate::testing::{Answer, World};
+use crate::wrong_passwords::{MAX_WRONG, MAX_WRONG_BY_CLIENT};
 
 const REDIRECT: &str = "https://app.example/callback";
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -74,6 +75,48 @@ async fn endings(world: &World, why: &str) -> u64 {
         ended += world.sql(&format!("UPDATE {table} SET kid = kid WHERE ended_by = '{why}'")).await;
     }
     ended
+}
+
+/// The address is the application's, for all its users: wrong passwords of some do not stop the others, nor the
+/// application.
+#[tokio::test]
+async fn wrong_passwords_of_users_count_against_the_client_that_presents_them() {
+    for world in World::both_with(|config| config.behind_proxy("x-address")).await {
+        let shop = shop(&world).await;
+        shop.ann().await;
+        for number in 0..=MAX_WRONG {
+            refused(
+                shop.by_password(&format!("user{number}"), "wrong-1").await,
+                400,
+                "invalid_grant",
+                "Bad credentials",
+            );
+        }
+        assert_eq!(shop.by_password("ann", "secret-of-ann").await.status, 200);
+        let another = json!({ "password": "secret-9", "password_confirmation": "secret-9" });
+        shop.admin.put("/api/v1/clients/acme/password", another).await.expect(200);
+        let own = form(&[("grant_type", "client_credentials")]);
+        assert_eq!(
+            shop.ask(&own, Some("acme:secret-9")).await.status,
+            200,
+            "its own, which is not remembered"
+        );
+        let before = json!({ "password": PASSWORD, "password_confirmation": PASSWORD });
+        shop.admin.put("/api/v1/clients/acme/password", before).await.expect(200);
+        for number in MAX_WRONG + 1..MAX_WRONG_BY_CLIENT {
+            let tried = world.app.wrong_passwords.begin_by_client("acme", world.app.now());
+            drop(tried.unwrap_or_else(|refusal| panic!("{number}: {refusal}")));
+        }
+        let answer = shop.by_password("bob", "wrong-1").await;
+        assert_eq!(answer.header("retry-after"), Some("600"));
+        let (error, told) = (
+            "too_many_requests",
+            "300 wrong passwords came from this client within 10 minutes: none \
+                             is taken from there until Retry-After",
+        );
+        refused(answer, 429, error, told);
+        assert_eq!(shop.by_password("ann", "secret-of-ann").await.status, 200, "it is remembered");
+    }
 }
 
 #[tokio::test]

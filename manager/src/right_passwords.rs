@@ -10,16 +10,24 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex as AsyncMutex;
 use zeroize::Zeroizing;
 
-use super::model::PasswordHash;
 use crate::clock::Random;
 
 /// How long one is remembered.
-pub(super) const KEPT_MS: i64 = 600_000;
+pub const KEPT_MS: i64 = 600_000;
 /// Passwords that are remembered at most. Beyond, those that run out first are forgotten.
 const MAX_KEPT: usize = 10_000;
 
-/// Names a client and what it presented.
-pub(super) type Mark = [u8; 32];
+/// Names an account and what was presented for it.
+pub type Mark = [u8; 32];
+
+/// Whose accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Clients, by id.
+    Client,
+    /// Users, by name.
+    User,
+}
 
 /// What this process remembers. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +41,8 @@ struct Memory {
 }
 
 struct Kept {
-    hash: PasswordHash,
+    /// Of what was stored.
+    hash: [u8; 32],
     until: UnixMillis,
 }
 
@@ -44,31 +53,34 @@ impl std::fmt::Debug for Memory {
 }
 
 impl RightPasswords {
-    pub(super) fn mark(&self, random: &Random, client: &str, unverified: &str) -> Mark {
+    /// By which it is found again.
+    pub fn mark(&self, random: &Random, whose: Whose, name: &str, unverified: &str) -> Mark {
         let secret = self.0.secret.get_or_init(|| Zeroizing::new(random.bytes()));
         let mut digest = Sha256::new();
         digest.update(**secret);
-        digest.update(client.len().to_be_bytes());
-        digest.update(client);
+        digest.update([whose as u8]);
+        digest.update(name.len().to_be_bytes());
+        digest.update(name);
         digest.update(unverified);
         digest.finalize().into()
     }
 
     /// Whether there is one to ask about.
-    pub(super) fn has(&self, mark: &Mark) -> bool {
+    pub fn has(&self, mark: &Mark) -> bool {
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).contains_key(mark)
     }
 
     /// Whether it was right when that hash was stored.
-    pub(super) fn knows(&self, mark: &Mark, stored: &PasswordHash, now: UnixMillis) -> bool {
+    pub fn knows(&self, mark: &Mark, stored: &str, now: UnixMillis) -> bool {
         let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.get(mark).is_some_and(|kept| {
             let left_ms = kept.until.0.saturating_sub(now.0);
-            kept.hash == *stored && (1..=KEPT_MS).contains(&left_ms)
+            kept.hash == sha256(stored) && (1..=KEPT_MS).contains(&left_ms)
         })
     }
 
-    pub(super) fn keep(&self, mark: Mark, hash: PasswordHash, now: UnixMillis) {
+    /// Remembers one that is right while that hash is stored.
+    pub fn keep(&self, mark: Mark, stored: &str, now: UnixMillis) {
         let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= MAX_KEPT && !kept.contains_key(&mark) {
             kept.retain(|_, kept| kept.until > now);
@@ -77,12 +89,12 @@ impl RightPasswords {
                 kept.remove(&first);
             }
         }
-        kept.insert(mark, Kept { hash, until: UnixMillis(now.0.saturating_add(KEPT_MS)) });
+        kept.insert(mark, Kept { hash: sha256(stored), until: UnixMillis(now.0.saturating_add(KEPT_MS)) });
     }
 
     /// What is held while one is checked: of many calls that present the same at once, one hashes and the
     /// others find what came of it.
-    pub(super) fn check_of(&self, mark: Mark) -> Arc<AsyncMutex<()>> {
+    pub fn check_of(&self, mark: Mark) -> Arc<AsyncMutex<()>> {
         let mut checks = self.0.checks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(check) = checks.get(&mark).and_then(Weak::upgrade) {
             return check;
@@ -94,6 +106,10 @@ impl RightPasswords {
     }
 }
 
+fn sha256(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,9 +117,9 @@ mod tests {
     #[test]
     fn a_password_is_known_for_its_client_its_hash_and_its_time() {
         let (memory, random) = (RightPasswords::default(), Random::seeded(1));
-        let hash = |text: &str| PasswordHash::from(text.to_owned());
-        let mark = memory.mark(&random, "acme", "secret");
-        memory.keep(mark, hash("h1"), UnixMillis(0));
+        let mark = memory.mark(&random, Whose::Client, "acme", "secret");
+        memory.keep(mark, "h1", UnixMillis(0));
+        assert_ne!(mark, memory.mark(&random, Whose::User, "acme", "secret"));
         for (client, password, stored, at, known) in [
             ("acme", "secret", "h1", 0, true),
             ("acme", "secret", "h1", KEPT_MS - 1, true),
@@ -112,21 +128,20 @@ mod tests {
             ("acme", "secret1", "h1", 0, false),
             ("acmes", "ecret", "h1", 0, false),
         ] {
-            let mark = memory.mark(&random, client, password);
-            assert_eq!(memory.knows(&mark, &hash(stored), UnixMillis(at)), known, "{client} {password} {at}");
+            let mark = memory.mark(&random, Whose::Client, client, password);
+            assert_eq!(memory.knows(&mark, stored, UnixMillis(at)), known, "{client} {password} {at}");
         }
     }
 
     #[test]
     fn no_more_are_kept_than_the_bound() {
         let (memory, random) = (RightPasswords::default(), Random::seeded(1));
-        let hash = PasswordHash::from("h".to_owned());
-        let mark = |number: usize| memory.mark(&random, "acme", &number.to_string());
+        let mark = |number: usize| memory.mark(&random, Whose::User, "ann", &number.to_string());
         for number in 0..=MAX_KEPT {
-            memory.keep(mark(number), hash.clone(), UnixMillis(i64::try_from(number).expect("small")));
+            memory.keep(mark(number), "h", UnixMillis(i64::try_from(number).expect("small")));
         }
         let now = UnixMillis(i64::try_from(MAX_KEPT).expect("small"));
-        assert!(!memory.knows(&mark(0), &hash, now), "the one that runs out first is forgotten");
-        assert!(memory.knows(&mark(1), &hash, now) && memory.knows(&mark(MAX_KEPT), &hash, now));
+        assert!(!memory.knows(&mark(0), "h", now), "the one that runs out first is forgotten");
+        assert!(memory.knows(&mark(1), "h", now) && memory.knows(&mark(MAX_KEPT), "h", now));
     }
 }
