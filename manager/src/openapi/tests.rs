@@ -278,6 +278,7 @@ async fn without_a_token_nothing_but_the_open_operations_answers() {
         "tokens_metadata_of_second_form",
         "tokens_revoke_as_digirunner",
         "tokens_revoke_by_standard",
+        "users_replace_password",
     ];
     assert_eq!(open, BTreeSet::from(names.map(String::from)));
 }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::actor::By;
 use super::error::OperatorError;
 use super::model::{
-    ActiveOperator, Email, MAX_DISPLAY_NAME, MAX_ROLES, Operator, OperatorName, OperatorStatus, RoleName,
+    ActiveOperator, Email, MAX_ROLES, Operator, OperatorName, OperatorStatus, RoleName, display_name,
 };
 use super::roles::{permissions_of, require_known, require_manager};
 use super::store;
@@ -247,12 +247,7 @@ pub(super) async fn load(conn: &mut Conn, id: &str) -> Result<Operator, Operator
 }
 
 fn checked_display_name(name: &str) -> Result<String, OperatorError> {
-    let name = name.trim();
-    if name.is_empty() || name.chars().count() > MAX_DISPLAY_NAME || name.chars().any(char::is_control) {
-        let reason = format!("must be 1 to {MAX_DISPLAY_NAME} characters without control characters");
-        return Err(OperatorError::Invalid { field: "display_name", reason });
-    }
-    Ok(name.to_string())
+    display_name(name).map_err(|reason| OperatorError::Invalid { field: "display_name", reason })
 }
 
 fn distinct(mut roles: Vec<RoleName>) -> Result<Vec<RoleName>, OperatorError> {

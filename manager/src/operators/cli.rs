@@ -9,7 +9,7 @@ use super::actions::{self, Changes};
 use super::{By, Email, NewOperator, NewToken, Operator, OperatorName, OperatorStatus, RoleName};
 use super::{create, id_of, issue_api_token};
 use crate::app::App;
-use crate::password::{self, Password};
+use crate::password;
 
 /// Whoever holds the machine may do everything.
 const CLI: By<'static> = By::Machine("cli");
@@ -81,7 +81,7 @@ pub enum Command {
 pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Create { name, roles, email, display_name, token, password } => {
-            let (password, generated) = password_or_new(app, password)?;
+            let (password, generated) = password::given_or_new(&app.random, password)?;
             let new = NewOperator {
                 name: OperatorName::parse(&name).map_err(anyhow::Error::msg).context("name")?,
                 display_name,
@@ -124,7 +124,7 @@ pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
         }
         Command::ResetPassword { name, password, keep_tokens } => {
             let id = known(app, &name).await?;
-            let (password, generated) = password_or_new(app, password)?;
+            let (password, generated) = password::given_or_new(&app.random, password)?;
             let changes = Changes { password: Some(password), keep_tokens, ..Changes::default() };
             let operator = actions::update(app, CLI, &id, None, changes).await?;
             println!("operator: {} ({})", operator.name, operator.id);
@@ -162,20 +162,6 @@ async fn known(app: &App, name: &str) -> anyhow::Result<String> {
     match id_of(&mut *app.db.read().await?, name).await? {
         Some(id) => Ok(id),
         None => bail!("there is no operator {name}: `keygate operator list` shows them"),
-    }
-}
-
-/// The password given, or a new one, which is to be shown.
-fn password_or_new(
-    app: &App,
-    given: Option<String>,
-) -> anyhow::Result<(Password, Option<Zeroizing<String>>)> {
-    match given {
-        Some(given) => Ok((Password::parse(&given).context("KEYGATE_PASSWORD")?, None)),
-        None => {
-            let generated = password::generate(&app.random);
-            Ok((Password::parse(&generated)?, Some(generated)))
-        }
     }
 }
 

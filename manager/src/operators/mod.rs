@@ -25,7 +25,9 @@ pub use actor::{Actor, By, Presented};
 pub use error::OperatorError;
 pub use http::routes;
 pub use mails::recipient;
-pub use model::{ActiveOperator, Email, Operator, OperatorName, OperatorStatus, RoleName};
+pub use model::{
+    ActiveOperator, Email, MAX_DISPLAY_NAME, Operator, OperatorName, OperatorStatus, RoleName, display_name,
+};
 pub use permission::Permission;
 pub use roles::{delete_role, role_names};
 pub use sessions::identify;

@@ -19,6 +19,15 @@ pub const MAX_EMAIL: usize = 254;
 /// Roles of one operator at most.
 pub const MAX_ROLES: usize = 32;
 
+/// A name for people, without blanks around it. The error says what is expected.
+pub fn display_name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.is_empty() || name.chars().count() > MAX_DISPLAY_NAME || name.chars().any(char::is_control) {
+        return Err(format!("must be 1 to {MAX_DISPLAY_NAME} characters without control characters"));
+    }
+    Ok(name.to_owned())
+}
+
 /// An operator as stored.
 #[derive(Clone, Debug)]
 pub struct Operator {

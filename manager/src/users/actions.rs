@@ -1,15 +1,17 @@
 //! What is done with accounts: one function per use case, one named transaction each.
 
 use gate::id::ClientId;
+use gate::time::UnixMillis;
 use gate::wire::changes::Subject;
 use serde_json::json;
 
-use super::model::{MAX_DISPLAY_NAME, OrgId, User, UserName, UserStatus};
+use super::model::{OrgId, User, UserName, UserStatus};
+use super::password::{self, PasswordCheck, Spelling};
 use super::store::{self, UserFilter};
 use crate::app::App;
 use crate::db::{Conn, DbError};
-use crate::operators::Email;
-use crate::password::Password;
+use crate::operators::{self, Email};
+use crate::password::{ImportedHash, Password};
 use crate::{audit, changes};
 
 /// The index by which no two users are linked to one subject.
@@ -28,19 +30,30 @@ pub struct NewUser {
     pub org_id: Option<OrgId>,
     /// None: signs in elsewhere, or not at all.
     pub password: Option<Password>,
+    /// Of a password that another system knows; instead of one.
+    pub imported_hash: Option<ImportedHash>,
     /// At an OpenID provider: its issuer, and its name for the user.
     pub identity: Option<(String, String)>,
 }
 
 /// What an update changes; None leaves as it is.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Changes {
+pub struct Changes {
+    /// For people.
     pub display_name: Option<String>,
+    /// None takes it away.
     pub email: Option<Option<Email>>,
+    /// None takes it away.
     pub org_id: Option<Option<OrgId>>,
+    /// None takes it away.
     pub password: Option<Option<Password>>,
+    /// Of a password that another system knows; instead of one.
+    pub imported_hash: Option<ImportedHash>,
+    /// Set by an operator.
     pub status: Option<UserStatus>,
+    /// At an OpenID provider; None takes it away.
     pub identity: Option<Option<(String, String)>>,
+    /// Wrong passwords so far count no more.
     pub unlock: bool,
 }
 
@@ -70,6 +83,17 @@ pub enum UserError {
         /// What was looked for.
         id: String,
     },
+    /// It is wrong, or there is no such user, or its password is closed after too many wrong ones.
+    #[error(
+        "the name or the present password is wrong, or too many wrong ones closed the account's password"
+    )]
+    WrongPassword,
+    /// Told to who knows the password.
+    #[error("user {name} is switched off: ask those who keep this installation")]
+    NotActive {
+        /// Its name.
+        name: String,
+    },
     /// Changed meanwhile.
     #[error("version {expected} was named, {present} is present")]
     Version {
@@ -85,25 +109,25 @@ pub enum UserError {
 
 /// Creates a user. `by` is who acts, as the audit trail names it.
 pub async fn create(app: &App, by: &str, new: NewUser) -> Result<User, UserError> {
-    let hash = match &new.password {
-        Some(password) => Some(password.hash(&app.random).await),
-        None => None,
+    let hash = match (&new.password, &new.imported_hash) {
+        (Some(password), _) => Some(password.hash(&app.random).await),
+        (None, imported) => imported.as_ref().map(|hash| hash.as_str().to_owned()),
     };
     let mut tx = app.db.write("users.create").await?;
-    let user = create_in(&mut tx, app, by, new, hash.as_deref()).await?;
+    let user = create_in(&mut tx, app, by, new, hash.as_deref(), app.now()).await?;
     tx.commit().await?;
     Ok(user)
 }
 
 /// [`create`] within the caller's transaction; `hash` is that of the password.
-async fn create_in(
+pub async fn create_in(
     conn: &mut Conn,
     app: &App,
     by: &str,
     new: NewUser,
     hash: Option<&str>,
+    now: UnixMillis,
 ) -> Result<User, UserError> {
-    let now = app.now();
     let display_name = match new.display_name.trim() {
         "" => new.name.to_string(),
         given => checked_display_name(given)?,
@@ -162,6 +186,59 @@ pub(super) async fn id_of(conn: &mut Conn, name: &str) -> Result<Option<String>,
     Ok(by_name(conn, name).await?.map(|user| user.id))
 }
 
+/// Users behind the one of the name `after`, by name.
+pub async fn page(conn: &mut Conn, after: &str, limit: i64) -> Result<Vec<User>, DbError> {
+    let mut users = store::list(conn, &UserFilter::default(), after, limit).await?;
+    users.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(users)
+}
+
+/// Keeps others from the user of that name until the transaction ends; as it is now, if there is one.
+pub async fn hold(conn: &mut Conn, name: &str) -> Result<Option<User>, DbError> {
+    let Some(user) = by_name(conn, name).await? else { return Ok(None) };
+    store::lock(conn, &user.id).await?;
+    store::by_id(conn, &user.id).await
+}
+
+/// A user sets another password, with the present one.
+pub(super) async fn replace_password(
+    app: &App,
+    unverified_name: &str,
+    unverified: &str,
+    new: Password,
+) -> Result<(), UserError> {
+    let checked = password::check_password(app, unverified_name, unverified, Spelling::Plain).await?;
+    let user = match checked {
+        PasswordCheck::Right(user) => user,
+        PasswordCheck::Wrong => return Err(UserError::WrongPassword),
+        PasswordCheck::Disabled(user) | PasswordCheck::Locked(user) => {
+            return Err(UserError::NotActive { name: user.name.to_string() });
+        }
+    };
+    if new.reveal() == unverified {
+        let reason = "must be another one than the present password".into();
+        return Err(UserError::Invalid { field: "new_password", reason });
+    }
+    let hash = new.hash(&app.random).await;
+    let now = app.now();
+    let mut tx = app.db.write("users.replace_password").await?;
+    let after = User { updated_at: now, version: user.version + 1, ..(*user).clone() };
+    // One that was changed meanwhile is not replaced with the word of the old one.
+    if !store::update(&mut tx, &after, user.version).await? {
+        return Err(UserError::WrongPassword);
+    }
+    store::set_password(&mut tx, &user.id, Some(&hash)).await?;
+    let entry = audit::Entry {
+        actor: format!("user:{}", user.id),
+        action: "users.replace_password",
+        subject: format!("user:{}", user.id),
+        detail: json!({ "name": user.name, "changed": audit::changed(&user.view(), &after.view()) }),
+    };
+    audit::record(&mut tx, entry, now).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
 pub(super) async fn list(
     app: &App,
     filter: &UserFilter,
@@ -179,14 +256,29 @@ pub(super) async fn update(
     expected: Option<i64>,
     changes: Changes,
 ) -> Result<User, UserError> {
-    let hash = match &changes.password {
-        Some(Some(password)) => Some(Some(password.hash(&app.random).await)),
-        Some(None) => Some(None),
-        None => None,
+    let hash = match (&changes.password, &changes.imported_hash) {
+        (Some(Some(password)), _) => Some(Some(password.hash(&app.random).await)),
+        (Some(None), _) => Some(None),
+        (None, Some(imported)) => Some(Some(imported.as_str().to_owned())),
+        (None, None) => None,
     };
-    let now = app.now();
     let mut tx = app.db.write("users.update").await?;
-    let before = load(&mut tx, id).await?;
+    let after = update_in(&mut tx, by, id, expected, changes, hash, app.now()).await?;
+    tx.commit().await?;
+    Ok(after)
+}
+
+/// [`update`] within the caller's transaction; `hash` is that of the password, where another one is set.
+pub async fn update_in(
+    conn: &mut Conn,
+    by: &str,
+    id: &str,
+    expected: Option<i64>,
+    changes: Changes,
+    hash: Option<Option<String>>,
+    now: UnixMillis,
+) -> Result<User, UserError> {
+    let before = load(conn, id).await?;
     if let Some(expected) = expected
         && expected != before.version
     {
@@ -215,23 +307,22 @@ pub(super) async fn update(
     if let Some(hash) = &hash {
         after.has_password = hash.is_some();
     }
-    let saved = store::update(&mut tx, &after, before.version).await.map_err(|error| {
+    let saved = store::update(conn, &after, before.version).await.map_err(|error| {
         if error.violates(IDENTITY_KEY) { UserError::IdentityTaken } else { error.into() }
     })?;
     if !saved {
         return Err(UserError::Version { expected: before.version, present: before.version + 1 });
     }
     if unlock {
-        store::unlock(&mut tx, id).await?;
+        store::unlock(conn, id).await?;
     }
     if let Some(hash) = &hash {
-        store::set_password(&mut tx, id, hash.as_deref()).await?;
+        store::set_password(conn, id, hash.as_deref()).await?;
     }
     if (before.status == UserStatus::Active) != (after.status == UserStatus::Active) {
         // Gateways hold whether its tokens are let in.
-        for client in store::clients_with_tokens_of(&mut tx, &after.name, now).await? {
-            changes::record(&mut tx, &Subject::Client { client: ClientId::from(client.as_str()) }, now)
-                .await?;
+        for client in store::clients_with_tokens_of(conn, &after.name, now).await? {
+            changes::record(conn, &Subject::Client { client: ClientId::from(client.as_str()) }, now).await?;
         }
     }
     let mut detail = json!({
@@ -243,8 +334,7 @@ pub(super) async fn update(
     }
     let entry =
         audit::Entry { actor: by.into(), action: "users.update", subject: format!("user:{id}"), detail };
-    audit::record(&mut tx, entry, now).await?;
-    tx.commit().await?;
+    audit::record(conn, entry, now).await?;
     Ok(after)
 }
 
@@ -253,10 +343,5 @@ async fn load(conn: &mut Conn, id: &str) -> Result<User, UserError> {
 }
 
 fn checked_display_name(name: &str) -> Result<String, UserError> {
-    let name = name.trim();
-    if name.is_empty() || name.chars().count() > MAX_DISPLAY_NAME || name.chars().any(char::is_control) {
-        let reason = format!("must be 1 to {MAX_DISPLAY_NAME} characters without control characters");
-        return Err(UserError::Invalid { field: "display_name", reason });
-    }
-    Ok(name.to_owned())
+    operators::display_name(name).map_err(|reason| UserError::Invalid { field: "display_name", reason })
 }

@@ -9,17 +9,20 @@ use super::store::UserFilter;
 use super::{NewUser, OrgId, User, UserName, UserStatus, create};
 use crate::app::App;
 use crate::operators::Email;
-use crate::password::{self, Password};
+use crate::password::{self, ImportedHash};
 
 /// Whoever holds the machine, as the audit trail names it.
 const CLI: &str = "cli";
+/// The hash of a password that is brought along.
+const HASH_VARIABLE: &str = "KEYGATE_PASSWORD_HASH";
 /// Users that are read at a time.
 const PAGE: i64 = 200;
 
 /// Users, on whose behalf clients obtain tokens, from the machine that holds the database.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Create a user; without a password in KEYGATE_PASSWORD one is generated and printed once.
+    /// Create a user. Without a password in KEYGATE_PASSWORD, or digiRunner's hash of one in
+    /// KEYGATE_PASSWORD_HASH, one is generated and printed once.
     Create {
         /// What the user signs in with.
         name: String,
@@ -35,6 +38,9 @@ pub enum Command {
         /// The password; from the environment, since command lines are seen by others.
         #[arg(long, env = "KEYGATE_PASSWORD", hide_env_values = true, hide = true)]
         password: Option<String>,
+        /// Instead of a password: the hash that digiRunner has of it (bcrypt of its Base64 text).
+        #[arg(long, env = HASH_VARIABLE, hide_env_values = true, hide = true, conflicts_with = "password")]
+        password_hash: Option<String>,
     },
     /// List users: name, state, organisation, display name.
     List,
@@ -67,8 +73,14 @@ pub enum Command {
 /// Runs one command.
 pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Create { name, display_name, email, org_id, password } => {
-            let (password, generated) = password_or_new(app, password)?;
+        Command::Create { name, display_name, email, org_id, password, password_hash } => {
+            let imported_hash = password_hash.as_deref().map(ImportedHash::parse).transpose();
+            let imported_hash = imported_hash.map_err(anyhow::Error::msg).context(HASH_VARIABLE)?;
+            let (password, generated) = match imported_hash {
+                Some(_) => (None, None),
+                None => password::given_or_new(&app.random, password)
+                    .map(|(password, new)| (Some(password), new))?,
+            };
             let new = NewUser {
                 name: UserName::parse(&name).map_err(anyhow::Error::msg).context("name")?,
                 display_name,
@@ -79,7 +91,8 @@ pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
                     .transpose()
                     .map_err(anyhow::Error::msg)
                     .context("--org-id")?,
-                password: Some(password),
+                password,
+                imported_hash,
                 identity: None,
             };
             let user = create(app, CLI, new).await?;
@@ -102,7 +115,7 @@ pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
             }
         }
         Command::ResetPassword { name, password } => {
-            let (password, generated) = password_or_new(app, password)?;
+            let (password, generated) = password::given_or_new(&app.random, password)?;
             change(app, &name, Changes { password: Some(Some(password)), ..Changes::default() }).await?;
             print_password(generated);
         }
@@ -135,20 +148,6 @@ fn line(app: &App, user: &User) -> String {
     };
     let org = user.org_id.as_ref().map(OrgId::as_str).unwrap_or_default();
     format!("{}\t{state}\t{org}\t{}", user.name, user.display_name)
-}
-
-/// The password given, or a new one, which is to be shown.
-fn password_or_new(
-    app: &App,
-    given: Option<String>,
-) -> anyhow::Result<(Password, Option<Zeroizing<String>>)> {
-    match given {
-        Some(given) => Ok((Password::parse(&given).context("KEYGATE_PASSWORD")?, None)),
-        None => {
-            let generated = password::generate(&app.random);
-            Ok((Password::parse(&generated)?, Some(generated)))
-        }
-    }
 }
 
 fn print_password(generated: Option<Zeroizing<String>>) {

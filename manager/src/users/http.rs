@@ -1,6 +1,7 @@
 //! `/api/v1/users`.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
@@ -9,13 +10,14 @@ use super::actions::{self, Changes, NewUser, UserError};
 use super::model::{OrgId, User, UserName, UserStatus};
 use super::store::UserFilter;
 use crate::app::App;
+use crate::caller_address::CallerAddress;
 use crate::http::{
-    Actor, Created, IfMatch, Json, Page, Path, Permission, Query, Routes, Versioned, nullable, page_cursor,
-    page_limit,
+    Actor, Created, IfMatch, Json, NoContent, Page, Path, Permission, Query, Routes, Versioned, nullable,
+    page_cursor, page_limit,
 };
 use crate::identity_provider::{MAX_SUBJECT, Subject};
 use crate::operators::Email;
-use crate::password::Password;
+use crate::password::{ImportedHash, MAX_CHARS, Password};
 use crate::problem::Problem;
 use crate::search::{Keyword, Words};
 
@@ -26,6 +28,7 @@ pub fn routes() -> Routes {
         .permitted(&[Permission::UsersWrite], routes!(create))
         .permitted(&[Permission::UsersRead], routes!(show))
         .permitted(&[Permission::UsersWrite], routes!(update))
+        .open(routes!(replace_password))
 }
 
 impl From<UserError> for Problem {
@@ -36,6 +39,10 @@ impl From<UserError> for Problem {
             UserError::IdentityTaken => Self::conflict("identity_taken", detail).field("subject"),
             UserError::Invalid { field, .. } => Self::invalid(field, detail),
             UserError::NotFound { .. } => Self::not_found(detail),
+            UserError::WrongPassword => {
+                Self::new(StatusCode::FORBIDDEN, "wrong_password", "Present password is incorrect", detail)
+            }
+            UserError::NotActive { .. } => Self::forbidden(detail),
             UserError::Version { expected, present } => Self::version_mismatch(expected, present),
             UserError::Db(error) => error.into(),
         }
@@ -110,6 +117,10 @@ struct Create {
     /// Without one the user signs in elsewhere, or not at all.
     #[schema(value_type = Option<Password>)]
     password: Option<String>,
+    /// Instead of a password: the hash that digiRunner has of it, bcrypt of its Base64 text. The first right
+    /// password is hashed anew.
+    #[schema(value_type = Option<ImportedHash>)]
+    password_hash: Option<String>,
 }
 
 /// Create a user.
@@ -121,12 +132,16 @@ async fn create(
     actor: Actor,
     Json(body): Json<Create>,
 ) -> Result<Created<Versioned<UserView>>, Problem> {
+    if body.password.is_some() && body.password_hash.is_some() {
+        return Err(both_given());
+    }
     let new = NewUser {
         name: UserName::parse(&body.name).map_err(field("name"))?,
         display_name: body.display_name,
         email: body.email.as_deref().map(Email::parse).transpose().map_err(field("email"))?,
         org_id: body.org_id.as_deref().map(OrgId::parse).transpose().map_err(field("org_id"))?,
         password: body.password.as_deref().map(parse_password).transpose()?,
+        imported_hash: body.password_hash.as_deref().map(parse_hash).transpose()?,
         identity: body.subject.as_deref().map(|subject| identity(&app, subject)).transpose()?,
     };
     let user = actions::create(&app, &actor.audit_name(), new).await?;
@@ -187,6 +202,9 @@ struct Update {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Password>)]
     password: Option<Option<String>>,
+    /// Instead of a password: the hash that digiRunner has of it, bcrypt of its Base64 text.
+    #[schema(value_type = Option<ImportedHash>)]
+    password_hash: Option<String>,
     status: Option<UserStatus>,
     /// Wrong passwords so far no longer count. So it is with a new password.
     #[serde(default)]
@@ -204,17 +222,77 @@ async fn update(
     expected: IfMatch,
     Json(body): Json<Update>,
 ) -> Result<Versioned<UserView>, Problem> {
+    if body.password.is_some() && body.password_hash.is_some() {
+        return Err(both_given());
+    }
     let changes = Changes {
         display_name: body.display_name,
         email: parse_nullable(body.email, |text| Email::parse(text).map_err(field("email")))?,
         org_id: parse_nullable(body.org_id, |text| OrgId::parse(text).map_err(field("org_id")))?,
         password: parse_nullable(body.password, parse_password)?,
+        imported_hash: body.password_hash.as_deref().map(parse_hash).transpose()?,
         identity: parse_nullable(body.subject, |subject| identity(&app, subject))?,
         status: body.status,
         unlock: body.unlock,
     };
     let user = actions::update(&app, &actor.audit_name(), &id, expected.0, changes).await?;
     Ok(Versioned(user.version, UserView::of(&app, user)))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = UserPasswordReplace)]
+struct Replace {
+    /// The user's name.
+    user: String,
+    /// The present password.
+    #[schema(max_length = 128)]
+    password: String,
+    #[schema(value_type = Password)]
+    new_password: String,
+    /// The new one once more.
+    #[schema(value_type = Password)]
+    password_confirmation: String,
+}
+
+/// Set one's own password, as a user.
+///
+/// With the present one. Wrong ones count, and close the account's password after `lockout_attempts`. It stands
+/// below `/oauth`, where users reach the manager through Envoy.
+#[utoipa::path(post, path = "/oauth/user/password", responses(
+    (
+        status = 403,
+        description = "`wrong_password`: it is wrong, or there is no such user, or too many were wrong before; \
+            `forbidden`: the account is disabled or locked, told only to who knows the password"
+    ),
+    (status = 429, description = "`too_many_wrong_passwords`: from the caller's address, within 10 minutes"),
+))]
+async fn replace_password(
+    State(app): State<App>,
+    from: CallerAddress,
+    Json(body): Json<Replace>,
+) -> Result<NoContent, Problem> {
+    // Nobody has a password of that length: refused before anybody is looked up, so that the time
+    // it takes tells nothing.
+    if body.password.chars().count() > MAX_CHARS {
+        let reason = format!("password has more than {MAX_CHARS} characters, which no password has");
+        return Err(Problem::invalid("password", reason));
+    }
+    // What is wrong with the new one is found out before the old one counts as an attempt.
+    let new = Password::parse(&body.new_password)
+        .map_err(|error| Problem::invalid("new_password", format!("new_password {error}")))?;
+    if body.new_password != body.password_confirmation {
+        let reason = "password_confirmation must be the new password once more";
+        return Err(Problem::invalid("password_confirmation", reason));
+    }
+    let _place = app.passwords.enter()?;
+    let tried = app.wrong_passwords.begin(&from, app.now())?;
+    let replaced = actions::replace_password(&app, &body.user, &body.password, new).await;
+    if !matches!(replaced, Err(UserError::WrongPassword)) {
+        tried.was_not_wrong();
+    }
+    replaced?;
+    Ok(NoContent)
 }
 
 /// A subject of the provider that is set.
@@ -240,6 +318,14 @@ fn parse_nullable<T>(
 
 fn parse_password(text: &str) -> Result<Password, Problem> {
     Password::parse(text).map_err(|error| Problem::invalid("password", format!("password {error}")))
+}
+
+fn parse_hash(text: &str) -> Result<ImportedHash, Problem> {
+    ImportedHash::parse(text).map_err(field("password_hash"))
+}
+
+fn both_given() -> Problem {
+    Problem::invalid("password_hash", "password_hash stands instead of password: give one of them")
 }
 
 /// The refusal of a field whose rule says what it must be.

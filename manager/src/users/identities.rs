@@ -1,13 +1,13 @@
 //! Users whom an OpenID provider knows.
 
 use super::actions::{NewUser, UserError, create};
-use super::model::{MAX_DISPLAY_NAME, User, UserName, UserStatus};
+use super::model::{User, UserName, UserStatus};
 use super::store;
 use crate::app::App;
 use crate::config::NewUsers;
 use crate::db::DbError;
 use crate::identity_provider::Identity;
-use crate::operators::Email;
+use crate::operators::{Email, MAX_DISPLAY_NAME};
 
 /// Who has signed in at the provider.
 #[derive(Debug)]
@@ -67,6 +67,7 @@ async fn new_user(app: &App, identity: &Identity) -> Result<NewUser, DbError> {
         email: identity.email.as_deref().and_then(|email| Email::parse(email).ok()),
         org_id: None,
         password: None,
+        imported_hash: None,
         identity: Some((identity.issuer.clone(), identity.subject.clone())),
     })
 }

@@ -10,8 +10,6 @@ use crate::operators::Email;
 
 /// Characters of a user's name at most.
 pub const MAX_NAME: usize = 100;
-/// Characters of a display name at most.
-pub const MAX_DISPLAY_NAME: usize = 100;
 /// Characters of an organisation's id at most: digiRunner's column.
 pub const MAX_ORG_ID: usize = 255;
 

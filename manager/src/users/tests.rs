@@ -5,8 +5,10 @@ use serde_json::json;
 
 use super::{IdentityCheck, PasswordCheck, Spelling, by_identity, check_password};
 use crate::config::{Config, NewUsers};
+use crate::db::Dialect;
 use crate::identity_provider::Identity;
-use crate::testing::{Caller, World};
+use crate::testing::{Answer, Caller, World};
+use crate::wrong_passwords::MAX_WRONG;
 
 const PASSWORD: &str = "secret-1";
 
@@ -194,6 +196,182 @@ async fn guesses_in_parallel_are_never_more_than_the_lock_allows() {
         }
         assert_eq!(admin.get(&path).await.expect(200)["failed_attempts"], 3);
         assert_eq!(checked(&world, "ann", PASSWORD).await, "wrong");
+    }
+}
+
+/// A stranger who compares what is done, or how long it takes, learns nothing of who has an account.
+#[tokio::test]
+async fn what_is_done_for_a_wrong_password_is_the_same_whosever_name_it_is() {
+    for world in World::both().await {
+        let (admin, _) = ann(&world).await;
+        for (name, more) in [
+            ("bare", json!({})),
+            ("closed", json!({ "password": PASSWORD })),
+            ("stopped", json!({ "password": PASSWORD })),
+        ] {
+            let mut body = more;
+            body["name"] = json!(name);
+            let made = admin.post("/api/v1/users", body).await.expect(201);
+            let path = format!("/api/v1/users/{}", made["id"].as_str().expect("an id"));
+            if name == "stopped" {
+                admin.patch(&path, json!({ "status": "disabled" })).await.expect(200);
+            }
+        }
+        for _ in 0..3 {
+            checked(&world, "closed", "secret-2").await;
+        }
+        let mut all = Vec::new();
+        for (name, password) in [
+            ("ann", "secret-2"),
+            ("nobody", "secret-2"),
+            ("a b", "secret-2"),
+            ("bare", "secret-2"),
+            ("closed", "secret-2"),
+            ("stopped", "secret-2"),
+            // The right one of an account that takes none is nobody's either.
+            ("closed", PASSWORD),
+        ] {
+            let (said, done) = world.done(checked(&world, name, password)).await;
+            assert_eq!(said, "wrong", "{name}");
+            all.push((name, done));
+        }
+        let expected = all[0].1.clone();
+        for part in ["keygate_password_checks_total{lane=\"people\"} 1", "users.password_attempt"] {
+            assert!(expected.iter().any(|line| line.contains(part)), "{expected:?}");
+        }
+        let statements = expected.iter().filter(|line| line.starts_with("-- ")).count();
+        assert_eq!(statements > 0, world.app.db.dialect() == Dialect::Postgres, "{expected:?}");
+        for (name, done) in all {
+            assert_eq!(done, expected, "{name}");
+        }
+    }
+}
+
+/// bcrypt of the Base64 text of [`PASSWORD`], as digiRunner has it.
+const IMPORTED: &str = "$2b$10$pSLSwReV1cRzgs.1DJs4h.TJ7qK4iLiAAnEN2CVg6IgzT86nnRniu";
+
+#[tokio::test]
+async fn a_password_that_was_brought_along_is_hashed_anew_when_it_is_right_first() {
+    for world in World::both().await {
+        let (admin, path) = ann(&world).await;
+        let both = json!({ "name": "bob", "password": PASSWORD, "password_hash": IMPORTED });
+        admin.post("/api/v1/users", both).await.refuses("password_hash");
+        for hash in
+            ["secret-1", &IMPORTED.replace("$10$", "$31$"), "$argon2id$v=19$m=1,t=1,p=1$c2FsdHNhbHQ$aGFzaA"]
+        {
+            admin
+                .post("/api/v1/users", json!({ "name": "bob", "password_hash": hash }))
+                .await
+                .refuses("password_hash");
+            admin.patch(&path, json!({ "password_hash": hash })).await.refuses("password_hash");
+        }
+        let bob = json!({ "name": "bob", "password_hash": IMPORTED });
+        let made = admin.post("/api/v1/users", bob).await.expect(201);
+        assert_eq!(made["has_password"], true);
+        admin.patch(&path, json!({ "password_hash": IMPORTED })).await.expect(200);
+        let stored = async |begin: &str| {
+            let touched = format!("UPDATE users SET version = version WHERE password_hash LIKE '{begin}%'");
+            world.sql(&touched).await
+        };
+        for name in ["ann", "bob"] {
+            assert_eq!(checked(&world, name, "secret-2").await, "wrong");
+            assert_eq!(checked(&world, name, "c2VjcmV0LTE=").await, "right");
+        }
+        assert_eq!((stored("$2").await, stored("$argon2id$").await), (0, 2));
+        assert_eq!(checked(&world, "bob", PASSWORD).await, "right");
+        let trail = admin.get("/api/v1/audit?action=users.").await.expect(200).to_string();
+        assert!(!trail.contains("$2b$") && !trail.contains("argon2"), "{trail}");
+    }
+}
+
+const OWN: &str = "/oauth/user/password";
+
+/// The user sets `new` with `old`.
+async fn replaced(world: &World, name: &str, old: &str, new: &str) -> Answer {
+    let body = json!({ "user": name, "password": old, "new_password": new, "password_confirmation": new });
+    world.anon().post(OWN, body).await
+}
+
+#[tokio::test]
+async fn a_user_changes_its_own_password_and_wrong_ones_close_it() {
+    for world in World::both().await {
+        let (admin, path) = ann(&world).await;
+        // Remembered, until it is another one.
+        assert_eq!(checked(&world, "ann", PASSWORD).await, "right");
+        replaced(&world, "Ann", PASSWORD, "secret-2").await.expect(204);
+        assert_eq!(checked(&world, "ann", PASSWORD).await, "wrong");
+        assert_eq!(checked(&world, "ann", "secret-2").await, "right");
+        // What is wrong with the new one does not count.
+        replaced(&world, "ann", "x", "short").await.refuses("new_password");
+        replaced(&world, "ann", &"x".repeat(129), "secret-3").await.refuses("password");
+        replaced(&world, "ann", "secret-2", "secret-2").await.refuses("new_password");
+        let body = json!({ "user": "ann", "password": "x", "new_password": "secret-3", "password_confirmation": "secret-4" });
+        world.anon().post(OWN, body).await.refuses("password_confirmation");
+        assert_eq!(admin.get(&path).await.expect(200)["failed_attempts"], 0);
+        let wrong = replaced(&world, "ann", PASSWORD, "secret-3").await.problem(403, "wrong_password");
+        let unknown = replaced(&world, "nobody", PASSWORD, "secret-3").await.problem(403, "wrong_password");
+        assert_eq!((&unknown["title"], &unknown["detail"]), (&wrong["title"], &wrong["detail"]));
+        for _ in 0..2 {
+            replaced(&world, "ann", PASSWORD, "secret-3").await.problem(403, "wrong_password");
+        }
+        replaced(&world, "ann", "secret-2", "secret-3").await.problem(403, "wrong_password");
+        assert_eq!(admin.get(&path).await.expect(200)["password_locked"], true);
+        for status in ["disabled", "locked"] {
+            admin.patch(&path, json!({ "status": status, "unlock": true })).await.expect(200);
+            replaced(&world, "ann", "secret-2", "secret-3").await.problem(403, "forbidden");
+        }
+        let trail = admin.get("/api/v1/audit?action=users.replace_password").await.expect(200);
+        assert_eq!(trail["items"].as_array().map(Vec::len), Some(1), "{trail}");
+        let by = trail["items"][0]["actor"].as_str().expect("an actor");
+        assert!(by.starts_with("user:us_"), "{by}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_tries_so_many_users_passwords_and_no_more() {
+    for world in World::both_with(|config| config.behind_proxy("x-address")).await {
+        for number in 0..MAX_WRONG {
+            replaced(&world, &format!("user{number}"), PASSWORD, "secret-2")
+                .await
+                .problem(403, "wrong_password");
+        }
+        let refused = replaced(&world, "nobody", PASSWORD, "secret-2").await;
+        assert_eq!(refused.header("retry-after"), Some("600"));
+        refused.problem(429, "too_many_wrong_passwords");
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_a_client_has_presented_costs_no_hash_until_it_or_its_user_changes() {
+    for world in World::both().await {
+        let (admin, path) = ann(&world).await;
+        let costs = async |password: &str| {
+            let (said, done) = world.done(checked(&world, "ann", password)).await;
+            (said, done.iter().any(|line| line.contains("keygate_password_checks_total")))
+        };
+        assert_eq!(costs(PASSWORD).await, ("right", true));
+        assert_eq!(costs(PASSWORD).await, ("right", false));
+        assert_eq!(costs("secret-2").await, ("wrong", true));
+        assert_eq!(costs(PASSWORD).await, ("right", false));
+        let forgotten = admin.get(&path).await.expect(200);
+        assert_eq!(forgotten["failed_attempts"], 0, "a right one begins anew");
+        // What a person types is checked.
+        let typed = check_password(&world.app, "ann", PASSWORD, Spelling::Plain);
+        let (typed, done) = world.done(typed).await;
+        assert!(matches!(typed, Ok(PasswordCheck::Right(_))));
+        assert!(done.iter().any(|line| line.contains("keygate_password_checks_total")), "{done:?}");
+        admin.patch(&path, json!({ "status": "disabled" })).await.expect(200);
+        assert_eq!(costs(PASSWORD).await, ("disabled", true));
+        admin.patch(&path, json!({ "status": "active" })).await.expect(200);
+        for _ in 0..3 {
+            checked(&world, "ann", "secret-2").await;
+        }
+        assert_eq!(costs(PASSWORD).await, ("wrong", true));
+        admin.patch(&path, json!({ "password": "secret-3" })).await.expect(200);
+        assert_eq!(costs(PASSWORD).await, ("wrong", true));
+        assert_eq!(costs("secret-3").await, ("right", true));
+        world.advance_ms(crate::right_passwords::KEPT_MS);
+        assert_eq!(costs("secret-3").await, ("right", true));
     }
 }
 

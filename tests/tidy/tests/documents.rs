@@ -140,9 +140,10 @@ fn settings() -> BTreeSet<String> {
 }
 
 /// Variables that are no setting of the manager, and who reads them.
-const OTHER_VARIABLES: [&str; 12] = [
+const OTHER_VARIABLES: [&str; 13] = [
     "KEYGATE_CONFIG",            // manager/src/main.rs
     "KEYGATE_PASSWORD",          // manager/src/operators/cli.rs
+    "KEYGATE_PASSWORD_HASH",     // manager/src/users/cli.rs
     "KEYGATE_ENVOY",             // xtask/src/envoy.rs
     "KEYGATE_GATEWAY_TOKEN",     // envoy/envoy.yaml
     "KEYGATE_TEST_POSTGRES_URL", // tests
