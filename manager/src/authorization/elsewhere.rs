@@ -8,8 +8,9 @@ use super::actions::{self, Asked, Failure, SignInProblem, Step};
 use super::model::{Parameters, Pending};
 use crate::app::App;
 use crate::bearer;
+use crate::caller_address::CallerAddress;
 use crate::db::DbError;
-use crate::identity_provider::{self, Started};
+use crate::identity_provider::{self, ProviderError, Started};
 use crate::users::{self, IdentityCheck, UserStatus};
 
 /// Where the provider sends the browser back to.
@@ -48,8 +49,12 @@ pub(super) async fn go(app: &App, asked: Asked) -> Result<Step, DbError> {
 }
 
 /// The browser is back. `cookie_of` and `kept_of` are its cookies of a tab.
+///
+/// A stranger can come back as often as he likes with codes that he makes up, and each has the manager call
+/// the provider: what it refuses counts like a wrong password.
 pub(super) async fn come_back(
     app: &App,
+    from: &CallerAddress,
     answer: &Parameters,
     cookie_of: impl Fn(&str) -> Option<String>,
     kept_of: impl Fn(&str) -> Option<String>,
@@ -74,9 +79,17 @@ pub(super) async fn come_back(
         );
         return again(app, asked, SignInProblem::Elsewhere).await;
     };
-    let identity = match identity_provider::complete(app, &started, &back(app), code, answer.get("iss")).await
-    {
+    let tried = match app.wrong_passwords.begin(from, app.now()) {
+        Ok(tried) => tried,
+        Err(refusal) => return again(app, asked, SignInProblem::TooMany(refusal)).await,
+    };
+    let completed = identity_provider::complete(app, &started, &back(app), code, answer.get("iss")).await;
+    if !completed.as_ref().is_err_and(ProviderError::is_of_the_caller) {
+        tried.was_not_wrong();
+    }
+    let identity = match completed {
         Ok(identity) => identity,
+        Err(ProviderError::Busy) => return again(app, asked, SignInProblem::Busy).await,
         Err(error) => {
             tracing::warn!(%error, "A sign-in at the OpenID provider came to nothing");
             return again(app, asked, SignInProblem::Elsewhere).await;

@@ -74,14 +74,19 @@ async fn next(
 }
 
 /// The browser comes from the OpenID provider.
-async fn back(State(app): State<App>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+async fn back(
+    State(app): State<App>,
+    from: CallerAddress,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     let query = query.unwrap_or_default();
     let step = if query.len() > MAX_BYTES {
         Ok(Step::Failed(Failure::Ended))
     } else {
         let cookie_of = |tab: &str| cookie(&headers, &cookie_name(&app, tab));
         let kept_of = |tab: &str| cookie(&headers, &kept_name(&app, tab));
-        elsewhere::come_back(&app, &Parameters::parse(query.as_bytes()), cookie_of, kept_of).await
+        elsewhere::come_back(&app, &from, &Parameters::parse(query.as_bytes()), cookie_of, kept_of).await
     };
     answer(&app, &headers, step).await
 }

@@ -2,12 +2,19 @@
 
 mod attacks;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::body::Body;
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use serde_json::{Value, json};
+use url::Url;
 
 use super::{Redemption, redeem};
 use crate::testing::{Answer, Caller, World};
+use crate::wrong_passwords::MAX_WRONG;
 
 const REDIRECT: &str = "https://app.example/callback";
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -442,5 +449,60 @@ async fn codes_are_forgotten_and_go_with_their_client() {
         let consents: Value =
             stage.admin.get(&format!("/api/v1/users/{}/consents", stage.user)).await.expect(200);
         assert_eq!(consents["items"], json!([]));
+    }
+}
+
+/// A provider that refuses every code, and how many it was asked about.
+async fn refusing_provider() -> (String, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let issuer = format!("http://{}", listener.local_addr().expect("an address"));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = asked.clone();
+    let published = json!({
+        "issuer": issuer, "authorization_endpoint": format!("{issuer}/auth"),
+        "token_endpoint": format!("{issuer}/token"), "jwks_uri": format!("{issuer}/jwks"),
+    });
+    let token = move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { (StatusCode::BAD_REQUEST, Json(json!({ "error": "invalid_grant" }))) }
+    };
+    let routes = Router::new()
+        .route("/.well-known/openid-configuration", get(move || async { Json(published) }))
+        .route("/token", post(token));
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    (issuer, asked)
+}
+
+#[tokio::test]
+async fn a_stranger_has_the_provider_asked_about_so_many_codes_and_no_more() {
+    let (issuer, asked) = refusing_provider().await;
+    let worlds = World::both_with(|config| {
+        config.oidc_issuer = Some(issuer.clone());
+        config.oidc_client_id = Some("keygate".into());
+        config.behind_proxy("x-address");
+    });
+    for world in worlds.await {
+        asked.store(0, Ordering::SeqCst);
+        let stage = Stage::set(&world).await;
+        let page = stage.ask(&[]).await;
+        let gone = stage.send(&page, &[("action", "elsewhere")]).await;
+        assert_eq!(gone.status, 303, "{gone:?}");
+        let to = Url::parse(gone.header("location").expect("the provider")).expect("a URL");
+        let state = to.query_pairs().find(|(name, _)| name == "state").expect("a state").1.into_owned();
+        let cookies = format!("{}; {}", cookie_of(&page), cookie_of(&gone));
+        let back = async |address: &str| {
+            let headers = [("cookie", cookies.as_str()), ("x-address", address)];
+            let path = format!("/oauth/authorize/openid?code=made-up&state={state}");
+            world.anon().raw(Method::GET, &path, &headers, Body::empty()).await
+        };
+        for _ in 0..MAX_WRONG {
+            assert_eq!(back("192.0.2.1").await.status, 403);
+        }
+        let stopped = back("192.0.2.1").await;
+        assert_eq!((stopped.status, stopped.header("retry-after")), (429, Some("600")));
+        let calls = usize::try_from(MAX_WRONG).expect("a few");
+        assert_eq!(asked.load(Ordering::SeqCst), calls);
+        assert_eq!(back("192.0.2.2").await.status, 403, "another is asked about");
+        assert_eq!(asked.load(Ordering::SeqCst), calls + 1);
     }
 }

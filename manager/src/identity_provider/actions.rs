@@ -8,11 +8,12 @@ use gate::time::UnixMillis;
 use jsonwebtoken::jwk::JwkSet;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Mutex as AsyncMutex;
 use url::Url;
 use url::form_urlencoded::Serializer;
 use zeroize::Zeroizing;
 
-use super::fetch::{self, Form};
+use super::fetch::{self, Form, Line};
 use super::model::{self, Expected, Identity, Metadata, ProviderError};
 use crate::app::App;
 use crate::config::Config;
@@ -24,7 +25,16 @@ const ASKED_MS: i64 = 10_000;
 
 /// What is known of the provider in this process. Clones are the same one.
 #[derive(Clone, Debug, Default)]
-pub struct Shared(Arc<Mutex<Known>>);
+pub struct Shared(Arc<Provider>);
+
+#[derive(Debug, Default)]
+struct Provider {
+    line: Line,
+    known: Mutex<Known>,
+    /// Of many who want what it publishes, one asks for it.
+    asking: AsyncMutex<()>,
+    asking_for_keys: AsyncMutex<()>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -98,7 +108,8 @@ pub async fn complete(
     struct Tokens {
         id_token: String,
     }
-    let tokens: Tokens = fetch::json("the token endpoint", &metadata.token_endpoint, Some(form)).await?;
+    let tokens: Tokens =
+        fetch::json(line(app), "the token endpoint", &metadata.token_endpoint, Some(form)).await?;
     let keys = keys_for(app, &metadata, &tokens.id_token).await?;
     let expected = Expected {
         issuer: &metadata.issuer,
@@ -144,22 +155,18 @@ fn client_id(config: &Config) -> &str {
 async fn metadata(app: &App) -> Result<Arc<Metadata>, ProviderError> {
     let Some(issuer) = &app.config.oidc_issuer else { return Err(ProviderError::None) };
     let now = app.now();
-    {
-        let known = known(app);
-        if let Some((at, metadata)) = &known.metadata
-            && now.0 - at.0 < KEPT_MS
-        {
-            return Ok(metadata.clone());
-        }
-        if known.failed_at.is_some_and(|at| now.0 - at.0 < ASKED_MS) {
-            let reason = "it was asked a moment ago, and is asked again in a moment".into();
-            return Err(ProviderError::Fetch { what: "the metadata", reason });
-        }
+    if let Some(kept) = kept_metadata(app, now) {
+        return kept;
+    }
+    let _only = app.identity_provider.0.asking.lock().await;
+    // Whoever was before has asked.
+    if let Some(kept) = kept_metadata(app, now) {
+        return kept;
     }
     let asked = async {
         let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
         let url = Url::parse(&url).map_err(|error| ProviderError::Metadata(error.to_string()))?;
-        let metadata: Metadata = fetch::json("the metadata", &url, None).await?;
+        let metadata: Metadata = fetch::json(line(app), "the metadata", &url, None).await?;
         metadata.check(issuer)?;
         Ok(Arc::new(metadata))
     };
@@ -175,21 +182,44 @@ async fn metadata(app: &App) -> Result<Arc<Metadata>, ProviderError> {
     asked
 }
 
+/// What was heard lately; Err: nothing, and nobody asks again so soon.
+fn kept_metadata(app: &App, now: UnixMillis) -> Option<Result<Arc<Metadata>, ProviderError>> {
+    let known = known(app);
+    if let Some((at, metadata)) = &known.metadata
+        && now.0 - at.0 < KEPT_MS
+    {
+        return Some(Ok(metadata.clone()));
+    }
+    known.failed_at.filter(|at| now.0 - at.0 < ASKED_MS).map(|_| {
+        let reason = "it was asked a moment ago, and is asked again in a moment".into();
+        Err(ProviderError::Fetch { what: "the metadata", reason })
+    })
+}
+
 /// The provider's keys. A token of a key that is not among them has them asked for again.
 async fn keys_for(app: &App, metadata: &Metadata, unverified: &str) -> Result<Arc<JwkSet>, ProviderError> {
     let now = app.now();
-    if let Some((at, keys)) = &known(app).keys {
+    let kept = || {
+        let known = known(app);
+        let (at, keys) = known.keys.as_ref()?;
         let age = now.0 - at.0;
-        if age < ASKED_MS || age < KEPT_MS && model::has_key_for(unverified, keys) {
-            return Ok(keys.clone());
-        }
+        let serves = age < ASKED_MS || age < KEPT_MS && model::has_key_for(unverified, keys);
+        serves.then(|| keys.clone())
+    };
+    if let Some(keys) = kept() {
+        return Ok(keys);
+    }
+    let _only = app.identity_provider.0.asking_for_keys.lock().await;
+    // Whoever was before has asked.
+    if let Some(keys) = kept() {
+        return Ok(keys);
     }
     // One key of a kind that is not known here does not spoil the others.
     #[derive(Deserialize)]
     struct Published {
         keys: Vec<serde_json::Value>,
     }
-    let published: Published = fetch::json("the keys", &metadata.jwks_uri, None).await?;
+    let published: Published = fetch::json(line(app), "the keys", &metadata.jwks_uri, None).await?;
     let keys = published.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok()).collect();
     let keys = Arc::new(JwkSet { keys });
     known(app).keys = Some((now, keys.clone()));
@@ -197,5 +227,9 @@ async fn keys_for(app: &App, metadata: &Metadata, unverified: &str) -> Result<Ar
 }
 
 fn known(app: &App) -> std::sync::MutexGuard<'_, Known> {
-    app.identity_provider.0.lock().unwrap_or_else(PoisonError::into_inner)
+    app.identity_provider.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn line(app: &App) -> &Line {
+    &app.identity_provider.0.line
 }

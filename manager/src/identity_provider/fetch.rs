@@ -1,6 +1,6 @@
-//! One call to a provider: bounded in time and size, no redirect followed, answers in JSON.
+//! Calls to a provider: bounded in number, time and size, no redirect followed, answers in JSON.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -12,6 +12,7 @@ use rustls::pki_types::ServerName;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use url::Url;
 
 use super::model::ProviderError;
@@ -20,6 +21,22 @@ use super::model::ProviderError;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of an answer at most.
 const MAX_ANSWER_BYTES: usize = 256 << 10;
+
+/// Calls at the same time at most: strangers bring them about.
+pub(super) const MAX_AT_ONCE: usize = 8;
+
+/// By what the provider is called. Its certificate authorities are read once.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub places: Semaphore,
+    tls: OnceLock<Arc<rustls::ClientConfig>>,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { places: Semaphore::new(MAX_AT_ONCE), tls: OnceLock::new() }
+    }
+}
 
 /// A form that is sent.
 pub(super) struct Form {
@@ -30,12 +47,14 @@ pub(super) struct Form {
 
 /// What a call brings, as JSON. An answer other than 200 is [`ProviderError::Refused`].
 pub(super) async fn json<T: DeserializeOwned>(
+    line: &Line,
     what: &'static str,
     url: &Url,
     form: Option<Form>,
 ) -> Result<T, ProviderError> {
     let failed = |reason: String| ProviderError::Fetch { what, reason };
-    let answered = tokio::time::timeout(TIMEOUT, exchange(url, form)).await;
+    let _place = line.places.try_acquire().map_err(|_| ProviderError::Busy)?;
+    let answered = tokio::time::timeout(TIMEOUT, exchange(line, url, form)).await;
     let (status, body) = answered
         .map_err(|_| failed(format!("{url} did not answer within {} s", TIMEOUT.as_secs())))?
         .map_err(|error| failed(format!("{url}: {error:#}")))?;
@@ -49,7 +68,7 @@ pub(super) async fn json<T: DeserializeOwned>(
     serde_json::from_slice(&body).map_err(|error| failed(format!("{url}: {error}")))
 }
 
-async fn exchange(url: &Url, form: Option<Form>) -> anyhow::Result<(u16, Bytes)> {
+async fn exchange(line: &Line, url: &Url, form: Option<Form>) -> anyhow::Result<(u16, Bytes)> {
     let host = url.host_str().unwrap_or_default();
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = url.port_or_known_default().unwrap_or(443);
@@ -77,15 +96,24 @@ async fn exchange(url: &Url, form: Option<Form>) -> anyhow::Result<(u16, Bytes)>
     if url.scheme() == "http" {
         return send(stream, request).await;
     }
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     let name = ServerName::try_from(bare)?;
-    send(tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?, request).await
+    send(tokio_rustls::TlsConnector::from(line.tls()?).connect(name, stream).await?, request).await
+}
+
+impl Line {
+    fn tls(&self) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+        if let Some(config) = self.tls.get() {
+            return Ok(config.clone());
+        }
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(self.tls.get_or_init(|| Arc::new(config)).clone())
+    }
 }
 
 async fn send(

@@ -55,6 +55,9 @@ pub enum ProviderError {
     /// None is set.
     #[error("no provider is set (oidc_issuer)")]
     None,
+    /// All that may be asked of it at once is being asked.
+    #[error("too many calls to the provider are under way")]
+    Busy,
     /// It cannot be asked.
     #[error("{what} of the provider cannot be read: {reason}")]
     Fetch {
@@ -72,6 +75,16 @@ pub enum ProviderError {
     /// Its ID token is not believed.
     #[error("the ID token is not believed: {0}")]
     Token(&'static str),
+}
+
+impl ProviderError {
+    /// Whether what the browser brought was wrong, rather than that the provider cannot be asked.
+    pub fn is_of_the_caller(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Token(_) => true,
+            Self::None | Self::Busy | Self::Fetch { .. } | Self::Metadata(_) => false,
+        }
+    }
 }
 
 impl Metadata {

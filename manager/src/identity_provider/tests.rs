@@ -1,11 +1,15 @@
 //! Which ID tokens are believed, and a provider that is no good.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
 use super::fetch;
 use super::model::{Expected, Metadata, ProviderError, believed};
+use crate::testing::World;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -172,16 +176,70 @@ async fn a_provider_that_redirects_says_too_much_or_nothing_is_told_apart() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move { axum::serve(listener, routes).await });
+    let line = fetch::Line::default();
     for (path, part) in
         [("moved", "307"), ("none", "404"), ("large", "length limit"), ("text", "expected value")]
     {
         let url = format!("http://{address}/{path}").parse().expect("a URL");
-        let error = fetch::json::<Value>("the metadata", &url, None).await.expect_err(path);
+        let error = fetch::json::<Value>(&line, "the metadata", &url, None).await.expect_err(path);
         assert!(error.to_string().contains(part), "{path}: {error}");
     }
     let url = format!("http://{address}/fine").parse().expect("a URL");
-    assert_eq!(fetch::json::<Value>("the metadata", &url, None).await.expect("an object"), json!({}));
+    assert_eq!(fetch::json::<Value>(&line, "the metadata", &url, None).await.expect("an object"), json!({}));
     let nobody = "http://127.0.0.1:1/".parse().expect("a URL");
-    let error = fetch::json::<Value>("the metadata", &nobody, None).await.expect_err("nobody");
+    let error = fetch::json::<Value>(&line, "the metadata", &nobody, None).await.expect_err("nobody");
     assert!(matches!(error, ProviderError::Fetch { .. }), "{error}");
+}
+
+/// A provider that answers slowly, and how often it was asked for what it publishes.
+async fn slow_provider() -> (String, Arc<AtomicUsize>) {
+    use axum::extract::State;
+    use axum::routing::get;
+    use axum::{Json, Router};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let issuer = format!("http://{}", listener.local_addr().expect("an address"));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let published = async |State((issuer, asked)): State<(String, Arc<AtomicUsize>)>| {
+        asked.fetch_add(1, Ordering::SeqCst);
+        // Whoever wants it too is there before the first is answered.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        Json(json!({
+            "issuer": issuer, "authorization_endpoint": format!("{issuer}/auth"),
+            "token_endpoint": format!("{issuer}/token"), "jwks_uri": format!("{issuer}/jwks"),
+        }))
+    };
+    let routes = Router::new().route("/.well-known/openid-configuration", get(published));
+    let routes = routes.with_state((issuer.clone(), asked.clone()));
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    (issuer, asked)
+}
+
+#[tokio::test]
+async fn of_many_who_want_what_a_provider_publishes_one_asks_and_so_many_call_at_once() {
+    let (issuer, asked) = slow_provider().await;
+    let world = World::sqlite_with(|config| {
+        config.oidc_issuer = Some(issuer.clone());
+        config.oidc_client_id = Some("keygate".into());
+    });
+    let world = world.await;
+    let waiting: Vec<_> = (0..20)
+        .map(|_| {
+            let app = world.app.clone();
+            tokio::spawn(async move { super::available(&app).await.is_some() })
+        })
+        .collect();
+    for one in waiting {
+        assert!(one.await.expect("no panic"), "each is told");
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+
+    let line = fetch::Line::default();
+    let url = format!("{issuer}/.well-known/openid-configuration").parse().expect("a URL");
+    let places = line.places.acquire_many(u32::try_from(fetch::MAX_AT_ONCE).expect("a few")).await;
+    let refused = fetch::json::<Value>(&line, "the metadata", &url, None).await;
+    assert!(matches!(refused, Err(ProviderError::Busy)), "{refused:?}");
+    drop(places);
+    fetch::json::<Value>(&line, "the metadata", &url, None).await.expect("a place is free");
 }
