@@ -107,6 +107,8 @@ pub async fn export(app: &App, kinds: &[Kind]) -> Result<Vec<Document>, ApplyErr
             Kind::Client => documents.extend(
                 present.clients.values().map(|kept| Definition::Client(Box::new(kept.spec.clone())).into()),
             ),
+            Kind::User => documents
+                .extend(present.users.values().map(|kept| Definition::User(kept.spec.clone()).into())),
             Kind::ApprovalFlow => documents.extend(
                 present.flows.values().map(|kept| Definition::ApprovalFlow(kept.spec.clone()).into()),
             ),
@@ -130,9 +132,9 @@ impl Outcome {
         Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Clients that are made: they have no password.
-    pub fn new_clients(&self) -> impl Iterator<Item = &str> {
-        let made = |change: &&Change| change.kind == Kind::Client && change.action == Action::Create;
+    /// Clients and users that are made: they have no password.
+    pub fn without_password(&self, kind: Kind) -> impl Iterator<Item = &str> {
+        let made = move |change: &&Change| change.kind == kind && change.action == Action::Create;
         self.changes.iter().filter(made).map(|change| change.id.as_str())
     }
 }

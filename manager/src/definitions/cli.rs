@@ -16,7 +16,7 @@ use crate::app::App;
 /// What `--detailed-exitcode` says when there is something to do.
 const CHANGES: u8 = 2;
 
-/// Make clients, APIs, groups, scopes and approval flows what files say: the plan is shown first,
+/// Make clients, users, APIs, groups, scopes and approval flows what files say: the plan is shown first,
 /// and everything is done in one transaction or nothing is. What a file leaves out stays as it is.
 #[derive(Debug, Args)]
 pub struct Apply {
@@ -39,7 +39,7 @@ pub struct Apply {
     prune: bool,
 }
 
-/// Write down clients, APIs, groups, scopes and approval flows as files that `apply` takes: without
+/// Write down clients, users, APIs, groups, scopes and approval flows as files that `apply` takes: without
 /// passwords, keys and tokens.
 #[derive(Debug, Args)]
 pub struct Export {
@@ -47,7 +47,7 @@ pub struct Export {
     /// without it the standard output.
     #[arg(short = 'o', long = "output", value_name = "PATH")]
     output: Option<PathBuf>,
-    /// Only these: apis, groups, scopes, clients, flows; repeat for several.
+    /// Only these: apis, groups, scopes, clients, users, flows; repeat for several.
     #[arg(long = "kind", value_name = "KIND", value_parser = parse_kind)]
     kinds: Vec<Kind>,
     /// For the standard output and folders; a file has the format that its name ends with.

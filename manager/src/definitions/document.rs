@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_saphyr::{DuplicateKeyPolicy, budget, options, ser_options};
 
-use super::kinds::{ApiSpec, ClientSpec, FlowSpec, GroupSpec, ScopeSpec};
+use super::kinds::{ApiSpec, ClientSpec, FlowSpec, GroupSpec, ScopeSpec, UserSpec};
 use super::model::{API_VERSION, Defined, Fault, Kind, MAX_DEFINITIONS, Place, Spec, Wanted};
 use super::tree::{Entry, Node, Tree};
 
@@ -117,6 +117,10 @@ impl Reader {
             Kind::Client => {
                 let read = self.spec(place, spec);
                 self.wanted.clients.extend(read);
+            }
+            Kind::User => {
+                let read = self.spec(place, spec);
+                self.wanted.users.extend(read);
             }
             Kind::ApprovalFlow => {
                 let read = self.spec(place, spec);
@@ -302,6 +306,8 @@ pub enum Definition {
     Scope(ScopeSpec),
     /// A client.
     Client(Box<ClientSpec>),
+    /// A user.
+    User(UserSpec),
     /// An approval flow.
     ApprovalFlow(FlowSpec),
 }
@@ -323,6 +329,7 @@ impl Document {
             Definition::Group(_) => Kind::Group,
             Definition::Scope(_) => Kind::Scope,
             Definition::Client(_) => Kind::Client,
+            Definition::User(_) => Kind::User,
             Definition::ApprovalFlow(_) => Kind::ApprovalFlow,
         }
     }
@@ -436,7 +443,7 @@ spec: {name: partners}
             "f.yaml:8: spec.security_level has no value: give one, or leave the field out so that it stays as it is",
             "f.yaml:10: spec.alias stands twice (first in line 9): keep one of the two",
             "f.yaml:12: apiVersion is \"keygate/v2\", but this program reads \"keygate/v1\"",
-            "f.yaml:13: kind is \"Grupo\", which does not exist: the kinds are Api, Group, Scope, Client, ApprovalFlow",
+            "f.yaml:13: kind is \"Grupo\", which does not exist: the kinds are Api, Group, Scope, Client, User, ApprovalFlow",
             "f.yaml:18: extra is no field here: the fields are apiVersion, kind, spec",
             "f.yaml:20: spec.id is missing: fill it in",
             "f.yaml:22: spec.bindings[0].adress cannot be read: unknown field `adress`, expected `name` or `address`",

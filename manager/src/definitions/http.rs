@@ -129,7 +129,7 @@ struct Applied {
     changes: Vec<ChangeView>,
     /// Definitions of what is as they say.
     unchanged: usize,
-    /// What pruning leaves: clients and flows that are not defined.
+    /// What pruning leaves: clients, users and flows that are not defined.
     spared: Vec<Name>,
 }
 

@@ -1,4 +1,4 @@
-//! Definitions: clients, APIs, groups, scopes and approval flows written in files, kept under
+//! Definitions: clients, users, APIs, groups, scopes and approval flows written in files, kept under
 //! version control, and applied (`keygate apply`, `keygate export`).
 //!
 //! A file says what shall be; what it leaves out is not managed. Names are the identity: a client

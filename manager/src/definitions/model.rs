@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::operators::Permission;
 
-use super::kinds::{ApiSpec, ClientSpec, FlowSpec, GroupSpec, ScopeSpec};
+use super::kinds::{ApiSpec, ClientSpec, FlowSpec, GroupSpec, ScopeSpec, UserSpec};
 
 /// Version of the format, as `apiVersion` names it.
 pub const API_VERSION: &str = "keygate/v1";
@@ -34,13 +34,16 @@ pub enum Kind {
     Scope,
     /// A client, without its password.
     Client,
+    /// Somebody on whose behalf clients obtain tokens, without a password.
+    User,
     /// Who signs a type of form.
     ApprovalFlow,
 }
 
 impl Kind {
     /// All of them; what is referred to stands before what refers to it.
-    pub const ALL: [Self; 5] = [Self::Api, Self::Group, Self::Scope, Self::Client, Self::ApprovalFlow];
+    pub const ALL: [Self; 6] =
+        [Self::Api, Self::Group, Self::Scope, Self::Client, Self::User, Self::ApprovalFlow];
 
     /// As a document's `kind` names it.
     pub fn as_str(self) -> &'static str {
@@ -49,6 +52,7 @@ impl Kind {
             Self::Group => "Group",
             Self::Scope => "Scope",
             Self::Client => "Client",
+            Self::User => "User",
             Self::ApprovalFlow => "ApprovalFlow",
         }
     }
@@ -60,6 +64,7 @@ impl Kind {
             Self::Group => "groups",
             Self::Scope => "scopes",
             Self::Client => "clients",
+            Self::User => "users",
             Self::ApprovalFlow => "flows",
         }
     }
@@ -71,6 +76,7 @@ impl Kind {
             Self::Group => "group",
             Self::Scope => "scope",
             Self::Client => "client",
+            Self::User => "user",
             Self::ApprovalFlow => "flow",
         }
     }
@@ -80,6 +86,7 @@ impl Kind {
         match self {
             Self::Api | Self::Group | Self::Scope => Permission::CatalogRead,
             Self::Client => Permission::ClientsRead,
+            Self::User => Permission::UsersRead,
             Self::ApprovalFlow => Permission::ApprovalsConfigure,
         }
     }
@@ -89,6 +96,7 @@ impl Kind {
         match self {
             Self::Api | Self::Group | Self::Scope => Permission::CatalogWrite,
             Self::Client => Permission::ClientsWrite,
+            Self::User => Permission::UsersWrite,
             Self::ApprovalFlow => Permission::ApprovalsConfigure,
         }
     }
@@ -252,6 +260,8 @@ pub struct Wanted {
     pub scopes: Vec<Defined<ScopeSpec>>,
     /// Clients.
     pub clients: Vec<Defined<ClientSpec>>,
+    /// Users.
+    pub users: Vec<Defined<UserSpec>>,
     /// Approval flows.
     pub flows: Vec<Defined<FlowSpec>>,
     /// Something could not be read so far as to know its name: what refers to it may be right.
@@ -261,7 +271,8 @@ pub struct Wanted {
 impl Wanted {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.apis.len() + self.groups.len() + self.scopes.len() + self.clients.len() + self.flows.len()
+        let catalog = self.apis.len() + self.groups.len() + self.scopes.len();
+        catalog + self.clients.len() + self.users.len() + self.flows.len()
     }
 
     /// Whether there is none.
@@ -276,6 +287,7 @@ impl Wanted {
             Kind::Group => !self.groups.is_empty(),
             Kind::Scope => !self.scopes.is_empty(),
             Kind::Client => !self.clients.is_empty(),
+            Kind::User => !self.users.is_empty(),
             Kind::ApprovalFlow => !self.flows.is_empty(),
         };
         Kind::ALL.into_iter().filter(defined).collect()

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::kinds::{ApiSpec, ClientSpec, FlowSpec, GroupSpec, ScopeSpec};
+use super::kinds::{ApiSpec, ClientSpec, FlowSpec, GroupSpec, ScopeSpec, UserSpec};
 use super::model::{Defined, Fault, Kind, Spec, Wanted};
 
 /// What is there, by name.
@@ -16,6 +16,8 @@ pub struct Present {
     pub scopes: BTreeMap<String, Kept<ScopeSpec>>,
     /// Clients.
     pub clients: BTreeMap<String, Kept<ClientSpec>>,
+    /// Users.
+    pub users: BTreeMap<String, Kept<UserSpec>>,
     /// Approval flows.
     pub flows: BTreeMap<String, Kept<FlowSpec>>,
 }
@@ -57,11 +59,13 @@ pub struct Plan {
     pub scopes: Steps<ScopeSpec>,
     /// With clients.
     pub clients: Steps<ClientSpec>,
+    /// With users.
+    pub users: Steps<UserSpec>,
     /// With flows.
     pub flows: Steps<FlowSpec>,
     /// What goes because no document names it.
     pub deletions: Vec<(Kind, String)>,
-    /// What no document names but stays all the same: clients and flows.
+    /// What no document names but stays all the same: clients, users and flows.
     pub spared: Vec<(Kind, String)>,
     /// Definitions of what is as they say.
     pub unchanged: usize,
@@ -70,8 +74,8 @@ pub struct Plan {
 }
 
 /// Compares. With `prune`, what is there of a kind that the documents define goes when none of
-/// them names it; but never a client, whose keys and tokens would go with it unseen, and never a
-/// flow, without which no form could be submitted.
+/// them names it; but never a client, whose keys and tokens would go with it unseen, never a user, whom
+/// tokens and the audit trail name, and never a flow, without which no form could be submitted.
 pub fn plan(wanted: &Wanted, present: &Present, prune: bool) -> Plan {
     let mut plan = Plan::default();
     if prune {
@@ -79,6 +83,7 @@ pub fn plan(wanted: &Wanted, present: &Present, prune: bool) -> Plan {
         spare_or_delete(&wanted.groups, &present.groups, &mut plan);
         spare_or_delete(&wanted.scopes, &present.scopes, &mut plan);
         spare_or_delete(&wanted.clients, &present.clients, &mut plan);
+        spare_or_delete(&wanted.users, &present.users, &mut plan);
         spare_or_delete(&wanted.flows, &present.flows, &mut plan);
     }
     let known = Known::of(wanted, present, &plan.deletions);
@@ -86,6 +91,7 @@ pub fn plan(wanted: &Wanted, present: &Present, prune: bool) -> Plan {
     plan.groups = steps(&wanted.groups, &present.groups, &known, &mut plan);
     plan.scopes = steps(&wanted.scopes, &present.scopes, &known, &mut plan);
     plan.clients = steps(&wanted.clients, &present.clients, &known, &mut plan);
+    plan.users = steps(&wanted.users, &present.users, &known, &mut plan);
     plan.flows = steps(&wanted.flows, &present.flows, &known, &mut plan);
     plan
 }
@@ -98,7 +104,7 @@ fn spare_or_delete<S: Spec>(wanted: &[Defined<S>], present: &BTreeMap<String, Ke
     let unnamed = present.keys().filter(|id| !named.contains(*id)).map(|id| (S::KIND, id.clone()));
     match S::KIND {
         Kind::Api | Kind::Group | Kind::Scope => plan.deletions.extend(unnamed),
-        Kind::Client | Kind::ApprovalFlow => plan.spared.extend(unnamed),
+        Kind::Client | Kind::User | Kind::ApprovalFlow => plan.spared.extend(unnamed),
     }
 }
 
@@ -227,6 +233,7 @@ mod unit {
             groups: keep(wanted.groups),
             scopes: keep(wanted.scopes),
             clients: keep(wanted.clients),
+            users: keep(wanted.users),
             flows: keep(wanted.flows),
         }
     }

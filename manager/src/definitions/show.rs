@@ -76,12 +76,13 @@ fn notes(text: &mut String, outcome: &Outcome) {
     let mut note = |line: String| {
         let _ = writeln!(text, "! {line}");
     };
-    let new: Vec<&str> = outcome.new_clients().collect();
-    if !new.is_empty() {
-        note(format!(
-            "without a password, so that Basic and token requests are refused until one is set: {}",
-            new.join(", ")
-        ));
+    for (kind, refused) in
+        [(Kind::Client, "Basic and token requests are refused"), (Kind::User, "nobody signs in here")]
+    {
+        let new: Vec<&str> = outcome.without_password(kind).collect();
+        if !new.is_empty() {
+            note(format!("without a password, so that {refused} until one is set: {}", new.join(", ")));
+        }
     }
     for kind in Kind::ALL {
         let of = |action| outcome.changes.iter().any(|change| change.kind == kind && change.action == action);

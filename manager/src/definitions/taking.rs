@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gate::id::GroupId;
 use gate::wire::exchange::MeterKind;
 
-use super::kinds::{ClientSpec, FlowSpec};
+use super::kinds::{ClientSpec, FlowSpec, UserSpec};
 use super::model::{Defined, Spec, Wanted};
 use super::plan::{Kept, Plan, Present, Steps};
 use super::work::Work;
@@ -32,6 +32,11 @@ impl Work<'_> {
         for id in ids(&clients) {
             let taken = ClientSpec::take(conn, &id, &self.names).await?;
             refresh(&mut present.clients, id, taken);
+        }
+        let users: Vec<&UserSpec> = written(&wanted.users, &plan.users).collect();
+        for id in ids(&users) {
+            let taken = UserSpec::take(conn, &id).await?;
+            refresh(&mut present.users, id, taken);
         }
         let groups = groups(wanted, present, plan);
         catalog::groups::hold(conn, self.app.db.dialect(), &groups).await?;

@@ -117,6 +117,50 @@ async fn what_is_defined_is_there_and_the_second_apply_changes_nothing() {
 }
 
 #[tokio::test]
+async fn users_are_defined_without_passwords_and_never_deleted() {
+    for world in World::both().await {
+        let admin = world.operator("ann", &["admin"]).await;
+        let user = |name: &str, more: Value| {
+            let mut spec = json!({ "name": name });
+            spec.as_object_mut().expect("fields").extend(more.as_object().expect("fields").clone());
+            definition("User", spec)
+        };
+        let bert = json!({ "display_name": "Bert", "email": "bert@example.com", "org_id": "100000" });
+        let definitions = all(&[user("Bert", bert), user("carl", json!({ "status": "disabled" }))]);
+        let done = admin.post(APPLY, definitions.clone()).await.expect(200);
+        assert_eq!(told(&done), ["create User bert", "create User carl"]);
+        let found = admin.get("/api/v1/users").await.expect(200);
+        let (bert, carl) = (&found["items"][0], &found["items"][1]);
+        assert_eq!((&bert["name"], &bert["has_password"]), (&json!("bert"), &json!(false)));
+        assert_eq!((&bert["org_id"], &carl["status"]), (&json!("100000"), &json!("disabled")));
+        let path = format!("/api/v1/users/{}", bert["id"].as_str().expect("an id"));
+        admin.patch(&path, json!({ "password": "secret-1" })).await.expect(200);
+
+        let again = admin.post(APPLY, definitions).await.expect(200);
+        assert_eq!((told(&again), &again["unchanged"]), (vec![], &json!(2)));
+        let change = all(&[user("bert", json!({ "email": null, "display_name": "Bert Lee" }))]);
+        let pruned = admin.post(&format!("{APPLY}?prune=true"), change).await.expect(200);
+        assert_eq!(told(&pruned), ["update User bert display_name,email"]);
+        assert_eq!(pruned["spared"], json!([{ "kind": "User", "id": "carl" }]), "{pruned}");
+        let bert = admin.get(&path).await.expect(200);
+        assert_eq!((&bert["email"], &bert["org_id"]), (&json!(null), &json!("100000")));
+        assert_eq!(bert["has_password"], true, "what somebody has set stays");
+        for (more, field) in [
+            (json!({ "password": "secret-1" }), "spec.password"),
+            (json!({ "email": "nobody" }), "spec.email"),
+            (json!({ "org_id": "a b" }), "spec.org_id"),
+            (json!({ "display_name": "" }), "spec.display_name"),
+            (json!({ "status": "gone" }), "spec.status"),
+        ] {
+            let refused = admin.post(APPLY, all(&[user("bert", more)])).await;
+            assert!(refused.body.to_string().contains(field), "{field}: {:#}", refused.body);
+            assert_eq!(refused.status, 422, "{:#}", refused.body);
+        }
+        admin.post(APPLY, all(&[user("a b", json!({}))])).await.refuses("definitions[0].spec.name");
+    }
+}
+
+#[tokio::test]
 async fn the_trail_tells_an_apply_as_it_tells_the_calls() {
     for world in World::both().await {
         let admin = world.operator("ann", &["admin"]).await;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::kinds::{ApiSpec, ClientSpec, FlowSpec, GroupSpec, ScopeSpec};
+use super::kinds::{ApiSpec, ClientSpec, FlowSpec, GroupSpec, ScopeSpec, UserSpec};
 use super::model::{Defined, Difference, Fault, Kind, Place, Spec, Wanted, fields_of};
 use super::plan::{Kept, Plan, Present, Step, Steps};
 use crate::app::App;
@@ -196,6 +196,9 @@ impl<'a> Work<'a> {
         if any(&[Kind::Client]) {
             self.read_kind::<ClientSpec>(conn, &mut present).await?;
         }
+        if any(&[Kind::User]) {
+            self.read_kind::<UserSpec>(conn, &mut present).await?;
+        }
         if any(&[Kind::ApprovalFlow]) {
             self.read_kind::<FlowSpec>(conn, &mut present).await?;
         }
@@ -240,6 +243,9 @@ impl<'a> Work<'a> {
                     Task::Step(Kind::Client, index) => {
                         self.step::<ClientSpec>(conn, wanted, present, plan, *index, &mut done).await?
                     }
+                    Task::Step(Kind::User, index) => {
+                        self.step::<UserSpec>(conn, wanted, present, plan, *index, &mut done).await?
+                    }
                     Task::Step(Kind::ApprovalFlow, index) => {
                         self.step::<FlowSpec>(conn, wanted, present, plan, *index, &mut done).await?
                     }
@@ -252,7 +258,7 @@ impl<'a> Work<'a> {
                     Task::Delete(Kind::Scope, id) => {
                         self.deletion::<ScopeSpec>(conn, present, id, &mut done).await?
                     }
-                    Task::Delete(Kind::Client | Kind::ApprovalFlow, _) => Verdict::Done,
+                    Task::Delete(Kind::Client | Kind::User | Kind::ApprovalFlow, _) => Verdict::Done,
                 };
                 match verdict {
                     Verdict::Done => continue,
@@ -421,6 +427,7 @@ fn tasks(plan: &Plan) -> Vec<Task> {
         .chain(steps(Kind::Group, plan.groups.len()))
         .chain(steps(Kind::Scope, plan.scopes.len()))
         .chain(steps(Kind::Client, plan.clients.len()))
+        .chain(steps(Kind::User, plan.users.len()))
         .chain(steps(Kind::ApprovalFlow, plan.flows.len()))
         .chain(deletions(false))
         .collect()

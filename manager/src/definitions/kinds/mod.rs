@@ -8,11 +8,13 @@ mod client;
 mod flow;
 mod group;
 mod switching;
+mod user;
 
 pub use api::ApiSpec;
 pub use client::ClientSpec;
 pub use flow::FlowSpec;
 pub use group::{GroupSpec, ScopeSpec};
+pub use user::UserSpec;
 
 /// Declares the fields of a kind. All are optional; what can be taken away has the type
 /// `Option<…>`, and a document takes it away with `null`.
