@@ -78,6 +78,9 @@ pub const MAX_WAITING_FOR_UNITS: usize = 64;
 /// Look-ups per second and source address that found nobody, and tokens with wrong signatures; then
 /// 429 for what is not known.
 pub const FAILED_LOOKUPS_PER_S: u64 = 128;
+/// As how many such look-ups a wrong password counts: the manager hashes it, and what it guesses at is weaker
+/// than a key.
+pub const WRONG_PASSWORD_LOOKUPS: u64 = 16;
 /// Bytes with wrong signatures per second and source address; then 429 for DGRK.
 pub const FAILED_BYTES_PER_S: u64 = 16 << 20;
 /// Grants that each tick looks at, whether they are over: all of 10,000 within 8 s.

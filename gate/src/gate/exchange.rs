@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::feed::{numbers, put, read_numbers};
 use super::held::{Answered, Unknown};
 use super::presented::CacheKey;
-use super::{Answer, Call, Entry, Gate, Host, Purpose, StreamId};
+use super::{Answer, Call, Entry, Gate, Host, Purpose, StreamId, WRONG_PASSWORD_LOOKUPS};
 use crate::credential::dgrk::VerifyingKey;
 use crate::grant::HeldGrant;
 use crate::id::{ClientId, MeterId};
@@ -346,7 +346,8 @@ impl Gate {
             Resolved::Unknown => {
                 self.unknowns.insert(asked.key, Unknown::ToTheManager, now);
                 if let Some(source) = asked.source {
-                    self.failed_lookups.spend(source, 1, now);
+                    let units = if asked.key.is_password() { WRONG_PASSWORD_LOOKUPS } else { 1 };
+                    self.failed_lookups.spend(source, units, now);
                 }
             }
         }

@@ -203,7 +203,12 @@ impl Manager {
                     hosts: vec![],
                     methods: vec![],
                     path: self.path.clone(),
-                    accepts: vec![CredentialKind::Dgrk, CredentialKind::XApiKey, CredentialKind::Bearer],
+                    accepts: vec![
+                        CredentialKind::Dgrk,
+                        CredentialKind::XApiKey,
+                        CredentialKind::Bearer,
+                        CredentialKind::Basic,
+                    ],
                     no_auth: false,
                     enabled: true,
                     audience: self.audience,

@@ -1,6 +1,8 @@
 //! The first request, credentials that are not held, and how long grants are.
 
 use super::*;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -61,6 +63,21 @@ fn a_source_of_unknown_credentials_is_throttled_and_known_ones_are_not() {
     assert!(is_admitted(&world.get(0, 900, &[("x-api-key", "good")])));
     world.now += 1_000;
     assert_eq!(world.get(0, 901, &[("x-api-key", "nobody-at-last")]), Step::Wait);
+}
+
+#[test]
+fn a_source_of_wrong_passwords_is_throttled_sooner() {
+    let mut world = World::warm(1);
+    let tried = FAILED_LOOKUPS_PER_S / WRONG_PASSWORD_LOOKUPS;
+    let (mut throttled, before) = (0, world.manager.resolves);
+    for n in 0..tried as u32 + 10 {
+        let basic = format!("Basic {}", STANDARD.encode(format!("acme:wrong-{n}")));
+        let step = world.get(0, 100 + n, &[("authorization", &basic)]);
+        world.answer_all();
+        throttled += usize::from(code(&step) == "lookups_throttled");
+    }
+    assert_eq!(((world.manager.resolves - before) as u64, throttled), (tried, 10));
+    assert!(is_admitted(&world.get(0, 900, &[("x-api-key", "good")])));
 }
 
 #[test]
