@@ -25,7 +25,7 @@ const AUTHORITY: &str = "user";
 
 /// For the password of a user beside that of the client: two pairs of values.
 pub(super) async fn by_password(call: &Call) -> Result<Issued, Refusal> {
-    let Call { app, from, parameters, .. } = call;
+    let Call { app, parameters, .. } = call;
     let name = required(parameters, "username")?;
     let password = required(parameters, "password")?;
     let client = identity::proven(call, TwoWays::Refused).await?;

@@ -37,3 +37,9 @@ pub fn day(days: i64) -> String {
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     today.saturating_add(jiff::Span::new().days(days)).to_string()
 }
+
+/// Whether it is before noon in UTC.
+#[expect(clippy::disallowed_methods, reason = "real processes live on a real day")]
+pub fn is_morning() -> bool {
+    jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).hour() < 12
+}

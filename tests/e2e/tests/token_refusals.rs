@@ -11,7 +11,6 @@ use e2e::client::{self, Answer, Call};
 use e2e::tokens::{forged, form};
 use e2e::wait;
 use e2e::world::{Plan, World};
-use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
 const VECTORS: &str = include_str!("../../vectors/tokens/calls.json");
@@ -73,8 +72,7 @@ impl Stage {
             let answer = world.call(&call).await?;
             ensure!(answer.status == 200, "before: {}", answer.text());
         }
-        let morning = Timestamp::now().to_zoned(TimeZone::UTC).hour() < 12;
-        let window = if morning { ["20:00", "21:00"] } else { ["02:00", "03:00"] };
+        let window = if wait::is_morning() { ["20:00", "21:00"] } else { ["02:00", "03:00"] };
         if given["closed"] == true {
             let [from, until] = window;
             let closed = json!({ "service_from": from, "service_until": until, "time_zone": "UTC" });

@@ -52,7 +52,7 @@ async fn a_forged_token_is_refused_at_every_endpoint() {
         let genuine =
             [(issued.text.clone(), "access_token"), (issued.refresh.expect("one"), "refresh_token")];
         let kid = issued.token.kid.clone();
-        let spki = keys::of_directory(&mut *world.app.db.read().await.expect("a connection")).await;
+        let spki = keys::of_directory(&mut world.app.db.read().await.expect("a connection")).await;
         let spki = spki.expect("keys").0.into_iter().find(|key| key.kid == kid).expect("published").spki;
         let der = STANDARD.decode(&spki).expect("Base64");
         let pem = format!("-----BEGIN PUBLIC KEY-----\n{spki}\n-----END PUBLIC KEY-----\n");
