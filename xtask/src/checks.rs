@@ -150,7 +150,8 @@ pub fn measure(only: &str) -> Result<()> {
     let mut provisions = Provisions::default();
     let mut environment = end_to_end(&mut provisions)?;
     environment.push(("KEYGATE_E2E_MEASURE", "1".to_owned()));
-    let tests = ["--test", "revocation", "--test", "flood", "--test", "node_sharing"];
+    let tests =
+        ["--test", "revocation", "--test", "flood", "--test", "node_sharing", "--test", "token_memory"];
     let how = ["--", "--nocapture", "--test-threads", "1", only];
     shown(&[tests.as_slice(), how.as_slice()].concat(), &environment)
 }

@@ -72,9 +72,10 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// The measurements that take minutes: revocations, a flood of unknown keys, workers that share a quota.
+    /// The measurements that take minutes: revocations, a flood of unknown keys, workers that share a quota,
+    /// short-lived tokens.
     Measure {
-        /// Only those whose names contain this (`refuses`, `flood`, `workers`); all of them otherwise.
+        /// Only those whose names contain this (`refuses`, `flood`, `workers`, `tokens`); all of them otherwise.
         #[arg(default_value = "")]
         only: String,
     },
