@@ -19,8 +19,7 @@ use crate::credential::Scheme;
 use crate::decide::{Call, Origin, Proven, decide, decide_enabled, decide_open};
 use crate::denial::{Denial, Response};
 use crate::id::MeterId;
-use crate::quota::bucket::bucket_of_key;
-use crate::quota::holder::{Ask, Spent, spend};
+use crate::quota::holder::Spent;
 use crate::request::{
     CredentialKind, RequestHead, SignedBody, is_cors_preflight, is_grpc, is_identity_header, signed_body,
 };
@@ -31,10 +30,12 @@ use crate::wire::exchange::MeterKind;
 mod presentation;
 mod proof;
 mod refusal;
+mod taking;
 
 use presentation::{Presentation, present};
 use proof::{Proof, body_outcome};
 use refusal::Refusal;
+use taking::Taking;
 
 /// A request at the moment it is decided.
 struct Arrival<'a, 'h> {
@@ -287,22 +288,17 @@ impl Gate {
             .map_err(|denial| entry.refusal(denial))?;
         let mut answer_headers = Vec::new();
         if grant.wire.tps > 0 || !grant.wire.meters.is_empty() {
-            let bucket = bucket_of_key(&grant.client_key);
             self.next_rec = self.next_rec.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let ask = Ask {
-                client: grant.client_key,
-                tps: grant.wire.tps,
-                meters: &grant.wire.meters,
-                random: mixed(self.next_rec),
-            };
-            let touched = spend(host, &self.keys.numbered("bucket", u64::from(bucket)), now.mono, &ask);
-            if let Some(due) = touched.next_due {
+            let random = mixed(self.next_rec);
+            let mut taking = Taking { host, keys: &self.keys, now: now.mono, random, due: Vec::new() };
+            let spent = taking.take(grant);
+            for (bucket, due) in taking.due {
                 if self.due_buckets.get(&bucket).is_none_or(|known| due < *known) {
                     self.due_buckets.insert(bucket, due);
                 }
                 self.work |= due <= now.mono;
             }
-            match touched.result {
+            match spent {
                 Spent::Admitted { tps_left, left } => {
                     if self.settings.ratelimit_on_success {
                         answer_headers = ratelimit::headers(&entry.grant.wire, tps_left, &left);

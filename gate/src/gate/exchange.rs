@@ -14,7 +14,7 @@ use super::{Answer, Call, Entry, Gate, Host, Purpose, StreamId, WRONG_PASSWORD_L
 use crate::credential::dgrk::VerifyingKey;
 use crate::grant::HeldGrant;
 use crate::id::{ClientId, MeterId};
-use crate::quota::bucket::{BUCKETS, bucket_of_key};
+use crate::quota::bucket::{BUCKETS, bucket_of_meter};
 use crate::quota::holder::{self, Installed};
 use crate::time::{MonoMillis, Now};
 use crate::wire::exchange::{
@@ -376,9 +376,8 @@ impl Gate {
     }
 
     fn remember_buckets(&mut self, entry: &Entry) {
-        let bucket = bucket_of_key(&entry.grant.client_key);
         for meter in &entry.grant.wire.meters {
-            self.buckets.insert(meter.id, bucket);
+            self.buckets.insert(meter.id, bucket_of_meter(&entry.grant.client_key, meter));
         }
         // Beyond this, those of the highest meters go: a recall that finds no bucket is served
         // when the lease is idle or ends.

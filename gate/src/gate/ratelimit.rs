@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn an_admitted_request_is_told_what_is_left_of_every_limit() {
-        let left = |id, remaining, reset_ms| Left { meter: MeterId(id), remaining, reset_ms };
+        let left = |id, remaining, reset_ms| Left { meter: MeterId(id), remaining, reset_ms, lease: None };
         let left = [left(1, 1 << 53, Some(59_001)), left(2, 4, None), left(3, 8, None)];
         check(
             headers(&grant(), Some(3), &left),

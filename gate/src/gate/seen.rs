@@ -3,8 +3,9 @@
 
 use alloc::vec::Vec;
 
+use super::feed::Keys;
 use crate::grant::HeldGrant;
-use crate::quota::bucket::{Bucket, Kept};
+use crate::quota::bucket::{Bucket, Kept, bucket_of_key, bucket_of_meter};
 use crate::quota::holder::MAX_RETRY_MS;
 use crate::quota::rate::SECOND_MS;
 use crate::shared::Shared;
@@ -22,15 +23,19 @@ pub struct LimitsSeen {
     pub reset_ms: Vec<Option<u64>>,
 }
 
-/// Reads the shared record of the client, and changes nothing.
+/// Reads the shared records of the client and of its meters, and changes nothing.
 pub fn look<S: Shared + ?Sized>(
     shared: &mut S,
-    key: &[u8],
+    keys: &Keys,
     grant: &HeldGrant,
     now: MonoMillis,
 ) -> LimitsSeen {
-    let value = shared.get(key).map(|(value, _)| value);
-    let bucket = value.and_then(|value| Bucket::decode(&value).ok()).unwrap_or_default();
+    let mut read = |number: u16| {
+        let value = shared.get(&keys.numbered("bucket", u64::from(number))).map(|(value, _)| value);
+        value.and_then(|value| Bucket::decode(&value).ok()).unwrap_or_default()
+    };
+    let mut number = bucket_of_key(&grant.client_key);
+    let mut bucket = read(number);
     let mut seen = LimitsSeen::default();
     if grant.wire.tps > 0 {
         let second = now.0 / SECOND_MS;
@@ -39,6 +44,10 @@ pub fn look<S: Shared + ?Sized>(
         seen.rate = Some(RateSeen { tps: grant.wire.tps, admitted });
     }
     for meter in &grant.wire.meters {
+        let own = bucket_of_meter(&grant.client_key, meter);
+        if own != number {
+            (number, bucket) = (own, read(own));
+        }
         let record = bucket.meters.iter().find(|record| record.meter == meter.id);
         let leases: &[_] = record.map_or(&[], |record| &record.leases);
         // One of the next window is no use yet, and tells nothing of this one.

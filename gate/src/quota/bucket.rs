@@ -1,5 +1,6 @@
 //! The record that the workers of one node share: one value per client bucket, so that one
-//! compare-and-swap takes the rate and a unit of every meter, or nothing.
+//! compare-and-swap takes the rate and a unit of every meter, or nothing. (Uses of tokens are taken before,
+//! in a step of their own: see [`bucket_of_meter`].)
 //!
 //! The bytes are little-endian and begin with [`LAYOUT`]. Anything else is **treated as absent**
 //! by the holder: shared keys carry the layout's version, so other bytes mean damage, and a
@@ -12,7 +13,7 @@ use alloc::vec::Vec;
 use super::rate::RateSecond;
 use crate::id::{ClientId, ClientKey, Epoch, Generation, LeaseId, MeterId, Rec};
 use crate::time::MonoMillis;
-use crate::wire::exchange::Renewal;
+use crate::wire::exchange::{Meter, MeterKind, Renewal};
 
 /// First byte of an encoded bucket; another number with every change of the layout.
 pub const LAYOUT: u8 = 3;
@@ -35,6 +36,16 @@ pub fn bucket_of(client: &ClientId) -> u16 {
 pub fn bucket_of_key(client: &ClientKey) -> u16 {
     let number = client.0.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     u16::try_from(number % u64::from(BUCKETS)).unwrap_or(0)
+}
+
+/// In which bucket the record of a meter is: with its client's rate, where one step takes both. Of uses of
+/// tokens a client may have thousands: they are spread over all buckets by their numbers, and are taken in a
+/// step of their own.
+pub fn bucket_of_meter(client: &ClientKey, meter: &Meter) -> u16 {
+    match meter.kind {
+        MeterKind::TokenUses => u16::try_from(meter.id.0 % u64::from(BUCKETS)).unwrap_or(0),
+        MeterKind::ClientQuota | MeterKind::KeyUses => bucket_of_key(client),
+    }
 }
 
 /// What the workers of a node share about the clients of one bucket.

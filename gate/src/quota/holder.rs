@@ -12,7 +12,7 @@
 use alloc::vec::Vec;
 
 use super::bucket::Bucket;
-use crate::id::{ClientKey, Epoch, MeterId};
+use crate::id::{ClientKey, Epoch, LeaseId, MeterId};
 use crate::shared::{Shared, Write, update};
 use crate::time::MonoMillis;
 use crate::wire::exchange::{Meter, Renewal, RenewalAnswer};
@@ -133,6 +133,8 @@ pub struct Left {
     pub remaining: u64,
     /// Until the window turns; absent = a total.
     pub reset_ms: Option<u64>,
+    /// From which lease the unit came; absent: of a meter that was named before.
+    pub lease: Option<LeaseId>,
 }
 
 /// What an answer did.
@@ -167,6 +169,19 @@ pub fn spend<S: Shared + ?Sized>(
 ) -> Touched<Spent> {
     touch(shared, key, now, |bucket| bucket.spend(now, ask))
         .unwrap_or(Touched { result: Spent::Capacity, next_due: None })
+}
+
+/// Gives a unit back that [`spend`] has just taken from this lease, for a request that is refused for something
+/// else. Where the lease has gone meanwhile the unit is lost to its generation: fewer calls than the limit, never
+/// more.
+pub fn put_back<S: Shared + ?Sized>(
+    shared: &mut S,
+    key: &[u8],
+    now: MonoMillis,
+    meter: MeterId,
+    lease: LeaseId,
+) -> Option<Touched<()>> {
+    touch(shared, key, now, |bucket| bucket.put_back(meter, lease))
 }
 
 /// The renewals to send now, at most `room`, each frozen into the record before this returns.
@@ -292,7 +307,7 @@ fn read(value: Option<&[u8]>) -> Bucket {
 mod tests {
     use super::fixture::{CLIENT, M, meter};
     use super::*;
-    use crate::id::{Generation, LeaseId};
+    use crate::id::Generation;
     use crate::quota::bucket::arbitrary;
     use crate::shared::{Cas, CasMismatch};
     use crate::wire::exchange::RenewalOutcome;

@@ -12,7 +12,6 @@ use crate::directory::Directory;
 use crate::gate::seen::LimitsSeen;
 use crate::gate::{Entry, Gate, Hold, Host, StreamId, ratelimit, report, seen};
 use crate::id::{ApiUid, ClientId, CredentialId, Revision};
-use crate::quota::bucket::bucket_of_key;
 use crate::request::{CredentialKind, RequestHead, is_grpc};
 use crate::time::Now;
 use crate::wire::decisions::{Decision, OriginSeen, RoomSeen};
@@ -80,8 +79,7 @@ impl Gate {
         // Figures cost a look at shared data: for those whose limits are told, or kept.
         let limits = match &entry {
             Some(entry) if place.is_some() || denial.is_of_a_limit() => {
-                let bucket = u64::from(bucket_of_key(&entry.grant.client_key));
-                seen::look(host, &self.keys.numbered("bucket", bucket), &entry.grant, now.mono)
+                seen::look(host, &self.keys, &entry.grant, now.mono)
             }
             Some(_) | None => LimitsSeen::default(),
         };

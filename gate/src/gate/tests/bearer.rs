@@ -30,7 +30,10 @@ fn forged(jti: &str) -> String {
 
 /// A world whose filters know the key `k1`.
 fn world() -> World {
-    let mut world = World::new(1);
+    warmed(World::new(1))
+}
+
+fn warmed(mut world: World) -> World {
     world.manager.token_keys = vec![key("k1", SPKI)];
     world.get(0, 1, &[("x-api-key", "good")]);
     world.answer_all();
@@ -314,6 +317,88 @@ fn thousands_of_short_lived_tokens_leave_nothing_behind() {
     assert_eq!(held(&world), (1, 0), "the X-Api-Key alone is still held");
     assert!(world.gates[0].lookups.is_empty());
     assert!(world.gates[0].unknowns.is_empty());
+}
+
+/// A meter of a token's uses.
+fn uses(id: u64, limit: u64) -> Meter {
+    Meter { id: MeterId(id), kind: MeterKind::TokenUses, limit, window_s: None, horizon_s: 30 }
+}
+
+fn lease_of(units: u32) -> RenewalOutcome {
+    RenewalOutcome::Granted {
+        lease: LeaseId(1),
+        generation: Generation(1),
+        units,
+        ttl_ms: 60_000,
+        window_left_ms: None,
+        opens_in_ms: None,
+        remaining: 0,
+    }
+}
+
+#[test]
+fn thousands_of_counted_tokens_of_one_client_are_used_at_one_moment() {
+    const TOKENS: u32 = 3_000;
+    let mut world = World::new(1);
+    let setup = Setup { cache_entries: DEFAULT_CACHE_ENTRIES, ..world.gates[0].setup.clone() };
+    world.gates[0] = Gate::new(setup, [9; 32]);
+    world.manager.settings.capacity = 0;
+    let mut world = warmed(world);
+    let bytes = |world: &World| world.process.values.values().map(|(value, _)| value.len()).sum::<usize>();
+    let before = bytes(&world);
+    world.manager.ledger = lease_of(3);
+    let quota = Meter { kind: MeterKind::ClientQuota, ..uses(1, u64::from(u32::MAX)) };
+    for n in 0..TOKENS {
+        let token = token(&format!("{n}"));
+        let meters = vec![quota.clone(), uses(1_000 + u64::from(n), 3)];
+        world.issue(&token, |grant| Grant { meters: meters.clone(), ..grant });
+        assert_eq!(world.present(10 + n, &token), Step::Wait);
+    }
+    // The client's own quota comes in small leases here, and is asked for as often as it takes.
+    world.manager.ledger = lease_of(TOKENS);
+    world.answer_all();
+    let mut steps = core::mem::take(&mut world.steps);
+    steps.retain(|(_, _, step)| *step != Step::Wait);
+    let refused: Vec<_> = steps.iter().filter(|(_, _, step)| !is_admitted(step)).collect();
+    assert_eq!((steps.len(), refused.len()), (TOKENS as usize, 0), "{:?}", refused.first());
+    let each = (bytes(&world) - before) / TOKENS as usize;
+    assert!(each <= 160, "{each} bytes of shared data for a token with its lease");
+
+    // Nobody uses them any more: what they held goes back, and nothing is left of them.
+    world.manager.ledger = RenewalOutcome::Closed;
+    for _ in 0..30 {
+        // A poll is answered, so that the node knows itself connected.
+        world.manager.change(Subject::Directory);
+        world.pass(500, &[0]);
+        world.answer_all();
+    }
+    let left = (bytes(&world) - before) / TOKENS as usize;
+    assert!(left <= 16, "{left} bytes of shared data for a token that holds nothing");
+}
+
+#[test]
+fn a_call_over_the_rate_takes_no_use_of_a_token() {
+    let mut world = world();
+    let token = token("counted");
+    world.issue(&token, |grant| Grant { tps: 1, meters: vec![uses(7, 3)], ..grant });
+    world.manager.ledger = lease_of(3);
+    assert_eq!(world.present(10, &token), Step::Wait);
+    world.answer_all();
+    assert!(is_admitted(&world.steps.pop().expect("it was waiting").2));
+    let left = |world: &mut World| -> u32 {
+        let key = world.gates[0].keys.numbered("bucket", 7);
+        let (bytes, _) = world.process.get(&key).expect("a record");
+        let records = crate::quota::bucket::Bucket::decode(&bytes).expect("a bucket").meters;
+        records.iter().flat_map(|record| &record.leases).map(|lease| lease.left).sum()
+    };
+    let before = left(&mut world);
+    for stream in 11..16 {
+        assert_eq!(code(&world.present(stream, &token)), "rate_exceeded");
+        assert_eq!(left(&mut world), before);
+    }
+    world.now += 1_000;
+    assert!(is_admitted(&world.present(20, &token)));
+    assert_eq!(left(&mut world), before - 1);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::cmp;
 
 use super::{AHEAD_MS, Ask, EVICT_IDLE_MS, Left, MAX_RETRY_MS, NOTE_DEMAND_MS, Spent, TURN_MS};
-use crate::id::{MeterId, Rec};
+use crate::id::{LeaseId, MeterId, Rec};
 use crate::quota::bucket::{Bucket, Demand, Kept, Lease, MAX_METERS, MeterRecord};
 use crate::quota::rate::{self, Room};
 use crate::time::MonoMillis;
@@ -63,13 +63,22 @@ impl Bucket {
         for (i, meter) in meters.iter().enumerate() {
             let repeated = meters.iter().take(i).any(|before| before.id == meter.id);
             if let Some(record) = self.record_mut(meter.id) {
-                if !repeated {
-                    record.take(now, meter.horizon_s);
-                }
-                left.push(record.left(now));
+                let lease = if repeated { None } else { record.take(now, meter.horizon_s) };
+                left.push(Left { lease, ..record.left(now) });
             }
         }
         left
+    }
+
+    /// See [`super::put_back`].
+    pub(super) fn put_back(&mut self, meter: MeterId, lease: LeaseId) {
+        let leases = self.record_mut(meter).map(|record| &mut record.leases);
+        let held = leases.and_then(|leases| leases.iter_mut().find(|held| held.id == lease));
+        if let Some(held) = held
+            && held.left < held.units
+        {
+            held.left += 1;
+        }
     }
 
     /// Notes in the records of all meters without units that a request wants one.
@@ -244,13 +253,15 @@ impl MeterRecord {
         self.opens_soon(now).map_or(Held::Nothing, |at| Held::Turning { at })
     }
 
-    fn take(&mut self, now: MonoMillis, horizon_s: u32) {
-        if let Some(lease) = self.leases.iter_mut().find(|lease| lease.has_units(now)) {
+    fn take(&mut self, now: MonoMillis, horizon_s: u32) -> Option<LeaseId> {
+        let lease = self.leases.iter_mut().find(|lease| lease.has_units(now)).map(|lease| {
             lease.left -= 1;
-        }
+            lease.id
+        });
         self.last_active = cmp::max(self.last_active, now);
         self.horizon_s = horizon_s;
         self.demand.count(now);
+        lease
     }
 
     fn left(&self, now: MonoMillis) -> Left {
@@ -260,6 +271,7 @@ impl MeterRecord {
             meter: self.meter,
             remaining: here.saturating_add(newest.map_or(0, |lease| lease.ledger_left)),
             reset_ms: newest.and_then(|lease| lease.window_ends_at).map(|end| end - now),
+            lease: None,
         }
     }
 }
@@ -295,7 +307,7 @@ mod tests {
         assert_eq!(node.due(), [], "one renewal is on its way");
         let outcome = node.lease(3, LEASE_MS, None);
         assert_eq!(node.answer(&due[0], outcome), Installed::Granted);
-        let left = Left { meter: M, remaining: 502, reset_ms: None };
+        let left = Left { meter: M, remaining: 502, reset_ms: None, lease: Some(LeaseId(1)) };
         assert_eq!(node.spend(&[1]), Spent::Admitted { tps_left: None, left: vec![left] });
     }
 
@@ -317,6 +329,27 @@ mod tests {
         let before = node.bucket.clone();
         assert_eq!(node.spend_at_rate(1, &[1]), Spent::RateExceeded { retry_after_ms: 1_000 });
         assert_eq!(node.bucket, before);
+    }
+
+    #[test]
+    fn a_unit_goes_back_to_the_lease_that_it_came_from_or_nowhere() {
+        let mut node = Node::holding(5);
+        let Spent::Admitted { left, .. } = node.spend(&[1]) else { panic!("units are there") };
+        let lease = left[0].lease.expect("it came from one");
+        node.bucket.put_back(M, LeaseId(lease.0 + 1));
+        node.bucket.put_back(MeterId(2), lease);
+        assert_eq!(node.record().leases[0].left, 4, "another lease, another meter");
+        node.bucket.put_back(M, lease);
+        assert_eq!(node.record().leases[0].left, 5);
+        node.bucket.put_back(M, lease);
+        assert_eq!(node.record().leases[0].left, 5, "no more than it came with");
+        // Closed meanwhile: what it had is on its way back as it was, and grows no more.
+        node.spend(&[1]);
+        node.now += IDLE_MS;
+        let due = node.due();
+        assert_eq!((due[0].closed_lease, due[0].unspent), (Some(lease), 4));
+        node.bucket.put_back(M, lease);
+        assert_eq!(node.record().renewal().map(|renewal| renewal.unspent), Some(4));
     }
 
     #[test]
