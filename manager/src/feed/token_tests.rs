@@ -175,3 +175,20 @@ async fn an_access_token_serves_three_uses_within_one_day() {
         assert_eq!(shop.take(&other.meters[0], 20, 1).await, 1);
     }
 }
+
+#[tokio::test]
+async fn uses_of_a_token_are_leased_as_its_client_says() {
+    for world in World::both().await {
+        let shop = shop(&world).await;
+        shop.terms(json!({ "validity": 1, "unit": "days", "uses": 1000 })).await;
+        let token = shop.token().await;
+        assert_eq!(shop.grant(&token).await.meters[0].horizon_s, 30);
+        let terms = json!({ "lease_horizon_s": 300, "max_lease_percent": 7 });
+        shop.admin.patch("/api/v1/clients/acme", terms).await.expect(200);
+        let grant = shop.grant(&token).await;
+        assert_eq!(grant.meters[0].horizon_s, 300);
+        assert_eq!(shop.take(&grant.meters[0], 1, 1000).await, 70);
+        shop.admin.patch("/api/v1/clients/acme", json!({ "max_lease_percent": 3 })).await.expect(200);
+        assert_eq!(shop.take(&grant.meters[0], 2, 1000).await, 30);
+    }
+}

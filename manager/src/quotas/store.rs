@@ -40,6 +40,7 @@ macro_rules! meter_columns {
                   WHERE c.id = CASE meters.kind
                                     WHEN 'client_quota' THEN meters.owner
                                     WHEN 'key_uses' THEN (SELECT k.client_id FROM keys k WHERE k.id = meters.owner)
+                                    WHEN 'token_uses' THEN (SELECT t.client_id FROM tokens t WHERE t.id = meters.owner)
                                END)"
         )
     };
