@@ -77,6 +77,7 @@ impl App {
     /// Connects to everything that the settings name; the schema is brought up to date.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let (clock, random) = (Clock::System, Random::System);
+        tokens::keys::install_signer();
         let replica = random.id("rp");
         let kek = Kek::load(&config, &random)?;
         let metrics = Metrics::default();

@@ -5,6 +5,7 @@ mod actions;
 pub mod cli;
 mod http;
 mod model;
+mod signer;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -12,4 +13,13 @@ mod tests;
 pub use actions::{Cache, KeyError, ensure, keys, rotate, signing, tend};
 pub use http::routes;
 pub use model::{KeySet, SigningKey, State};
+pub use signer::install as install_signer;
 pub use store::of_directory;
+
+/// A new key that nobody keeps.
+#[cfg(test)]
+pub(in crate::tokens) fn key_for_tests(kid: &str) -> SigningKey {
+    let pair = model::NewPair::draw().expect("a pair");
+    let start = gate::time::UnixMillis(0);
+    SigningKey::read(kid.into(), start, start, &pair.private).expect("read")
+}

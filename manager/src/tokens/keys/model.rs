@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::error::{KeyRejected, Unspecified};
-use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, UnparsedPublicKey};
+use aws_lc_rs::signature::KeyPair as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use gate::time::UnixMillis;
+use jsonwebtoken::{DecodingKey, EncodingKey};
 use zeroize::Zeroizing;
 
+use super::signer::{self, Pair};
 use crate::openapi::schema::schema_of;
 
 /// Keys at most: a rotation beyond waits until tokens of an old one have ended.
@@ -31,7 +32,9 @@ pub struct SigningKey {
     pub created_at: UnixMillis,
     /// When it begins to sign.
     pub signs_from: UnixMillis,
-    pair: KeyPair,
+    pair: Arc<Pair>,
+    encoding: EncodingKey,
+    decoding: DecodingKey,
 }
 
 impl fmt::Debug for SigningKey {
@@ -70,20 +73,20 @@ impl SigningKey {
         signs_from: UnixMillis,
         private: &[u8],
     ) -> Result<Self, KeyRejected> {
-        Ok(Self { kid, created_at, signs_from, pair: KeyPair::from_pkcs8(private)? })
+        let pair = signer::keep(private)?;
+        let decoding = DecodingKey::from_rsa_der(pair.public_key().as_ref());
+        let encoding = EncodingKey::from_rsa_der(private);
+        Ok(Self { kid, created_at, signs_from, pair, encoding, decoding })
     }
 
-    /// RS256.
-    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
-        let mut signature = vec![0; self.pair.public_modulus_len()];
-        self.pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)?;
-        Ok(signature)
+    /// For who signs by it.
+    pub fn encoding(&self) -> &EncodingKey {
+        &self.encoding
     }
 
-    /// Whether it made that signature.
-    pub fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
-        let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.pair.public_key().as_ref());
-        public.verify(message, signature).is_ok()
+    /// For who verifies what it has signed.
+    pub fn decoding(&self) -> &DecodingKey {
+        &self.decoding
     }
 
     /// Modulus and exponent, as a JWK has them.
