@@ -25,6 +25,7 @@ pub mod jobs;
 pub mod openapi;
 pub mod password;
 pub mod problem;
+pub mod question;
 pub mod remote;
 pub mod right_passwords;
 pub mod search;

@@ -130,6 +130,7 @@ pub(super) async fn begin(app: &App, parameters: &Parameters) -> Result<Step, Db
         tab: app.random.id("t"),
         cookie_sha256: bearer::sha256_hex(&cookie),
         user: None,
+        user_epoch: None,
         began_at: app.now().0,
     };
     let asked = Asked { pending, cookie, client_name: known.client.display_name };
@@ -234,9 +235,15 @@ pub(super) async fn signed_in(app: &App, mut asked: Asked, user: Box<User>) -> R
     asked.client_name = known.client.display_name;
     // Whoever knew the cookie until now knows another one's.
     let cookie = bearer::draw(&app.random, "kga");
-    let pending =
-        Pending { user: Some(user.id.clone()), cookie_sha256: bearer::sha256_hex(&cookie), ..asked.pending };
-    let allowed = store::allowed(&mut *app.db.read().await?, &user.id, &pending.client).await?;
+    let mut read = app.db.read().await?;
+    let pending = Pending {
+        user: Some(user.id.clone()),
+        user_epoch: users::token_epoch_of(&mut read, user.name.as_str()).await?,
+        cookie_sha256: bearer::sha256_hex(&cookie),
+        ..asked.pending
+    };
+    let allowed = store::allowed(&mut read, &user.id, &pending.client).await?;
+    drop(read);
     if wanted(&pending).all(|scope| allowed.contains(scope)) {
         return issue(app, &pending, &user, false).await;
     }

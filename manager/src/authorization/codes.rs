@@ -31,6 +31,8 @@ pub(super) struct Code {
     pub redirect_uri: String,
     pub scope: Vec<String>,
     pub code_challenge: Option<String>,
+    /// Of the user's tokens, at its issue.
+    pub user_epoch: i64,
     pub created_at: UnixMillis,
     pub expires_at: UnixMillis,
 }
@@ -42,6 +44,8 @@ pub struct Redeemed {
     pub code: String,
     /// Who has allowed it, and is active.
     pub user: User,
+    /// Of which epoch the user's tokens are.
+    pub user_epoch: i64,
     /// Ids of groups and scopes, fixed from now on.
     pub scope: Vec<String>,
 }
@@ -52,10 +56,12 @@ pub enum Redemption {
     /// Tokens may be issued.
     Redeemed(Box<Redeemed>),
     /// No code of this client, or it ran out, or redirect URI or proof are not those it was issued
-    /// for, or its user was switched off: `invalid_grant`. It serves no more; commit that.
+    /// for, or its user was switched off, or signed out: `invalid_grant`. It serves no more; commit that.
     Refused,
-    /// It was used before: what was issued for it is to be revoked, and `invalid_grant` answered
-    /// (RFC 6749, section 4.1.2). Commit that.
+    /// It was used before, and comes with the redirect URI and the proof that it was issued for: what was
+    /// issued for it is to be revoked, and `invalid_grant` answered (RFC 6749, section 4.1.2). Commit that.
+    /// (A client without a password is anybody: who has read a used code, and nothing else, ends nobody's
+    /// session by it.)
     Replayed {
         /// `ac_…`
         code: String,
@@ -78,6 +84,8 @@ pub(super) async fn issue(
         redirect_uri: pending.redirect_uri.clone(),
         scope: pending.scope.clone(),
         code_challenge: pending.code_challenge.clone(),
+        // Who was signed out since the page has signed in gets a code that serves nothing.
+        user_epoch: pending.user_epoch.unwrap_or_default(),
         created_at: now,
         expires_at: UnixMillis(now.0.saturating_add(CODE_TTL_MS)),
     };
@@ -104,20 +112,33 @@ pub async fn redeem(
 ) -> Result<Redemption, DbError> {
     let sha256 = bearer::sha256_hex(unverified_code);
     let Some(code) = store::use_code(conn, &sha256, client, now).await? else {
-        return Ok(match store::used_code(conn, &sha256, client).await? {
-            Some(code) => Redemption::Replayed { code },
+        let used = store::used_code(conn, &sha256, client).await?;
+        return Ok(match used.filter(|code| code.is_proven(redirect_uri, code_verifier)) {
+            Some(code) => Redemption::Replayed { code: code.id },
             None => Redemption::Refused,
         });
     };
-    if code.redirect_uri != redirect_uri || !proves(code.code_challenge.as_deref(), code_verifier) {
+    if !code.is_proven(redirect_uri, code_verifier) {
         return Ok(Redemption::Refused);
     }
-    Ok(match users::find(conn, &code.user).await? {
-        Some(user) if user.status == UserStatus::Active => {
-            Redemption::Redeemed(Box::new(Redeemed { code: code.id, user, scope: code.scope }))
-        }
-        Some(_) | None => Redemption::Refused,
-    })
+    let Some(user) = users::find(conn, &code.user).await? else { return Ok(Redemption::Refused) };
+    let user_epoch = users::token_epoch_of(conn, user.name.as_str()).await?;
+    if user.status != UserStatus::Active || user_epoch != Some(code.user_epoch) {
+        return Ok(Redemption::Refused);
+    }
+    let Code { id, scope, user_epoch, .. } = code;
+    Ok(Redemption::Redeemed(Box::new(Redeemed { code: id, user, user_epoch, scope })))
+}
+
+/// Whether there is such a code of the client, used or not: for who would not have others wait for nothing.
+pub async fn is_code(conn: &mut Conn, client: &str, unverified_code: &str) -> Result<bool, DbError> {
+    store::is_code(conn, &bearer::sha256_hex(unverified_code), client).await
+}
+
+impl Code {
+    fn is_proven(&self, redirect_uri: &str, code_verifier: Option<&str>) -> bool {
+        self.redirect_uri == redirect_uri && proves(self.code_challenge.as_deref(), code_verifier)
+    }
 }
 
 /// Before when codes ran out that are forgotten.

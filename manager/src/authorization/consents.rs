@@ -1,16 +1,15 @@
-//! `/api/v1/users/{id}/consents`: what users have allowed clients.
+//! `/api/v1/users/{id}/consents`: what users have allowed clients, and its withdrawal.
 
 use axum::extract::State;
 use gate::time::UnixMillis;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::store;
 use crate::app::App;
-use crate::audit;
-use crate::http::{Actor, Json, NoContent, Page, Path, Permission, Query, Routes, page_cursor, page_limit};
+use crate::db::{Conn, DbError};
+use crate::http::{Json, Page, Path, Permission, Query, Routes, page_cursor, page_limit};
 use crate::problem::Problem;
 use crate::users;
 
@@ -23,11 +22,9 @@ pub(super) struct Consent {
     pub granted_at: UnixMillis,
 }
 
-/// Looked at and withdrawn.
+/// Looked at. (They are withdrawn where their tokens are.)
 pub fn routes() -> Routes {
-    Routes::of("authorization")
-        .permitted(&[Permission::UsersRead], routes!(list))
-        .permitted(&[Permission::UsersWrite], routes!(withdraw))
+    Routes::of("authorization").permitted(&[Permission::UsersRead], routes!(list))
 }
 
 /// What a user has allowed a client.
@@ -70,30 +67,12 @@ async fn list(
     })))
 }
 
-/// Withdraw what a user has allowed a client: the user is asked again.
-#[utoipa::path(delete, path = "/api/v1/users/{id}/consents/{client}")]
-async fn withdraw(
-    State(app): State<App>,
-    actor: Actor,
-    Path((id, client)): Path<(String, String)>,
-) -> Result<NoContent, Problem> {
-    let now = app.now();
-    let mut tx = app.db.write("authorization.withdraw").await?;
-    if users::find(&mut tx, &id).await?.is_none() {
-        return Err(unknown(&id));
-    }
-    if store::withdraw(&mut tx, &id, &client).await? == 0 {
-        return Err(Problem::not_found(format!("user {id} has allowed client {client} nothing")));
-    }
-    let entry = audit::Entry {
-        actor: actor.audit_name(),
-        action: "authorization.withdraw",
-        subject: format!("user:{id}"),
-        detail: json!({ "client": client }),
-    };
-    audit::record(&mut tx, entry, now).await?;
-    tx.commit().await?;
-    Ok(NoContent)
+/// Takes back what a user has allowed a client, and spoils codes that are under way. False: there was nothing.
+/// Tokens that came of it are the caller's to end.
+pub async fn withdraw(conn: &mut Conn, user: &str, client: &str, now: UnixMillis) -> Result<bool, DbError> {
+    let any = store::withdraw(conn, user, client).await? > 0;
+    store::spoil_codes(conn, user, client, now).await?;
+    Ok(any)
 }
 
 fn unknown(id: &str) -> Problem {

@@ -15,7 +15,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use codes::{Redeemed, Redemption, redeem};
+pub use codes::{Redeemed, Redemption, is_code, redeem};
 pub use http::routes;
 
 use crate::schedule::{BATCH, Every, Executors, forgotten};

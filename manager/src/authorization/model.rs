@@ -136,6 +136,9 @@ pub(super) struct Pending {
     pub cookie_sha256: String,
     /// Who has signed in.
     pub user: Option<String>,
+    /// Of which epoch that user's tokens were then.
+    #[serde(default)]
+    pub user_epoch: Option<i64>,
     pub began_at: i64,
 }
 

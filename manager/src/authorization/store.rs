@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use gate::time::UnixMillis;
 use sqlx::Row as _;
+use sqlx::any::AnyRow;
 
 use super::codes::Code;
 use super::consents::Consent;
@@ -13,8 +14,8 @@ pub(super) async fn insert_code(conn: &mut Conn, code: &Code, sha256: &str) -> R
     sqlx::query(
         "-- authorization.issue_code
          INSERT INTO authorization_codes (id, sha256, client_id, user_id, redirect_uri, scope, code_challenge,
-                                          created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                                          created_at, expires_at, user_epoch)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(&code.id)
     .bind(sha256)
@@ -25,6 +26,7 @@ pub(super) async fn insert_code(conn: &mut Conn, code: &Code, sha256: &str) -> R
     .bind(&code.code_challenge)
     .bind(code.created_at.0)
     .bind(code.expires_at.0)
+    .bind(code.user_epoch)
     .execute(conn)
     .await?;
     Ok(())
@@ -46,38 +48,21 @@ pub(super) async fn use_code(
             AND client_id = $2
             AND used_at IS NULL
             AND expires_at >= $3
-      RETURNING id, client_id, user_id, redirect_uri, scope, code_challenge, created_at, expires_at",
+      RETURNING id, client_id, user_id, redirect_uri, scope, code_challenge, created_at, expires_at, user_epoch",
     )
     .bind(sha256)
     .bind(client)
     .bind(now.0)
     .fetch_optional(conn)
     .await?;
-    row.map(|row| {
-        let scope: String = row.try_get("scope")?;
-        Ok(Code {
-            id: row.try_get("id")?,
-            client: row.try_get("client_id")?,
-            user: row.try_get("user_id")?,
-            redirect_uri: row.try_get("redirect_uri")?,
-            scope: scope.split_ascii_whitespace().map(str::to_owned).collect(),
-            code_challenge: row.try_get("code_challenge")?,
-            created_at: UnixMillis(row.try_get("created_at")?),
-            expires_at: UnixMillis(row.try_get("expires_at")?),
-        })
-    })
-    .transpose()
+    row.as_ref().map(read).transpose()
 }
 
-/// The id of a code of this client that was used.
-pub(super) async fn used_code(
-    conn: &mut Conn,
-    sha256: &str,
-    client: &str,
-) -> Result<Option<String>, DbError> {
+/// A code of this client that was used.
+pub(super) async fn used_code(conn: &mut Conn, sha256: &str, client: &str) -> Result<Option<Code>, DbError> {
     let row = sqlx::query(
         "-- authorization.used_code
-         SELECT id
+         SELECT id, client_id, user_id, redirect_uri, scope, code_challenge, created_at, expires_at, user_epoch
            FROM authorization_codes
           WHERE sha256 = $1
             AND client_id = $2
@@ -87,7 +72,61 @@ pub(super) async fn used_code(
     .bind(client)
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| row.try_get("id")).transpose()?)
+    row.as_ref().map(read).transpose()
+}
+
+fn read(row: &AnyRow) -> Result<Code, DbError> {
+    let scope: String = row.try_get("scope")?;
+    Ok(Code {
+        id: row.try_get("id")?,
+        client: row.try_get("client_id")?,
+        user: row.try_get("user_id")?,
+        redirect_uri: row.try_get("redirect_uri")?,
+        scope: scope.split_ascii_whitespace().map(str::to_owned).collect(),
+        code_challenge: row.try_get("code_challenge")?,
+        user_epoch: row.try_get("user_epoch")?,
+        created_at: UnixMillis(row.try_get("created_at")?),
+        expires_at: UnixMillis(row.try_get("expires_at")?),
+    })
+}
+
+/// Whether there is a code of this client, used or not.
+pub(super) async fn is_code(conn: &mut Conn, sha256: &str, client: &str) -> Result<bool, DbError> {
+    let row = sqlx::query(
+        "-- authorization.is_code
+         SELECT id
+           FROM authorization_codes
+          WHERE sha256 = $1
+            AND client_id = $2",
+    )
+    .bind(sha256)
+    .bind(client)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// Codes of that user for that client that nobody has used yet serve no more.
+pub(super) async fn spoil_codes(
+    conn: &mut Conn,
+    user: &str,
+    client: &str,
+    now: UnixMillis,
+) -> Result<(), DbError> {
+    sqlx::query(
+        "-- authorization.spoil_codes
+         UPDATE authorization_codes
+            SET used_at = $3
+          WHERE client_id = $2
+            AND user_id = $1
+            AND used_at IS NULL",
+    )
+    .bind(user)
+    .bind(client)
+    .bind(now.0)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Forgets up to `limit` codes that ran out before `before`. How many there were.

@@ -1,6 +1,6 @@
 //! `keygate apply` and `keygate export`.
 
-use std::io::{BufRead, IsTerminal as _, Write};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,6 +12,7 @@ use super::files::{self, Format};
 use super::model::{Kind, MAX_FAULTS};
 use super::show::{self, Colours};
 use crate::app::App;
+use crate::question::agreed;
 
 /// What `--detailed-exitcode` says when there is something to do.
 const CHANGES: u8 = 2;
@@ -112,14 +113,6 @@ fn told(result: Result<Outcome, ApplyError>) -> anyhow::Result<Outcome> {
     })
 }
 
-fn agreed(answers: &mut impl BufRead, questions: &mut impl Write) -> anyhow::Result<bool> {
-    write!(questions, "Do this? Only `yes` does it: ")?;
-    questions.flush()?;
-    let mut answer = String::new();
-    answers.read_line(&mut answer)?;
-    Ok(answer.trim() == "yes")
-}
-
 /// Runs `export`.
 pub async fn export(app: &App, command: Export) -> anyhow::Result<ExitCode> {
     let kinds: Vec<Kind> = match command.kinds {
@@ -147,28 +140,4 @@ pub async fn export(app: &App, command: Export) -> anyhow::Result<ExitCode> {
         },
     }
     Ok(ExitCode::SUCCESS)
-}
-
-#[cfg(test)]
-mod unit {
-    use super::*;
-
-    #[test]
-    fn only_yes_does_it() {
-        for (answer, does) in [
-            ("yes\n", true),
-            (" yes \r\n", true),
-            ("yes", true),
-            ("no\nyes\n", false),
-            ("y\n", false),
-            ("YES\n", false),
-            ("yes please\n", false),
-            ("\n", false),
-            ("", false),
-        ] {
-            let mut asked = Vec::new();
-            assert_eq!(agreed(&mut answer.as_bytes(), &mut asked).expect("asked"), does, "{answer:?}");
-            assert_eq!(asked, b"Do this? Only `yes` does it: ");
-        }
-    }
 }

@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::Method;
 use gate::id::{Epoch, Revision};
 use gate::time::UnixMillis;
+use gate::wire::changes::Subject;
 use gate::wire::directory::DirectoryAnswer;
 use gate::wire::exchange::{
     ExchangeAnswer, Grant, Meter, MeterKind, Permission, Proof, RenewalOutcome, Resolved,
@@ -190,5 +191,38 @@ async fn uses_of_a_token_are_leased_as_its_client_says() {
         assert_eq!(shop.take(&grant.meters[0], 1, 1000).await, 70);
         shop.admin.patch("/api/v1/clients/acme", json!({ "max_lease_percent": 3 })).await.expect(200);
         assert_eq!(shop.take(&grant.meters[0], 2, 1000).await, 30);
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_a_withdrawn_key_has_ended_and_a_new_one_serves() {
+    for world in World::both().await {
+        let shop = shop(&world).await;
+        let token = shop.token().await;
+        let grant = shop.grant(&token).await;
+        assert_eq!(grant.revoked_at, None);
+        let kid = jsonwebtoken::decode_header(&token).expect("a header").kid.expect("a kid");
+        let before = shop.exchange(json!({})).await.as_of;
+        world.advance_ms(10);
+        shop.admin.delete(&format!("/api/v1/token-keys/{kid}")).await.expect(204);
+        // Whoever holds its grant is told of the client, whoever does not of the keys.
+        let mut read = world.app.db.read().await.expect("a connection");
+        let head = crate::changes::head(&mut read).await.expect("the head").revision;
+        let crate::changes::Page::Changes(told) =
+            crate::changes::page(&mut read, before, head, 9).await.expect("a page")
+        else {
+            panic!("too old")
+        };
+        drop(read);
+        let told: Vec<_> = told.into_iter().map(|change| change.subject).collect();
+        assert_eq!(told, [Subject::Client { client: "acme".into() }, Subject::Directory]);
+        assert_eq!(shop.grant(&token).await.revoked_at, Some(world.app.now()));
+        let seen = shop.admin.get(&format!("/api/v1/tokens/{}", grant.credential)).await.expect(200);
+        assert_eq!(seen["ended_by"], "key_withdrawn");
+        let question = format!("/oauth2/introspect?client_id=acme&client_secret=secret-1&token={token}");
+        let seen = shop.anon.raw(Method::POST, &question, &[], Body::empty()).await.expect(200);
+        assert_eq!(seen, json!({ "active": false }));
+        let other = shop.token().await;
+        assert_eq!(shop.grant(&other).await.revoked_at, None);
     }
 }

@@ -54,6 +54,14 @@ pub enum Command {
         #[arg(long, requires = "id")]
         overlap_h: Option<u32>,
     },
+    /// Take a key that signs tokens out at once, because others may know it: what it has signed serves no more.
+    Withdraw {
+        /// `kid_…`, as `GET /api/v1/token-keys` and the header of its tokens name it.
+        kid: String,
+        /// Do it without asking; needed where nobody sits at a terminal.
+        #[arg(long)]
+        yes: bool,
+    },
     /// End one of a key's two secrets.
     Retire {
         /// `key_…`.
@@ -121,6 +129,7 @@ pub async fn run(app: &App, command: Command) -> anyhow::Result<()> {
             store::by_id(&mut *app.db.read().await?, &id).await?.ok_or(KeyError::NotFound { id })?
         }
         Command::Rotate { id: None, .. } => return tokens::keys::cli::rotate(app).await,
+        Command::Withdraw { kid, yes } => return tokens::keys::cli::withdraw(app, &kid, yes).await,
         Command::Rotate { id: Some(id), overlap_h } => {
             let key = secrets::rotate(app, &CredentialId(id), overlap_h, None, BY).await?;
             return show_with_mails(app, &key).await;

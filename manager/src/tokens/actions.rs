@@ -6,11 +6,12 @@ use gate::id::GroupId;
 
 use super::call::Call;
 use super::commit::New;
+use super::identity;
+use super::keys::{self, SigningKey};
 use super::model::{self, Claims, Form, Owner, Token};
 use super::presented::TwoWays;
 use super::refresh::RefreshToken;
 use super::refusal::Refusal;
-use super::{identity, keys};
 use crate::app::App;
 use crate::bearer;
 use crate::clients::Client;
@@ -53,7 +54,7 @@ pub(super) async fn by_client_credentials(call: &Call, form: Form) -> Result<Iss
         terms: settings.access,
         refresh: None,
     };
-    let issued = make(app, making).await?;
+    let issued = make(app, &*keys::signing(app).await?, making)?;
     app.tokens.committer.commit(app, New { token: issued.token.clone(), refresh: None }).await?;
     Ok(issued)
 }
@@ -68,14 +69,17 @@ pub async fn issue_to_owner(
     owner: &Owner,
 ) -> Result<Issued, Refusal> {
     let scope = client.groups.clone();
-    let (issued, refresh) = make_for(app, client, settings, grant, owner, None, scope).await?;
+    let key = keys::signing(app).await?;
+    let (issued, refresh) = make_for(app, &key, client, settings, grant, owner, None, scope)?;
     app.tokens.committer.commit(app, New { token: issued.token.clone(), refresh }).await?;
     Ok(issued)
 }
 
 /// The same, not on record yet.
-pub(super) async fn make_for(
+#[expect(clippy::too_many_arguments, reason = "what a token is made of")]
+pub(super) fn make_for(
     app: &App,
+    key: &SigningKey,
     client: &Client,
     settings: &TokenSettings,
     grant: GrantType,
@@ -98,7 +102,7 @@ pub(super) async fn make_for(
         terms: settings.access,
         refresh: refresh.clone(),
     };
-    let issued = make(app, making).await?;
+    let issued = make(app, key, making)?;
     let record = refresh.zip(issued.refresh.as_deref()).map(|((id, exp), text)| {
         Arc::new(RefreshToken {
             id,
@@ -135,9 +139,8 @@ pub(super) struct Making<'a> {
 }
 
 /// Makes the texts. They are to be put on record before anybody is told of them.
-pub(super) async fn make(app: &App, making: Making<'_>) -> Result<Issued, Refusal> {
+pub(super) fn make(app: &App, key: &SigningKey, making: Making<'_>) -> Result<Issued, Refusal> {
     let Making { client, form, owner, org_id, grant, scope, terms, refresh } = making;
-    let key = keys::signing(app).await?;
     let (id, now) = (model::new_id(&app.random), app.now());
     let issuer = app.config.issuer();
     let claims = Claims {
@@ -147,7 +150,7 @@ pub(super) async fn make(app: &App, making: Making<'_>) -> Result<Issued, Refusa
         ..Claims::new(&issuer, client.id.as_str(), owner, now, terms.validity.seconds())
     }
     .in_form(form);
-    let text = model::signed(&key, &claims).ok_or_else(Refusal::unsigned)?;
+    let text = model::signed(key, &claims).ok_or_else(Refusal::unsigned)?;
     if text.len() > gate::credential::MAX_TOKEN_BYTES {
         return Err(Refusal::too_many_groups(scope.len()));
     }
@@ -155,7 +158,7 @@ pub(super) async fn make(app: &App, making: Making<'_>) -> Result<Issued, Refusa
     let refresh = match refresh {
         Some((jti, exp)) => {
             let claims = Claims { jti, exp, ati: Some(id.clone()), ..claims.clone() };
-            Some(model::signed(&key, &claims).ok_or_else(Refusal::unsigned)?)
+            Some(model::signed(key, &claims).ok_or_else(Refusal::unsigned)?)
         }
         None => None,
     };
@@ -164,6 +167,7 @@ pub(super) async fn make(app: &App, making: Making<'_>) -> Result<Issued, Refusa
         sha256: bearer::sha256_hex(&text),
         client: client.id.as_str().into(),
         user: owner.map(|owner| owner.name.clone()),
+        account: owner.and_then(|owner| owner.account.clone()),
         grant,
         scope,
         kid: key.kid.clone(),

@@ -110,9 +110,9 @@ async fn write(app: &App, tokens: &[New]) -> Result<(), DbError> {
     let mut tx = app.db.write_aside("tokens.issue").await?;
     for New { token, refresh } in tokens {
         if let Some(refresh) = refresh {
-            refresh::store::insert(&mut tx, refresh).await?;
+            refresh::store::insert(&mut tx, refresh, None).await?;
         }
-        store::insert(&mut tx, token).await?;
+        store::insert(&mut tx, token, None).await?;
     }
     for New { token, .. } in tokens {
         count_uses(&mut tx, token, now).await?;

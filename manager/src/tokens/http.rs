@@ -8,7 +8,7 @@ use super::actions::{self, Issued};
 use super::call::{Call, Reply};
 use super::model::Form;
 use super::refusal::Refusal;
-use super::{discovery, endpoints, keys, operators_http, owners, refresh};
+use super::{consents, discovery, endpoints, keys, operators_http, owners, refresh};
 use crate::clients::token_settings::GrantType;
 use crate::http::Routes;
 
@@ -21,6 +21,7 @@ pub fn routes() -> Routes {
         .merge(endpoints::routes())
         .merge(keys::routes())
         .merge(operators_http::routes())
+        .merge(consents::routes())
 }
 
 /// What the token endpoint takes, in the query or the body, as a form or as multipart.

@@ -4,7 +4,9 @@
 mod actions;
 mod call;
 mod commit;
+mod consents;
 mod discovery;
+mod endings;
 mod endpoints;
 mod http;
 mod identity;
@@ -27,7 +29,7 @@ use std::time::Duration;
 pub use actions::issue_to_owner;
 pub use http::routes;
 pub use inspection::remaining_uses;
-pub use model::{Ending, Owner, Token, is_token};
+pub use model::{Account, Ending, Owner, Token, is_token};
 pub use operators_http::Place;
 pub use refresh::RefreshToken;
 pub use retention::executors;

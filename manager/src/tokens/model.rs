@@ -33,6 +33,17 @@ pub struct Owner {
     pub name: String,
     /// Claimed as `authorities`.
     pub authorities: Vec<String>,
+    /// None: not one that is kept here.
+    pub account: Option<Account>,
+}
+
+/// A user's account, as it was before the user was known: what is issued to it ends when its epoch does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its id.
+    pub id: String,
+    /// `users.token_epoch`.
+    pub epoch: i64,
 }
 
 /// An access token as it is on record.
@@ -46,6 +57,8 @@ pub struct Token {
     pub client: String,
     /// The resource owner.
     pub user: Option<String>,
+    /// The resource owner's account.
+    pub account: Option<Account>,
     /// How it was obtained.
     pub grant: GrantType,
     /// The client's groups when it was issued.
@@ -73,12 +86,19 @@ pub enum Ending {
     Refresh,
     /// Its refresh token was presented once more after it had been used.
     Reuse,
+    /// What its user had allowed the client was taken back.
+    Consent,
+    /// Its user was stopped, or proves itself otherwise from then on.
+    SignOut,
+    /// The key that signed it was withdrawn.
+    Key,
 }
 
 schema_of! { Ending as TokenEnding: one_of(Ending::ALL.map(Ending::as_str)) }
 
 impl Ending {
-    const ALL: [Self; 3] = [Self::Revocation, Self::Refresh, Self::Reuse];
+    const ALL: [Self; 6] =
+        [Self::Revocation, Self::Refresh, Self::Reuse, Self::Consent, Self::SignOut, Self::Key];
 
     /// As it is stored and shown.
     pub fn as_str(self) -> &'static str {
@@ -86,6 +106,9 @@ impl Ending {
             Self::Revocation => "revocation",
             Self::Refresh => "refresh",
             Self::Reuse => "reuse",
+            Self::Consent => "consent_withdrawn",
+            Self::SignOut => "user_signed_out",
+            Self::Key => "key_withdrawn",
         }
     }
 

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
+use super::endings::Counts;
 use super::inspection::remaining_uses;
 use super::model::{Ending, Token};
-use super::{revocation, store};
+use super::{endings, store};
 use crate::app::App;
 use crate::clients;
 use crate::clients::token_settings::GrantType;
@@ -24,6 +25,7 @@ pub(super) fn routes() -> Routes {
         .permitted(&[Permission::TokensRead], routes!(list_tokens))
         .permitted(&[Permission::TokensRead], routes!(show_token))
         .permitted(&[Permission::TokensWrite], routes!(revoke_token))
+        .permitted(&[Permission::TokensWrite], routes!(revoke_tokens))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -54,7 +56,8 @@ struct View {
     remaining_uses: Option<u64>,
     /// Null: nobody has ended it before its time.
     ended_at: Option<i64>,
-    /// By its revocation, by another that took its place (refresh), by reuse of its refresh token.
+    /// By its revocation, by another that took its place (refresh), by reuse of its refresh token; because what its
+    /// user had allowed was taken back, its user was stopped or got another password, its key was withdrawn.
     #[schema(value_type = Option<Ending>)]
     ended_by: Option<&'static str>,
     /// The refresh token that it belongs to.
@@ -147,7 +150,8 @@ async fn show_token(State(app): State<App>, Path(id): Path<String>) -> Result<Js
 
 /// Revoke an access token.
 ///
-/// Gateways refuse it within a second. One that has ended stays as it is.
+/// Gateways refuse it within a second. Where a refresh token goes with it, that ends too, with all access tokens
+/// that came from it. What has ended stays as it is.
 #[utoipa::path(delete, path = "/api/v1/tokens/{id}")]
 async fn revoke_token(
     State(app): State<App>,
@@ -155,6 +159,31 @@ async fn revoke_token(
     Path(id): Path<String>,
 ) -> Result<NoContent, Problem> {
     let token = load(&mut *app.db.read().await?, &id).await?;
-    revocation::revoke(&app, &token, &actor.audit_name()).await?;
+    endings::revoke_with_family(&app, &token, &actor.audit_name()).await?;
     Ok(NoContent)
+}
+
+/// What was revoked.
+#[derive(Serialize, ToSchema)]
+struct RevokedTokens {
+    access_tokens: u64,
+    refresh_tokens: u64,
+}
+
+/// Revoke all tokens of a client.
+///
+/// For a client whose password is known to others: another password ends none of the tokens that were obtained by
+/// the one before. Gateways refuse them within a second.
+#[utoipa::path(delete, path = "/api/v1/clients/{id}/tokens")]
+async fn revoke_tokens(
+    State(app): State<App>,
+    actor: Actor,
+    Path(client): Path<String>,
+) -> Result<Json<RevokedTokens>, Problem> {
+    if clients::by_id(&mut *app.db.snapshot().await?, &client).await?.is_none() {
+        return Err(Problem::not_found(format!("no client has the id {client}")));
+    }
+    let Counts { access_tokens, refresh_tokens } =
+        endings::revoke_all_of_client(&app, &client, &actor.audit_name()).await?;
+    Ok(Json(RevokedTokens { access_tokens, refresh_tokens }))
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::actions::{self, Issued};
 use super::call::Call;
 use super::commit;
-use super::model::{Ending, Owner};
+use super::model::{Account, Ending, Owner};
 use super::presented::{Parameters, TwoWays};
 use super::refusal::Refusal;
 use super::{identity, keys, refresh, revocation, store};
@@ -30,6 +30,8 @@ pub(super) async fn by_password(call: &Call) -> Result<Issued, Refusal> {
     let password = required(parameters, "password")?;
     let client = identity::proven(call, TwoWays::Refused).await?;
     let settings = actions::permitted(app, &client, GrantType::Password).await?;
+    // Read before the password is: who is signed out meanwhile gets a token that has ended.
+    let epoch = users::token_epoch_of(&mut *app.db.read().await?, name).await?;
     let checked = match users::remembered(app, name, password).await? {
         Some(user) => PasswordCheck::Right(Box::new(user)),
         None => {
@@ -49,9 +51,11 @@ pub(super) async fn by_password(call: &Call) -> Result<Issued, Refusal> {
         PasswordCheck::Disabled(_) => return Err(Refusal::invalid_grant("User is disabled")),
         PasswordCheck::Locked(user) => return Err(Refusal::user_stopped(user.name.as_str(), "locked")),
     };
-    let (owner, org) = (owner(&user), org_id(&user));
-    let scope = client.groups.clone();
-    let made = actions::make_for(app, &client, &settings, GrantType::Password, &owner, org, scope).await?;
+    // Made since, and signed in already: the next attempt finds its epoch.
+    let epoch = epoch.ok_or_else(|| Refusal::invalid_grant("Bad credentials"))?;
+    let (owner, org) = (owner(&user, epoch), org_id(&user));
+    let (scope, key) = (client.groups.clone(), keys::signing(app).await?);
+    let made = actions::make_for(app, &key, &client, &settings, GrantType::Password, &owner, org, scope)?;
     let (issued, refresh) = made;
     app.tokens.committer.commit(app, commit::New { token: issued.token.clone(), refresh }).await?;
     Ok(issued)
@@ -73,8 +77,12 @@ pub(super) async fn by_code(call: &Call) -> Result<Issued, Refusal> {
     if !settings.redirect_urls.iter().any(|url| url.matches(redirect_uri)) {
         return Err(Refusal::invalid_request("The redirect_uri mismatch"));
     }
+    // What no code is takes nobody's turn to write.
+    if !authorization::is_code(&mut *app.db.read().await?, client.id.as_str(), code).await? {
+        return Err(Refusal::invalid_code());
+    }
     // The first key is written when there is none: not within the transaction below.
-    keys::signing(app).await?;
+    let key = keys::signing(app).await?;
     let now = app.now();
     let mut tx = app.db.write("tokens.redeem_code").await?;
     let redeemed =
@@ -91,16 +99,14 @@ pub(super) async fn by_code(call: &Call) -> Result<Issued, Refusal> {
             return Err(Refusal::invalid_code());
         }
     };
-    let (owner, org) = (owner(&redeemed.user), org_id(&redeemed.user));
+    let (owner, org) = (owner(&redeemed.user, redeemed.user_epoch), org_id(&redeemed.user));
     let scope = redeemed.scope.into_iter().map(GroupId).collect();
-    let made =
-        actions::make_for(app, &client, &settings, GrantType::AuthorizationCode, &owner, org, scope).await?;
-    let (issued, refresh) = made;
+    let grant = GrantType::AuthorizationCode;
+    let (issued, refresh) = actions::make_for(app, &key, &client, &settings, grant, &owner, org, scope)?;
     if let Some(refresh) = &refresh {
-        refresh::store::insert(&mut tx, refresh).await?;
+        refresh::store::insert(&mut tx, refresh, Some(&redeemed.code)).await?;
     }
-    store::insert(&mut tx, &issued.token).await?;
-    store::set_code(&mut tx, &issued.token.id, &redeemed.code).await?;
+    store::insert(&mut tx, &issued.token, Some(&redeemed.code)).await?;
     commit::count_uses(&mut tx, &issued.token, now).await?;
     tx.commit().await?;
     app.metrics.add("keygate_tokens_issued_total", &[], 1);
@@ -120,13 +126,12 @@ pub(super) async fn org_id_if_active(app: &App, name: &str) -> Result<Option<Str
 /// Ends what was issued for a code: it came a second time, from a thief or from its victim.
 async fn end_of_code(conn: &mut Conn, client: &Client, code: &str, now: UnixMillis) -> Result<(), DbError> {
     let by = format!("client:{}", client.id.as_str());
+    let families = refresh::store::of_code(conn, code).await?;
+    for family in &families {
+        refresh::end(conn, family, Ending::Reuse, &by, true, now).await?;
+    }
     for token in store::of_code(conn, code).await? {
-        let family = match &token.family {
-            Some(family) => refresh::store::by_id(conn, family).await?,
-            None => None,
-        };
-        if let Some(family) = family {
-            refresh::end(conn, &family, Ending::Reuse, &by, true, now).await?;
+        if families.iter().any(|family| Some(&family.id) == token.family.as_ref()) {
             continue;
         }
         let ended = store::end(conn, &token.id, Ending::Reuse, now).await?;
@@ -151,8 +156,9 @@ fn required<'p>(parameters: &'p Parameters, name: &str) -> Result<&'p str, Refus
         .ok_or_else(|| Refusal::invalid_request(format!("Missing required parameter: {name}")))
 }
 
-fn owner(user: &User) -> Owner {
-    Owner { name: user.name.to_string(), authorities: vec![AUTHORITY.into()] }
+fn owner(user: &User, epoch: i64) -> Owner {
+    let account = Account { id: user.id.clone(), epoch };
+    Owner { name: user.name.to_string(), authorities: vec![AUTHORITY.into()], account: Some(account) }
 }
 
 fn org_id(user: &User) -> Option<String> {

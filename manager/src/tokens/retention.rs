@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use gate::time::UnixMillis;
 use gate::wire::exchange::MeterKind;
 
-use super::{refresh, store};
+use super::{keys, refresh, store};
 use crate::app::App;
 use crate::db::{Conn, DbError};
 use crate::quotas;
@@ -23,6 +23,7 @@ async fn forget(app: &App, conn: &mut Conn, task: &Task) -> anyhow::Result<Outco
     let kept_ms = i64::from(app.config.token_retention_h).saturating_mul(HOUR_MS);
     let before = UnixMillis(app.now().0.saturating_sub(kept_ms));
     let deleted = forget_access(conn, before).await? + refresh::store::forget(conn, before, BATCH).await?;
+    keys::forget_withdrawn(conn).await?;
     Ok(forgotten(task, deleted, BATCH, "tokens"))
 }
 

@@ -4,20 +4,57 @@ use gate::time::UnixMillis;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::model::{Ending, Token, parse_scope, scope_text};
+use super::model::{Account, Ending, Token, parse_scope, scope_text};
 use super::revocation::Ended;
 use crate::clients::token_settings::GrantType;
 use crate::db::{Conn, DbError};
 
-const COLUMNS: &str = "id, sha256, client_id, user_name, grant_type, scope, kid, family, issued_at, expires_at, \
-     uses, ended_at, ended_by";
+/// What [`ending`] reads of a row of that table: what was written into it, and what has become of its user's
+/// sign-ins and of its key since.
+macro_rules! ending_columns {
+    ($table:literal) => {
+        concat!(
+            "user_id, user_epoch, ended_at, ended_by,
+                (SELECT k.withdrawn_at FROM token_keys k WHERE k.kid = ",
+            $table,
+            ".kid) AS key_withdrawn_at,
+                (SELECT u.token_epoch FROM users u WHERE u.id = ",
+            $table,
+            ".user_id) AS token_epoch,
+                (SELECT u.signed_out_at FROM users u WHERE u.id = ",
+            $table,
+            ".user_id) AS signed_out_at"
+        )
+    };
+}
 
-pub(super) async fn insert(conn: &mut Conn, token: &Token) -> Result<(), DbError> {
+pub(super) use ending_columns;
+
+/// A statement that [`read`] reads the rows of.
+macro_rules! select {
+    ($name:literal, $rest:literal) => {
+        sqlx::query(concat!(
+            "-- tokens.",
+            $name,
+            "
+         SELECT id, sha256, client_id, user_name, grant_type, scope, kid, family, issued_at, expires_at, uses,
+                ",
+            ending_columns!("tokens"),
+            "
+           FROM tokens
+          ",
+            $rest
+        ))
+    };
+}
+
+/// `code`: the authorization code that it comes from.
+pub(super) async fn insert(conn: &mut Conn, token: &Token, code: Option<&str>) -> Result<(), DbError> {
     sqlx::query(
         "-- tokens.insert
          INSERT INTO tokens (id, sha256, client_id, user_name, grant_type, scope, kid, family, issued_at,
-                             expires_at, uses)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                             expires_at, uses, code_id, user_id, user_epoch)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     )
     .bind(&token.id)
     .bind(&token.sha256)
@@ -30,6 +67,9 @@ pub(super) async fn insert(conn: &mut Conn, token: &Token) -> Result<(), DbError
     .bind(token.issued_at.0)
     .bind(token.expires_at.0)
     .bind(i64::from(token.uses))
+    .bind(code)
+    .bind(token.account.as_ref().map(|account| account.id.as_str()))
+    .bind(token.account.as_ref().map(|account| account.epoch))
     .execute(conn)
     .await?;
     Ok(())
@@ -37,25 +77,36 @@ pub(super) async fn insert(conn: &mut Conn, token: &Token) -> Result<(), DbError
 
 /// The token of that text, by its hash.
 pub async fn by_sha256(conn: &mut Conn, sha256: &str) -> Result<Option<Token>, DbError> {
-    one(conn, "sha256", sha256).await
+    let row = select!("by_sha256", "WHERE sha256 = $1").bind(sha256).fetch_optional(conn).await?;
+    row.as_ref().map(read).transpose()
 }
 
 /// The token of that id.
 pub async fn by_id(conn: &mut Conn, id: &str) -> Result<Option<Token>, DbError> {
-    one(conn, "id", id).await
+    let row = select!("by_id", "WHERE id = $1").bind(id).fetch_optional(conn).await?;
+    row.as_ref().map(read).transpose()
 }
 
-async fn one(conn: &mut Conn, column: &'static str, value: &str) -> Result<Option<Token>, DbError> {
-    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "-- tokens.by_{column}
-         SELECT {COLUMNS}
-           FROM tokens
-          WHERE {column} = $1"
-    )))
-    .bind(value)
-    .fetch_optional(conn)
-    .await?;
-    row.as_ref().map(read).transpose()
+/// What was issued for a code.
+pub(super) async fn of_code(conn: &mut Conn, code: &str) -> Result<Vec<Token>, DbError> {
+    select!("of_code", "WHERE code_id = $1").bind(code).fetch_all(conn).await?.iter().map(read).collect()
+}
+
+/// Tokens of a client, the newest first, that were issued before that one.
+pub(super) async fn of_client(
+    conn: &mut Conn,
+    client: &str,
+    (at, id): (UnixMillis, &str),
+    limit: i64,
+) -> Result<Vec<Token>, DbError> {
+    let rows = select!(
+        "of_client",
+        "WHERE client_id = $1
+            AND (issued_at, id) < ($2, $3)
+          ORDER BY issued_at DESC, id DESC
+          LIMIT $4"
+    );
+    rows.bind(client).bind(at.0).bind(id).bind(limit).fetch_all(conn).await?.iter().map(read).collect()
 }
 
 /// Ends a token that nobody has ended; empty: somebody has, or it is gone.
@@ -105,48 +156,45 @@ pub(super) async fn end_family(
     ended(&rows)
 }
 
+/// Ends all of a client that live, or those alone that one user has. How many there were.
+pub(super) async fn end_of_client(
+    conn: &mut Conn,
+    client: &str,
+    user: Option<&str>,
+    by: Ending,
+    now: UnixMillis,
+) -> Result<u64, DbError> {
+    let done = sqlx::query(
+        "-- tokens.end_of_client
+         UPDATE tokens
+            SET ended_at = $3, ended_by = $4
+          WHERE client_id = $1
+            AND ($2 = '' OR user_name = $2)
+            AND ended_at IS NULL
+            AND expires_at >= $3",
+    )
+    .bind(client)
+    .bind(user.unwrap_or_default())
+    .bind(now.0)
+    .bind(by.as_str())
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 fn ended(rows: &[AnyRow]) -> Result<Vec<Ended>, DbError> {
     rows.iter().map(|row| Ok(Ended { id: row.try_get("id")?, sha256: row.try_get("sha256")? })).collect()
 }
 
-/// Notes from which code it comes.
-pub(super) async fn set_code(conn: &mut Conn, id: &str, code: &str) -> Result<(), DbError> {
-    sqlx::query(
-        "-- tokens.set_code
-         UPDATE tokens
-            SET code_id = $2
-          WHERE id = $1",
-    )
-    .bind(id)
-    .bind(code)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// What was issued for a code.
-pub(super) async fn of_code(conn: &mut Conn, code: &str) -> Result<Vec<Token>, DbError> {
-    sqlx::query(sqlx::AssertSqlSafe(format!(
-        "-- tokens.of_code
-         SELECT {COLUMNS}
-           FROM tokens
-          WHERE code_id = $1"
-    )))
-    .bind(code)
-    .fetch_all(conn)
-    .await?
-    .iter()
-    .map(read)
-    .collect()
-}
-
-/// Whether a token may still live that this key has signed.
+/// Whether a token lives that this key has signed.
 pub(super) async fn live_of_key(conn: &mut Conn, kid: &str, now: UnixMillis) -> Result<bool, DbError> {
     let row = sqlx::query(
         "-- tokens.live_of_key
          SELECT id
            FROM tokens
-          WHERE expires_at >= $2 AND kid = $1
+          WHERE expires_at >= $2
+            AND kid = $1
+            AND ended_at IS NULL
           LIMIT 1",
     )
     .bind(kid)
@@ -156,26 +204,45 @@ pub(super) async fn live_of_key(conn: &mut Conn, kid: &str, now: UnixMillis) -> 
     Ok(row.is_some())
 }
 
+/// Clients that hold tokens that live and that this key has signed.
+pub(super) async fn clients_of_key(
+    conn: &mut Conn,
+    kid: &str,
+    now: UnixMillis,
+) -> Result<Vec<String>, DbError> {
+    sqlx::query(
+        "-- tokens.clients_of_key
+         SELECT DISTINCT client_id
+           FROM tokens
+          WHERE expires_at >= $2
+            AND kid = $1
+            AND ended_at IS NULL
+          ORDER BY client_id",
+    )
+    .bind(kid)
+    .bind(now.0)
+    .fetch_all(conn)
+    .await?
+    .iter()
+    .map(|row| Ok(row.try_get("client_id")?))
+    .collect()
+}
+
 fn read(row: &AnyRow) -> Result<Token, DbError> {
     let id: String = row.try_get("id")?;
     let wrong = |column: &'static str| DbError::Inconsistency { table: "tokens", column, row: id.clone() };
-    let ended_by: Option<String> = row.try_get("ended_by")?;
-    let ended = match row.try_get::<Option<i64>, _>("ended_at")? {
-        Some(at) => {
-            let by = ended_by.as_deref().and_then(Ending::parse).ok_or_else(|| wrong("ended_by"))?;
-            Some((UnixMillis(at), by))
-        }
-        None => None,
-    };
+    let issued_at = UnixMillis(row.try_get("issued_at")?);
+    let (account, ended) = ending(row, issued_at, wrong)?;
     Ok(Token {
         sha256: row.try_get("sha256")?,
         client: row.try_get("client_id")?,
         user: row.try_get("user_name")?,
+        account,
         grant: GrantType::parse(row.try_get("grant_type")?).map_err(|_| wrong("grant_type"))?,
         scope: parse_scope(row.try_get("scope")?),
         kid: row.try_get("kid")?,
         family: row.try_get("family")?,
-        issued_at: UnixMillis(row.try_get("issued_at")?),
+        issued_at,
         expires_at: UnixMillis(row.try_get("expires_at")?),
         uses: u32::try_from(row.try_get::<i64, _>("uses")?).map_err(|_| wrong("uses"))?,
         ended,
@@ -183,29 +250,36 @@ fn read(row: &AnyRow) -> Result<Token, DbError> {
     })
 }
 
-/// Tokens of a client, the newest first, that were issued before that one.
-pub(super) async fn of_client(
-    conn: &mut Conn,
-    client: &str,
-    (at, id): (UnixMillis, &str),
-    limit: i64,
-) -> Result<Vec<Token>, DbError> {
-    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "-- tokens.of_client
-         SELECT {COLUMNS}
-           FROM tokens
-          WHERE client_id = $1
-            AND (issued_at, id) < ($2, $3)
-          ORDER BY issued_at DESC, id DESC
-          LIMIT $4"
-    )))
-    .bind(client)
-    .bind(at.0)
-    .bind(id)
-    .bind(limit)
-    .fetch_all(conn)
-    .await?;
-    rows.iter().map(read).collect()
+type AccountAndEnding = (Option<Account>, Option<(UnixMillis, Ending)>);
+
+/// Reads `ending_columns!`: whose it is, and when and why it ended.
+pub(super) fn ending(
+    row: &AnyRow,
+    issued_at: UnixMillis,
+    wrong: impl Fn(&'static str) -> DbError,
+) -> Result<AccountAndEnding, DbError> {
+    let number = |column: &str| row.try_get::<Option<i64>, _>(column);
+    let account = match (row.try_get::<Option<String>, _>("user_id")?, number("user_epoch")?) {
+        (Some(id), Some(epoch)) => Some(Account { id, epoch }),
+        (_, _) => None,
+    };
+    let ended_by: Option<String> = row.try_get("ended_by")?;
+    let ended = match (number("ended_at")?, ended_by) {
+        (Some(at), Some(by)) => Some((UnixMillis(at), Ending::parse(&by).ok_or_else(|| wrong("ended_by"))?)),
+        (None, None) => None,
+        _ => return Err(wrong("ended_by")),
+    };
+    let withdrawn = number("key_withdrawn_at")?.map(|at| (UnixMillis(at), Ending::Key));
+    let present = number("token_epoch")?;
+    let signed_out = match &account {
+        Some(account) if present != Some(account.epoch) => {
+            // The last of several: which of them it was is not kept.
+            let at = number("signed_out_at")?.map_or(issued_at, UnixMillis);
+            Some((at, Ending::SignOut))
+        }
+        Some(_) | None => None,
+    };
+    Ok((account, ended.or(withdrawn).or(signed_out)))
 }
 
 /// Those of them whose time runs and that nobody has ended.
@@ -216,25 +290,27 @@ pub async fn live_of_client(
     (at, id): (UnixMillis, &str),
     limit: i64,
 ) -> Result<Vec<Token>, DbError> {
-    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "-- tokens.live_of_client
-         SELECT {COLUMNS}
-           FROM tokens
-          WHERE client_id = $1
+    let rows = select!(
+        "live_of_client",
+        "WHERE client_id = $1
             AND (issued_at, id) < ($2, $3)
-            AND ended_at IS NULL
             AND expires_at >= $4
+            AND ended_at IS NULL
+            AND (user_id IS NULL OR user_epoch = (SELECT u.token_epoch FROM users u WHERE u.id = tokens.user_id))
+            AND NOT EXISTS (SELECT 1 FROM token_keys k WHERE k.kid = tokens.kid AND k.withdrawn_at IS NOT NULL)
           ORDER BY issued_at DESC, id DESC
           LIMIT $5"
-    )))
-    .bind(client)
-    .bind(at.0)
-    .bind(id)
-    .bind(now.0)
-    .bind(limit)
-    .fetch_all(conn)
-    .await?;
-    rows.iter().map(read).collect()
+    );
+    rows.bind(client)
+        .bind(at.0)
+        .bind(id)
+        .bind(now.0)
+        .bind(limit)
+        .fetch_all(conn)
+        .await?
+        .iter()
+        .map(read)
+        .collect()
 }
 
 /// A token that was deleted.

@@ -182,6 +182,14 @@ pub async fn by_name(conn: &mut Conn, name: &str) -> Result<Option<User>, DbErro
     }
 }
 
+/// The epoch of the tokens of the user of that name: those of another one have ended.
+pub async fn token_epoch_of(conn: &mut Conn, name: &str) -> Result<Option<i64>, DbError> {
+    match UserName::parse(name) {
+        Ok(name) => store::token_epoch_of(conn, &name).await,
+        Err(_) => Ok(None),
+    }
+}
+
 pub(super) async fn id_of(conn: &mut Conn, name: &str) -> Result<Option<String>, DbError> {
     Ok(by_name(conn, name).await?.map(|user| user.id))
 }
@@ -200,7 +208,7 @@ pub async fn hold(conn: &mut Conn, name: &str) -> Result<Option<User>, DbError> 
     store::by_id(conn, &user.id).await
 }
 
-/// A user sets another password, with the present one.
+/// A user sets another password, with the present one. It ends the user's tokens.
 pub(super) async fn replace_password(
     app: &App,
     unverified_name: &str,
@@ -228,6 +236,8 @@ pub(super) async fn replace_password(
         return Err(UserError::WrongPassword);
     }
     store::set_password(&mut tx, &user.id, Some(&hash)).await?;
+    store::sign_out(&mut tx, &user.id, now).await?;
+    tell_gateways(&mut tx, &after, now).await?;
     let entry = audit::Entry {
         actor: format!("user:{}", user.id),
         action: "users.replace_password",
@@ -248,7 +258,7 @@ pub(super) async fn list(
     store::list(&mut *app.db.read().await?, filter, after, limit).await
 }
 
-/// Changes an account. A new password lets it try again.
+/// Changes an account. A new password lets it try again, and ends its tokens, as a stop does.
 pub(super) async fn update(
     app: &App,
     by: &str,
@@ -319,11 +329,13 @@ pub async fn update_in(
     if let Some(hash) = &hash {
         store::set_password(conn, id, hash.as_deref()).await?;
     }
-    if (before.status == UserStatus::Active) != (after.status == UserStatus::Active) {
-        // Gateways hold whether its tokens are let in.
-        for client in store::clients_with_tokens_of(conn, &after.name, now).await? {
-            changes::record(conn, &Subject::Client { client: ClientId::from(client.as_str()) }, now).await?;
-        }
+    let stops = before.status == UserStatus::Active && after.status != UserStatus::Active;
+    let proves_otherwise = hash.is_some() || (before.identity.is_some() && before.identity != after.identity);
+    if stops || proves_otherwise {
+        store::sign_out(conn, id, now).await?;
+    }
+    if stops || proves_otherwise || before.status != after.status {
+        tell_gateways(conn, &after, now).await?;
     }
     let mut detail = json!({
         "name": after.name,
@@ -336,6 +348,14 @@ pub async fn update_in(
         audit::Entry { actor: by.into(), action: "users.update", subject: format!("user:{id}"), detail };
     audit::record(conn, entry, now).await?;
     Ok(after)
+}
+
+/// Gateways hold whether tokens of the user are let in.
+async fn tell_gateways(conn: &mut Conn, user: &User, now: UnixMillis) -> Result<(), DbError> {
+    for client in store::clients_with_tokens_of(conn, &user.name, now).await? {
+        changes::record(conn, &Subject::Client { client: ClientId::from(client.as_str()) }, now).await?;
+    }
+    Ok(())
 }
 
 async fn load(conn: &mut Conn, id: &str) -> Result<User, UserError> {

@@ -272,6 +272,35 @@ pub(super) async fn unlock(conn: &mut Conn, id: &str) -> Result<(), DbError> {
     Ok(())
 }
 
+/// The epoch of the tokens of the user of that name.
+pub(super) async fn token_epoch_of(conn: &mut Conn, name: &UserName) -> Result<Option<i64>, DbError> {
+    let row = sqlx::query(
+        "-- users.token_epoch_of
+         SELECT token_epoch
+           FROM users
+          WHERE name = $1",
+    )
+    .bind(name.as_str())
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+/// Ends all tokens that the user has: they are of an epoch that is past.
+pub(super) async fn sign_out(conn: &mut Conn, id: &str, now: UnixMillis) -> Result<(), DbError> {
+    sqlx::query(
+        "-- users.sign_out
+         UPDATE users
+            SET token_epoch = token_epoch + 1, signed_out_at = $2
+          WHERE id = $1",
+    )
+    .bind(id)
+    .bind(now.0)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Clients that hold tokens on behalf of the user.
 pub(super) async fn clients_with_tokens_of(
     conn: &mut Conn,

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use e2e::client::{self, Call};
+use e2e::load;
 use e2e::tokens::{asking, forged, form};
 use e2e::wait;
 use e2e::world::{Plan, World};
@@ -274,6 +275,57 @@ fn a_revoked_token_is_refused_within_a_second() -> Result<()> {
         ensure!(answer.status == 200, "{}", answer.text());
         refused_soon(&world, &token, called, "credential_revoked").await?;
         assert_eq!(world.call(&bearing(&other)).await?.status, 200, "another one lives on");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_token_of_a_withdrawn_key_is_refused_within_a_second() -> Result<()> {
+    e2e::run(async {
+        let world = World::start("tokens-withdrawn", Plan::default()).await?;
+        let client = prepare(&world, json!({ "validity": 1, "unit": "days", "uses": 0 })).await?;
+        let before = token(&world, &client).await?;
+        let answer = world.call(&bearing(&before)).await?;
+        ensure!(answer.status == 200, "{}", answer.text());
+        let keys = world.admin.get("/api/v1/token-keys").await?;
+        let kid = keys["items"][0]["kid"].as_str().context("a key")?;
+        let called: Instant = wait::now();
+        world.admin.delete(&format!("/api/v1/token-keys/{kid}")).await?;
+        loop {
+            let answer = world.call(&bearing(&before)).await?;
+            if answer.status != 200 {
+                // By the manager's word of it, or by the directory without its key.
+                let codes = ["credential_revoked", "credential_unknown"];
+                assert!(codes.contains(&answer.code().as_str()), "{}", answer.text());
+                break;
+            }
+            ensure!(wait::now() - called < PROMISED, "it is let in after a second");
+        }
+        println!("withdrawn and refused after {:?}", wait::now() - called);
+        let after = token(&world, &client).await?;
+        let served = || async { (world.call(&bearing(&after)).await.ok()?.status == 200).then_some(()) };
+        wait::until("the new key at every gateway", PROMISED, served).await?;
+        assert_ne!(world.call(&bearing(&before)).await?.status, 200);
+        Ok(())
+    })
+}
+
+#[test]
+fn hundreds_of_counted_tokens_of_one_client_serve_side_by_side() -> Result<()> {
+    const TOKENS: usize = 200;
+    const USES: usize = 3;
+    e2e::run(async {
+        let world = World::start("tokens-many", Plan::default()).await?;
+        let client = prepare(&world, json!({ "validity": 1, "unit": "days", "uses": USES })).await?;
+        let mut tokens = Vec::new();
+        for _ in 0..TOKENS {
+            tokens.push(world.token(&client).await?);
+        }
+        let calls = u64::try_from(TOKENS * USES * 2)?;
+        let call = move |n: u64| bearing(&tokens[usize::try_from(n).unwrap_or(0) % TOKENS]);
+        let outcome = load::run(&[world.envoy().address], TOKENS, calls, call).await?;
+        assert_eq!(outcome.of("503 capacity"), 0, "{:?}", outcome.verdicts);
+        assert_eq!(outcome.of("200"), u64::try_from(TOKENS * USES)?, "{:?}", outcome.verdicts);
         Ok(())
     })
 }

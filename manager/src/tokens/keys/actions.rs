@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gate::id::ClientId;
 use gate::time::UnixMillis;
 use gate::wire::changes::Subject;
 use serde_json::json;
 
 use super::super::{refresh, store as tokens};
-use super::model::{KEPT_MS, KeySet, LEAD_MS, MAX_KEYS, NewPair, SigningKey};
+use super::model::{KEPT_MS, KeySet, LEAD_MS, MAX_CLOSED, MAX_KEYS, NewPair, SigningKey};
 use super::store::{self, Stored};
 use crate::app::App;
 use crate::db::{Conn, DbError};
@@ -43,6 +44,20 @@ pub enum KeyError {
          has ended"
     )]
     TooMany,
+    /// Too many that read refresh tokens alone.
+    #[error(
+        "there are {MAX_CLOSED} keys that are kept to read refresh tokens: an old one goes when the last refresh token \
+         of its time has ended"
+    )]
+    TooManyClosed,
+    /// No such key.
+    #[error("no key that signs tokens, or has signed some that live, is named {kid}: there is {present}")]
+    NotFound {
+        /// What was looked for.
+        kid: String,
+        /// Those that there are.
+        present: String,
+    },
     /// The library cannot draw, or read, a key.
     #[error("the key {kid} cannot be used: {reason}")]
     Unusable {
@@ -72,8 +87,8 @@ pub async fn keys(app: &App) -> Result<Arc<KeySet>, KeyError> {
     let mut keys = Vec::with_capacity(stored.len());
     for one in stored {
         keys.push(match before.by_kid(&one.kid) {
-            Some(key) => key.clone(),
-            None => Arc::new(opened(app, one)?),
+            Some(key) if (key.signs_from, key.closed) == (one.signs_from, one.closed) => key.clone(),
+            Some(_) | None => Arc::new(opened(app, one)?),
         });
     }
     let keys = Arc::new(KeySet(keys));
@@ -117,8 +132,12 @@ pub async fn rotate(app: &App, by: &str) -> Result<(String, UnixMillis), KeyErro
     if let Some(next) = present.iter().find(|key| key.signs_from > now) {
         return Err(KeyError::Waiting { kid: next.kid.clone(), signs_from: next.signs_from.0 });
     }
-    if present.len() >= MAX_KEYS {
+    let closed = present.iter().filter(|key| key.closed).count();
+    if present.len() - closed >= MAX_KEYS {
         return Err(KeyError::TooMany);
+    }
+    if closed >= MAX_CLOSED {
+        return Err(KeyError::TooManyClosed);
     }
     let lead_ms = if present.is_empty() {
         0
@@ -132,33 +151,86 @@ pub async fn rotate(app: &App, by: &str) -> Result<(String, UnixMillis), KeyErro
     Ok((kid, signs_from))
 }
 
-/// Makes the first key, and takes those away that sign no more and of which no token lives.
+/// Takes a key out at once that others may know: it signs nothing more, and what it has signed serves no more.
+/// Where it was the one that signs, another one signs at once, which nobody has heard of before. Returns that one's
+/// name.
+pub async fn withdraw(app: &App, kid: &str, by: &str) -> Result<Option<String>, KeyError> {
+    let (new_kid, pair) = drawn(app).await?;
+    let mut tx = app.db.write("tokens.withdraw_key").await?;
+    store::hold(&mut tx).await?;
+    let (present, now) = (store::load(&mut tx).await?, app.now());
+    if !store::withdraw(&mut tx, kid, now).await? {
+        let names: Vec<&str> = present.iter().map(|key| key.kid.as_str()).collect();
+        return Err(KeyError::NotFound { kid: kid.into(), present: names.join(", ") });
+    }
+    let active = present.iter().rfind(|key| key.signs_from <= now);
+    let successor = match active.filter(|active| active.kid == kid) {
+        None => None,
+        Some(_) => match present.iter().find(|key| key.signs_from > now) {
+            Some(next) => {
+                store::sign_from(&mut tx, &next.kid, now).await?;
+                Some(next.kid.clone())
+            }
+            None => {
+                put(&mut tx, app, &new_kid, &pair, now, now).await?;
+                Some(new_kid.clone())
+            }
+        },
+    };
+    let clients = tokens::clients_of_key(&mut tx, kid, now).await?;
+    for client in &clients {
+        changes::record(&mut tx, &Subject::Client { client: ClientId::from(client.as_str()) }, now).await?;
+    }
+    announce(&mut tx, now).await?;
+    if successor.as_ref() == Some(&new_kid) {
+        audited(&mut tx, by, "tokens.make_key", &new_kid, json!({ "signs_from": now.0 }), now).await?;
+    }
+    let detail = json!({ "clients": clients.len(), "signs_now": successor });
+    audited(&mut tx, by, "tokens.withdraw_key", kid, detail, now).await?;
+    tx.commit().await?;
+    app.tokens.keys.keep(None);
+    Ok(successor)
+}
+
+/// Makes the first key, and takes those away that sign no more: from gateways once no access token lives that they
+/// have signed, and altogether once no refresh token lives of which they have signed a text.
 pub async fn tend(app: &App) -> Result<(), KeyError> {
     ensure(app).await?;
     let (keys, now) = (keys(app).await?, app.now());
     // A replica that reads them late has signed with one that is retired since.
     let since = UnixMillis(now.0.saturating_sub(LEAD_MS));
     let Some(active) = keys.active(since) else { return Ok(()) };
-    for old in keys.0.iter().filter(|key| key.signs_from < active.signs_from) {
+    for (old, next) in keys.0.iter().zip(keys.0.iter().skip(1)) {
+        if old.signs_from >= active.signs_from {
+            break;
+        }
         let mut read = app.db.read().await?;
-        if tokens::live_of_key(&mut read, &old.kid, now).await?
-            || refresh::store::live_of_key(&mut read, &old.kid, now).await?
-        {
+        if !old.closed && tokens::live_of_key(&mut read, &old.kid, now).await? {
             continue;
         }
+        let signed_until = UnixMillis(next.signs_from.0.saturating_add(LEAD_MS));
+        let reads = refresh::store::lives_since(&mut read, signed_until, now).await?;
         drop(read);
+        if reads && old.closed {
+            continue;
+        }
         let mut tx = app.db.write("tokens.remove_key").await?;
         store::hold(&mut tx).await?;
-        if store::delete(&mut tx, &old.kid).await? {
-            let revision = changes::record(&mut tx, &Subject::Directory, now).await?;
-            store::announced(&mut tx, revision).await?;
-            let entry = audit::Entry {
-                actor: "system".into(),
-                action: "tokens.remove_key",
-                subject: format!("token_key:{}", old.kid),
-                detail: json!({ "reason": "no token lives that it has signed" }),
-            };
-            audit::record(&mut tx, entry, now).await?;
+        let (done, action, reason) = match reads {
+            true => (
+                store::close(&mut tx, &old.kid, now).await?,
+                "tokens.close_key",
+                "no access token lives that it has signed",
+            ),
+            false => (
+                store::delete(&mut tx, &old.kid).await?,
+                "tokens.remove_key",
+                "no token lives that it has signed",
+            ),
+        };
+        if done {
+            announce(&mut tx, now).await?;
+            audited(&mut tx, "system", action, &old.kid, json!({ "reason": reason }), now).await?;
             tx.commit().await?;
         }
         app.tokens.keys.keep(None);
@@ -175,17 +247,39 @@ async fn insert(
     now: UnixMillis,
     signs_from: UnixMillis,
 ) -> Result<(), DbError> {
+    put(conn, app, kid, pair, now, signs_from).await?;
+    announce(conn, now).await?;
+    audited(conn, by, "tokens.make_key", kid, json!({ "signs_from": signs_from.0 }), now).await
+}
+
+async fn put(
+    conn: &mut Conn,
+    app: &App,
+    kid: &str,
+    pair: &NewPair,
+    now: UnixMillis,
+    signs_from: UnixMillis,
+) -> Result<(), DbError> {
     let sealed_key = app.vault.seal(&purpose(kid), &pair.private);
-    let key = Stored { kid: kid.into(), sealed_key, created_at: now, signs_from };
-    store::insert(conn, &key, &pair.public).await?;
+    let key = Stored { kid: kid.into(), sealed_key, created_at: now, signs_from, closed: false };
+    store::insert(conn, &key, &pair.public).await
+}
+
+/// Has gateways fetch the set.
+async fn announce(conn: &mut Conn, now: UnixMillis) -> Result<(), DbError> {
     let revision = changes::record(conn, &Subject::Directory, now).await?;
-    store::announced(conn, revision).await?;
-    let entry = audit::Entry {
-        actor: by.into(),
-        action: "tokens.make_key",
-        subject: format!("token_key:{kid}"),
-        detail: json!({ "signs_from": signs_from.0 }),
-    };
+    store::announced(conn, revision).await
+}
+
+async fn audited(
+    conn: &mut Conn,
+    by: &str,
+    action: &'static str,
+    kid: &str,
+    detail: serde_json::Value,
+    now: UnixMillis,
+) -> Result<(), DbError> {
+    let entry = audit::Entry { actor: by.into(), action, subject: format!("token_key:{kid}"), detail };
     audit::record(conn, entry, now).await
 }
 
@@ -199,9 +293,9 @@ async fn drawn(app: &App) -> Result<(String, NewPair), KeyError> {
 }
 
 fn opened(app: &App, stored: Stored) -> Result<SigningKey, KeyError> {
-    let Stored { kid, sealed_key, created_at, signs_from } = stored;
+    let Stored { kid, sealed_key, created_at, signs_from, closed } = stored;
     let private = app.vault.open(&purpose(&kid), &sealed_key)?;
-    SigningKey::read(kid.clone(), created_at, signs_from, &private)
+    SigningKey::read(kid.clone(), created_at, signs_from, closed, &private)
         .map_err(|reason| unusable(&kid, &reason.to_string()))
 }
 

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use super::actions::{self, KeyError};
 use super::model::{self, KeySet, SigningKey};
 use crate::app::App;
-use crate::http::{Actor, Added, Json, Page, Permission, Routes};
+use crate::http::{Actor, Added, Json, NoContent, Page, Path, Permission, Routes};
 use crate::problem::Problem;
 
 /// How long whoever reads the JWKS may keep it: shorter than a new key waits before it signs.
@@ -23,6 +23,7 @@ pub fn routes() -> Routes {
     Routes::of("tokens")
         .permitted(&[Permission::TokensRead], routes!(list_token_keys))
         .permitted(&[Permission::TokensWrite], routes!(rotate_token_key))
+        .permitted(&[Permission::TokensWrite], routes!(withdraw_token_key))
         .open(routes!(jwks))
         .open(routes!(jwks_as_digirunner))
 }
@@ -32,7 +33,8 @@ impl From<KeyError> for Problem {
         let detail = error.to_string();
         match error {
             KeyError::Waiting { .. } => Self::conflict("token_key_waiting", detail),
-            KeyError::TooMany => Self::conflict("too_many_token_keys", detail),
+            KeyError::TooMany | KeyError::TooManyClosed => Self::conflict("too_many_token_keys", detail),
+            KeyError::NotFound { .. } => Self::not_found(detail),
             KeyError::Db(error) => error.into(),
             KeyError::Unusable { .. } | KeyError::Vault(_) => {
                 tracing::error!("{detail}");
@@ -82,6 +84,21 @@ async fn rotate_token_key(State(app): State<App>, actor: Actor) -> Result<Added<
     let keys = actions::keys(&app).await?;
     let key = keys.by_kid(&kid).ok_or_else(Problem::internal)?;
     Ok(Added(Json(shown(&keys, key, app.now()))))
+}
+
+/// Withdraw a key that others may know.
+///
+/// It signs nothing more and leaves directory and JWKS; gateways refuse within a second what it has signed, and its
+/// tokens have ended. If it was the active one, another one signs at once: who keeps the JWKS, for a minute at most,
+/// does not know it yet.
+#[utoipa::path(delete, path = "/api/v1/token-keys/{kid}")]
+async fn withdraw_token_key(
+    State(app): State<App>,
+    actor: Actor,
+    Path(kid): Path<String>,
+) -> Result<NoContent, Problem> {
+    actions::withdraw(&app, &kid, &actor.audit_name()).await?;
+    Ok(NoContent)
 }
 
 /// A JSON Web Key Set (RFC 7517).
@@ -137,5 +154,5 @@ async fn published(app: &App) -> Result<Kept<Jwks>, Problem> {
         let (n, e) = key.components();
         Jwk { kty: "RSA", r#use: "sig", alg: "RS256", kid: key.kid.clone(), n, e }
     };
-    Ok(Kept(Jwks { keys: keys.0.iter().map(jwk).collect() }))
+    Ok(Kept(Jwks { keys: keys.0.iter().filter(|key| !key.closed).map(jwk).collect() }))
 }

@@ -10,10 +10,11 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{Cache, KeyError, ensure, keys, rotate, signing, tend};
+pub use actions::{Cache, KeyError, ensure, keys, rotate, signing, tend, withdraw};
 pub use http::routes;
 pub use model::{KeySet, SigningKey, State};
 pub use signer::install as install_signer;
+pub(super) use store::forget_withdrawn;
 pub use store::of_directory;
 
 /// A new key that nobody keeps.
@@ -21,5 +22,5 @@ pub use store::of_directory;
 pub(in crate::tokens) fn key_for_tests(kid: &str) -> SigningKey {
     let pair = model::NewPair::draw().expect("a pair");
     let start = gate::time::UnixMillis(0);
-    SigningKey::read(kid.into(), start, start, &pair.private).expect("read")
+    SigningKey::read(kid.into(), start, start, false, &pair.private).expect("read")
 }

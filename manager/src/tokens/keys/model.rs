@@ -18,8 +18,10 @@ use crate::openapi::schema::schema_of;
 
 /// Keys at most: a rotation beyond waits until tokens of an old one have ended.
 pub const MAX_KEYS: usize = 8;
-/// How old the keys may be that a process goes by: others rotate them.
-pub const KEPT_MS: i64 = 10_000;
+/// Keys at most that are kept to read refresh tokens.
+pub const MAX_CLOSED: usize = 256;
+/// How old the keys may be that a process goes by: others rotate and withdraw them.
+pub const KEPT_MS: i64 = 1_000;
 /// From its making until a key signs, besides the time for which a gateway goes on that is cut off: every
 /// replica and whoever keeps the JWKS has it by then.
 pub const LEAD_MS: i64 = 120_000;
@@ -32,6 +34,8 @@ pub struct SigningKey {
     pub created_at: UnixMillis,
     /// When it begins to sign.
     pub signs_from: UnixMillis,
+    /// It reads refresh tokens alone.
+    pub closed: bool,
     pair: Arc<Pair>,
     encoding: EncodingKey,
     decoding: DecodingKey,
@@ -71,12 +75,13 @@ impl SigningKey {
         kid: String,
         created_at: UnixMillis,
         signs_from: UnixMillis,
+        closed: bool,
         private: &[u8],
     ) -> Result<Self, KeyRejected> {
         let pair = signer::keep(private)?;
         let decoding = DecodingKey::from_rsa_der(pair.public_key().as_ref());
         let encoding = EncodingKey::from_rsa_der(private);
-        Ok(Self { kid, created_at, signs_from, pair, encoding, decoding })
+        Ok(Self { kid, created_at, signs_from, closed, pair, encoding, decoding })
     }
 
     /// For who signs by it.
@@ -109,9 +114,11 @@ pub enum State {
     Active,
     /// It has signed: its tokens may live on.
     Retired,
+    /// None of its access tokens lives: gateways have it no longer. It reads refresh tokens of its time.
+    Closed,
 }
 
-schema_of! { State as TokenKeyState: one_of(["next", "active", "retired"]) }
+schema_of! { State as TokenKeyState: one_of(["next", "active", "retired", "closed"]) }
 
 impl State {
     /// Its name.
@@ -120,6 +127,7 @@ impl State {
             Self::Next => "next",
             Self::Active => "active",
             Self::Retired => "retired",
+            Self::Closed => "closed",
         }
     }
 }
@@ -142,6 +150,7 @@ impl KeySet {
     /// What a key of the set does.
     pub fn state(&self, key: &SigningKey, now: UnixMillis) -> State {
         match self.active(now) {
+            _ if key.closed => State::Closed,
             _ if key.signs_from > now => State::Next,
             Some(active) if active.kid != key.kid => State::Retired,
             Some(_) | None => State::Active,

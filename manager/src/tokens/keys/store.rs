@@ -13,6 +13,8 @@ pub(super) struct Stored {
     pub sealed_key: String,
     pub created_at: UnixMillis,
     pub signs_from: UnixMillis,
+    /// No access token of it lives any more: it reads refresh tokens alone.
+    pub closed: bool,
 }
 
 /// The public keys as gateways have them, and the change that announced them as they are.
@@ -21,6 +23,8 @@ pub async fn of_directory(conn: &mut Conn) -> Result<(Vec<TokenKey>, Revision), 
         "-- tokens.keys.of_directory
          SELECT kid, public_key
            FROM token_keys
+          WHERE withdrawn_at IS NULL
+            AND closed_at IS NULL
           ORDER BY signs_from, kid",
     )
     .fetch_all(&mut *conn)
@@ -39,12 +43,13 @@ pub async fn of_directory(conn: &mut Conn) -> Result<(Vec<TokenKey>, Revision), 
     Ok((keys, Revision(revision as u64)))
 }
 
-/// All of them, in the order in which they sign.
+/// All of them that were not withdrawn, in the order in which they sign.
 pub(super) async fn load(conn: &mut Conn) -> Result<Vec<Stored>, DbError> {
     sqlx::query(
         "-- tokens.keys.load
-         SELECT kid, sealed_key, created_at, signs_from
+         SELECT kid, sealed_key, created_at, signs_from, closed_at
            FROM token_keys
+          WHERE withdrawn_at IS NULL
           ORDER BY signs_from, kid",
     )
     .fetch_all(conn)
@@ -56,6 +61,7 @@ pub(super) async fn load(conn: &mut Conn) -> Result<Vec<Stored>, DbError> {
             sealed_key: row.try_get("sealed_key")?,
             created_at: UnixMillis(row.try_get("created_at")?),
             signs_from: UnixMillis(row.try_get("signs_from")?),
+            closed: row.try_get::<Option<i64>, _>("closed_at")?.is_some(),
         })
     })
     .collect()
@@ -99,6 +105,68 @@ pub(super) async fn announced(conn: &mut Conn, revision: Revision) -> Result<(),
           WHERE id = 1",
     )
     .bind(revision.0 as i64)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// It signs from then on.
+pub(super) async fn sign_from(conn: &mut Conn, kid: &str, at: UnixMillis) -> Result<(), DbError> {
+    sqlx::query(
+        "-- tokens.keys.sign_from
+         UPDATE token_keys
+            SET signs_from = $2
+          WHERE kid = $1",
+    )
+    .bind(kid)
+    .bind(at.0)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// It signs and reads nothing more: what was secret of it is gone. False: it is gone already.
+pub(super) async fn withdraw(conn: &mut Conn, kid: &str, now: UnixMillis) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- tokens.keys.withdraw
+         UPDATE token_keys
+            SET withdrawn_at = $2, sealed_key = ''
+          WHERE kid = $1
+            AND withdrawn_at IS NULL",
+    )
+    .bind(kid)
+    .bind(now.0)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// It reads refresh tokens alone. False: it does so already, or is gone.
+pub(super) async fn close(conn: &mut Conn, kid: &str, now: UnixMillis) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- tokens.keys.close
+         UPDATE token_keys
+            SET closed_at = $2
+          WHERE kid = $1
+            AND withdrawn_at IS NULL
+            AND closed_at IS NULL",
+    )
+    .bind(kid)
+    .bind(now.0)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Forgets withdrawn keys that no token on record names.
+pub(in crate::tokens) async fn forget_withdrawn(conn: &mut Conn) -> Result<(), DbError> {
+    sqlx::query(
+        "-- tokens.keys.forget_withdrawn
+         DELETE FROM token_keys
+          WHERE withdrawn_at IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM tokens t WHERE t.kid = token_keys.kid)
+            AND NOT EXISTS (SELECT 1 FROM refresh_tokens r WHERE r.kid = token_keys.kid)",
+    )
     .execute(conn)
     .await?;
     Ok(())

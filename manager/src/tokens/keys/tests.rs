@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::Shared;
 use super::model::{KeySet, MAX_KEYS, SigningKey, State};
-use super::{ensure, keys, of_directory, rotate, signing};
+use super::{ensure, keys, of_directory, rotate, signing, tend, withdraw};
 use crate::app::App;
 use crate::testing::World;
 
@@ -149,5 +149,107 @@ async fn keys_are_rotated_by_those_who_may_one_at_a_time_and_with_an_end() {
         }
         world.advance_ms(3_600_000);
         admin.post("/api/v1/token-keys", json!(null)).await.problem(409, "too_many_token_keys");
+    }
+}
+
+#[tokio::test]
+async fn a_withdrawn_key_is_gone_at_once_and_another_one_signs() {
+    for world in World::both().await {
+        ensure(&world.app).await.expect("made");
+        let other = replica(&world).await;
+        let leaked = signing(&other).await.expect("a key").kid.clone();
+        let fresh = withdraw(&world.app, &leaked, "test").await.expect("withdrawn").expect("another one");
+        let (left, _) = directory(&world).await;
+        assert_eq!(names(&left), [fresh.as_str()]);
+        assert_eq!(signing(&world.app).await.expect("a key").kid, fresh);
+        let jwks = world.anon().get("/oauth/jwks").await.expect(200);
+        assert_eq!(jwks["keys"].as_array().map(Vec::len), Some(1));
+        // Another replica, within a second.
+        world.advance_ms(1_000);
+        assert_eq!(signing(&other).await.expect("a key").kid, fresh);
+        assert!(keys(&other).await.expect("keys").by_kid(&leaked).is_none());
+        let sealed = world.sql("UPDATE token_keys SET kid = kid WHERE sealed_key = ''").await;
+        assert_eq!(sealed, 1, "what was secret of it is kept nowhere");
+
+        // The next one signs in its place, where there is one; one that signs no more just goes.
+        let (next, _) = rotate(&world.app, "test").await.expect("rotated");
+        assert_eq!(withdraw(&world.app, &fresh, "test").await.expect("withdrawn"), Some(next.clone()));
+        assert_eq!(signing(&world.app).await.expect("a key").kid, next);
+        let (later, signs_from) = rotate(&world.app, "test").await.expect("rotated");
+        assert_eq!(withdraw(&world.app, &later, "test").await.expect("withdrawn"), None);
+        assert!(signs_from > world.app.now());
+        assert_eq!(states(&keys(&world.app).await.expect("keys"), &world), [State::Active]);
+        // Of which no token is on record.
+        world.run_due().await;
+        assert_eq!(world.sql("UPDATE token_keys SET kid = kid").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn keys_are_withdrawn_by_those_who_may_and_once() {
+    for world in World::both().await {
+        ensure(&world.app).await.expect("made");
+        let admin = world.operator("ann", &["admin"]).await;
+        let auditor = world.operator("rex", &["auditor"]).await;
+        let listed = auditor.get("/api/v1/token-keys").await.expect(200);
+        let kid = listed["items"][0]["kid"].as_str().expect("a name").to_owned();
+        let path = format!("/api/v1/token-keys/{kid}");
+        auditor.delete(&path).await.problem(403, "forbidden");
+        admin.delete(&path).await.expect(204);
+        let listed = auditor.get("/api/v1/token-keys").await.expect(200);
+        assert_eq!((&listed["items"][0]["state"], &listed["items"][1]), (&json!("active"), &Value::Null));
+        let again = admin.delete(&path).await.problem(404, "not_found");
+        let present = listed["items"][0]["kid"].as_str().expect("a name");
+        assert!(again["detail"].as_str().is_some_and(|told| told.contains(present)), "{again:#}");
+        admin.delete("/api/v1/token-keys/kid_none").await.problem(404, "not_found");
+        let trail = admin.get("/api/v1/audit?action=tokens.withdraw_key").await.expect(200);
+        assert_eq!(trail["items"].as_array().map(Vec::len), Some(1), "{trail:#}");
+        assert_eq!(trail["items"][0]["subject"], format!("token_key:{kid}"));
+        assert_eq!(trail["items"][0]["detail"]["signs_now"], present);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_has_signed_texts_of_refresh_tokens_reads_them_on() {
+    for world in World::both().await {
+        ensure(&world.app).await.expect("made");
+        let kid = signing(&world.app).await.expect("a key").kid.clone();
+        let now = world.app.now().0;
+        let year = now + 365 * 86_400_000;
+        // A refresh token whose present text another key has signed; an access token that was revoked.
+        world
+            .sql(&format!(
+                "INSERT INTO refresh_tokens (id, sha256, client_id, authorities, grant_type, scope, kid, access,
+                                             issued_at, expires_at, uses, used)
+                 VALUES ('rt_1', '', 'acme', '', 'password', '', 'kid_later', 'tk_1', {now}, {year}, 0, 1)"
+            ))
+            .await;
+        world
+            .sql(&format!(
+                "INSERT INTO tokens (id, sha256, client_id, grant_type, scope, kid, issued_at, expires_at, uses,
+                                     ended_at, ended_by)
+                 VALUES ('tk_1', '', 'acme', 'password', '', '{kid}', {now}, {year}, 0, {now}, 'revocation')"
+            ))
+            .await;
+        let (next, signs_from) = rotate(&world.app, "test").await.expect("rotated");
+        world.advance_ms(signs_from.0 - now + 120_000);
+        let before = directory(&world).await;
+        assert_eq!(names(&before.0), [kid.as_str(), next.as_str()]);
+        tend(&world.app).await.expect("tended");
+        let after = directory(&world).await;
+        assert_eq!(
+            (names(&after.0), after.1 > before.1),
+            (vec![next.as_str()], true),
+            "no access token lives"
+        );
+        let set = keys(&world.app).await.expect("keys");
+        assert_eq!(states(&set, &world), [State::Closed, State::Active]);
+        assert_eq!(set.active(world.app.now()).map(|key| &key.kid), Some(&next));
+        tend(&world.app).await.expect("tended");
+        assert_eq!(keys(&world.app).await.expect("keys").0.len(), 2);
+        // With the last refresh token of its time it goes.
+        world.sql(&format!("UPDATE refresh_tokens SET ended_at = {now}, ended_by = 'revocation'")).await;
+        tend(&world.app).await.expect("tended");
+        assert_eq!(states(&keys(&world.app).await.expect("keys"), &world), [State::Active]);
     }
 }

@@ -51,7 +51,7 @@ pub(in crate::tokens) async fn ask_again(call: &Call, presented: &str) -> Result
         terms: settings.access,
         refresh: Some((known.id.clone(), claims.exp)),
     };
-    let issued = actions::make(app, making).await?;
+    let issued = actions::make(app, &*keys::signing(app).await?, making)?;
     let sha256 = bearer::sha256_hex(issued.refresh.as_deref().unwrap_or_default());
     let text = bearer::sha256_hex(presented);
     let step = Renewal {
@@ -66,8 +66,10 @@ pub(in crate::tokens) async fn ask_again(call: &Call, presented: &str) -> Result
         drop(tx);
         return Err(refused(app, &claims, step.of_text, presented).await?);
     }
-    let ended = tokens::end(&mut tx, access, Ending::Refresh, now).await?;
-    tokens::insert(&mut tx, &issued.token).await?;
+    // The one that this text came with, and where older texts serve too, the one that came last.
+    let mut ended = tokens::end(&mut tx, access, Ending::Refresh, now).await?;
+    ended.extend(tokens::end_family(&mut tx, &known.id, Ending::Refresh, now).await?);
+    tokens::insert(&mut tx, &issued.token, None).await?;
     commit::count_uses(&mut tx, &issued.token, now).await?;
     revocation::announce(&mut tx, ended.as_slice(), now).await?;
     tx.commit().await?;

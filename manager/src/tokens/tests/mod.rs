@@ -12,6 +12,7 @@ mod refresh;
 mod refusals;
 mod second_form;
 mod sent;
+mod together;
 
 use axum::body::Body;
 use axum::http::{Method, header};

@@ -7,13 +7,13 @@ use crate::bearer;
 use crate::testing::{Answer, World};
 use crate::wrong_passwords::{MAX_WRONG, MAX_WRONG_BY_CLIENT};
 
-const REDIRECT: &str = "https://app.example/callback";
-const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+pub(super) const REDIRECT: &str = "https://app.example/callback";
+pub(super) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub(super) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 impl Shop {
     /// The user ann, by its path, and a client that may use every grant.
-    async fn ann(&self) -> String {
+    pub(super) async fn ann(&self) -> String {
         let terms = json!({ "validity": 1, "unit": "hours", "uses": 0 });
         let settings = json!({
             "grant_types": ["client_credentials", "password", "refresh_token", "authorization_code"],
@@ -25,34 +25,34 @@ impl Shop {
         format!("/api/v1/users/{}", user["id"].as_str().expect("an id"))
     }
 
-    async fn by_password(&self, name: &str, password: &str) -> Answer {
+    pub(super) async fn by_password(&self, name: &str, password: &str) -> Answer {
         let form = form(&[("grant_type", "password"), ("username", name), ("password", password)]);
         self.ask(&form, Some(&format!("acme:{ENCODED}"))).await
     }
 
-    async fn by_code(&self, code: &str, more: &[(&str, &str)], basic: Option<&str>) -> Answer {
+    pub(super) async fn by_code(&self, code: &str, more: &[(&str, &str)], basic: Option<&str>) -> Answer {
         let mut fields = vec![("grant_type", "authorization_code"), ("code", code)];
         fields.extend(more);
         self.ask(&form(&fields), basic).await
     }
 }
 
-fn form(fields: &[(&str, &str)]) -> String {
+pub(super) fn form(fields: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
-fn text<'a>(answer: &'a Value, member: &str) -> &'a str {
+pub(super) fn text<'a>(answer: &'a Value, member: &str) -> &'a str {
     answer[member].as_str().expect("a text")
 }
 
 #[track_caller]
-fn refused(answer: Answer, status: u16, error: &str, description: &str) {
+pub(super) fn refused(answer: Answer, status: u16, error: &str, description: &str) {
     let expected = json!({ "error": error, "error_description": description });
     assert_eq!((answer.status, answer.body), (status, expected));
 }
 
 /// Puts a code on record as the authorization endpoint does.
-async fn issue_code(world: &World, shop: &Shop, user: &str, challenge: Option<&str>) -> String {
+pub(super) async fn issue_code(world: &World, shop: &Shop, user: &str, challenge: Option<&str>) -> String {
     let code = bearer::draw(&world.app.random, "kgac");
     let (id, now) = (world.app.random.id("ac"), world.app.now().0);
     let (user, sha256) = (user.rsplit('/').next().expect("an id"), bearer::sha256_hex(&code));
@@ -60,8 +60,10 @@ async fn issue_code(world: &World, shop: &Shop, user: &str, challenge: Option<&s
     world
         .sql(&format!(
             "INSERT INTO authorization_codes (id, sha256, client_id, user_id, redirect_uri, scope, code_challenge,
-                                              created_at, expires_at)
-             VALUES ('{id}', '{sha256}', 'acme', '{user}', '{REDIRECT}', '{}', {challenge}, {now}, {now} + 60000)",
+                                              created_at, expires_at, user_epoch)
+             SELECT '{id}', '{sha256}', 'acme', id, '{REDIRECT}', '{}', {challenge}, {now}, {now} + 60000, token_epoch
+               FROM users
+              WHERE id = '{user}'",
             shop.group
         ))
         .await;
@@ -208,7 +210,9 @@ async fn a_user_who_was_stopped_obtains_and_renews_nothing() {
         refused(shop.by_password("ann", "secret-of-ann").await, 403, "invalid_grant", "'ann' User locked");
         refused(shop.ask(&refresh, Some(&basic)).await, 403, "invalid_grant", "'ann' User locked");
         shop.admin.patch(&path, json!({ "status": "active" })).await.expect(200);
-        shop.ask(&refresh, Some(&basic)).await.expect(200);
+        let gone = claims(text(&answer, "refresh_token"))["jti"].clone();
+        let gone = format!("Refresh token revoked, jti: {}", gone.as_str().expect("an id"));
+        refused(shop.ask(&refresh, Some(&basic)).await, 403, "invalid_token", &gone);
         for _ in 0..3 {
             shop.by_password("ann", "wrong-word").await.expect(400);
         }

@@ -25,7 +25,7 @@ impl Shop {
         let client = crate::clients::by_id(&mut read, "acme").await.expect("the database").expect("a client");
         let settings = token_settings::of_client(&mut read, "acme").await.expect("settings").settings;
         drop(read);
-        let owner = Owner { name: "rosa".into(), authorities: vec!["buyer".into()] };
+        let owner = Owner { name: "rosa".into(), authorities: vec!["buyer".into()], account: None };
         let issued = tokens::issue_to_owner(&world.app, &client, &settings, GrantType::Password, &owner);
         match issued.await {
             Ok(issued) => issued,
