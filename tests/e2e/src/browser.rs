@@ -194,6 +194,13 @@ impl Tab<'_> {
         Ok(found["result"]["value"].clone())
     }
 
+    /// Waits until the field of this id has the focus: a page gives it away when it is first drawn, which is
+    /// after it has loaded.
+    pub async fn until_focused(&self, id: &str) -> Result<()> {
+        let focused = async || (self.value("document.activeElement.id").await.ok()? == id).then_some(());
+        wait::until(&format!("the focus on {id}"), LIMIT, focused).await
+    }
+
     /// What a person reads on the page.
     pub async fn text(&self) -> Result<String> {
         let text = self.value("document.body.innerText").await?;

@@ -66,14 +66,17 @@ fn pages_are_for_everybody() -> Result<()> {
                 tab.forbid_scripts(true).await?;
 
                 tab.open(&request).await?;
+                tab.until_focused("username").await?;
                 check(&tab, "to sign in", language).await?;
                 assert_eq!(order(&tab, 4).await?, [name, password, sign_in, cancel]);
 
                 tab.open(&request).await?;
+                tab.until_focused("username").await?;
                 tab.write(&user).await?;
                 tab.press_tab().await?;
                 tab.write("wrong-word").await?;
                 tab.press_enter().await?;
+                tab.until_focused("password").await?;
                 check(&tab, "a wrong password", language).await?;
                 let alert = tab.value("document.querySelector('[role=alert]').textContent").await?;
                 let described =

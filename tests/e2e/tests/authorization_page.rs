@@ -44,6 +44,7 @@ fn a_client_that_leads_people_on_elsewhere_gets_them_there() -> Result<()> {
         let browser = Browser::start(&world.folder.join("browser"))?;
         let tab = browser.tab().await?;
         tab.open(&request).await?;
+        tab.until_focused("username").await?;
         tab.write("ann").await?;
         tab.press_tab().await?;
         tab.write("secret-of-ann").await?;
@@ -58,6 +59,7 @@ fn a_client_that_leads_people_on_elsewhere_gets_them_there() -> Result<()> {
         // Allowed before, and so at once from the sign-in.
         let again = browser.tab().await?;
         again.open(&request).await?;
+        again.until_focused("username").await?;
         again.write("ann").await?;
         again.press_tab().await?;
         again.write("secret-of-ann").await?;
@@ -84,6 +86,7 @@ fn a_user_signs_in_and_allows_without_a_mouse_or_a_script() -> Result<()> {
         let browser = Browser::start(&world.folder.join("browser"))?;
         let tab = browser.tab().await?;
         tab.open(&request).await?;
+        tab.until_focused("username").await?;
         assert_eq!(tab.value(FOCUS).await?, "username", "{}", tab.text().await?);
         tab.write("ann").await?;
         tab.press_tab().await?;
@@ -146,6 +149,7 @@ fn a_user_signs_in_and_allows_without_a_mouse_or_a_script() -> Result<()> {
         // The second time nothing is left to ask but who it is.
         let again = browser.tab().await?;
         again.open(&request).await?;
+        again.until_focused("username").await?;
         again.write("ann").await?;
         again.press_tab().await?;
         again.write("secret-of-ann").await?;
