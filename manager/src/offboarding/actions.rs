@@ -1,6 +1,7 @@
 //! What the end of a client touches, and the end itself.
 
 use gate::id::ClientId;
+use gate::time::UnixMillis;
 use serde_json::json;
 
 use crate::app::App;
@@ -9,17 +10,20 @@ use crate::clients::{self, Client, ClientError};
 use crate::db::{Conn, DbError};
 use crate::http::{Actor, Permission};
 use crate::keys::{self, Key, KeyError};
+use crate::tokens::{self, Place, Token};
 use crate::x_api_keys::{self, XApiKey, XApiKeyError};
 
 /// Things of one kind that a refusal lists at most; its detail says how many there are.
 const MAX_LISTED: i64 = 100;
 
-/// How much hangs on a client and ends with it. Its tokens need no counting: without a client they open nothing.
+/// How much hangs on a client and ends with it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counts {
     /// Those that are not revoked.
     pub keys: i64,
     pub x_api_keys: i64,
+    /// Access tokens that live.
+    pub tokens: i64,
     /// Those that can still go on.
     pub forms: i64,
 }
@@ -29,6 +33,7 @@ pub(super) struct Counts {
 pub(super) struct Listed {
     pub keys: Option<Vec<Key>>,
     pub x_api_keys: Option<Vec<XApiKey>>,
+    pub tokens: Option<Vec<Token>>,
     pub forms: Option<Vec<Application>>,
 }
 
@@ -77,12 +82,12 @@ pub(super) async fn delete_client(
     if let Some(expected) = expected.filter(|expected| *expected != client.version) {
         return Err(ClientError::Version { expected, present: client.version }.into());
     }
-    let counts = count(&mut tx, &client_id).await?;
+    let counts = count(&mut tx, &client_id, now).await?;
     if counts.keys + counts.x_api_keys > 0 && !by.may(Permission::KeysWrite) {
         return Err(OffboardingError::NotPermitted { counts });
     }
     if confirm != Some(client.name.as_str()) {
-        let listed = Box::new(list(&mut tx, by, &client_id).await?);
+        let listed = Box::new(list(&mut tx, by, &client_id, now).await?);
         return Err(OffboardingError::Unconfirmed { client: Box::new(client), counts, listed });
     }
     // Every row before the first change is recorded: whoever holds one of them records one too. Of
@@ -107,15 +112,16 @@ pub(super) async fn delete_client(
     Ok(())
 }
 
-async fn count(conn: &mut Conn, client: &ClientId) -> Result<Counts, DbError> {
+async fn count(conn: &mut Conn, client: &ClientId, now: UnixMillis) -> Result<Counts, DbError> {
     Ok(Counts {
         keys: keys::count_live_of(conn, client).await?,
         x_api_keys: x_api_keys::count_of_client(conn, client).await?,
+        tokens: tokens::count_live_of(conn, client.as_str(), now).await?,
         forms: applications::count_open_of(conn, client).await?,
     })
 }
 
-async fn list(conn: &mut Conn, by: &Actor, client: &ClientId) -> Result<Listed, DbError> {
+async fn list(conn: &mut Conn, by: &Actor, client: &ClientId, now: UnixMillis) -> Result<Listed, DbError> {
     let (keys, x_api_keys) = match by.may(Permission::KeysRead) {
         true => (
             Some(keys::live_of(conn, client, "", MAX_LISTED).await?),
@@ -123,11 +129,18 @@ async fn list(conn: &mut Conn, by: &Actor, client: &ClientId) -> Result<Listed, 
         ),
         false => (None, None),
     };
+    let tokens = match by.may(Permission::TokensRead) {
+        true => {
+            let newest = Place::newest();
+            Some(tokens::live_of_client(conn, client.as_str(), now, newest.as_pair(), MAX_LISTED).await?)
+        }
+        false => None,
+    };
     let forms = match by.may(Permission::ApplicationsRead) {
         true => Some(applications::open_of(conn, client, MAX_LISTED).await?),
         false => None,
     };
-    Ok(Listed { keys, x_api_keys, forms })
+    Ok(Listed { keys, x_api_keys, tokens, forms })
 }
 
 impl Counts {
@@ -140,6 +153,7 @@ impl Counts {
         let parts: Vec<_> = [
             counted(self.keys, "key"),
             counted(self.x_api_keys, "X-Api-Key"),
+            counted(self.tokens, "token"),
             counted(self.forms, "open form"),
         ]
         .into_iter()

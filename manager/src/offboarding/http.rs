@@ -36,8 +36,8 @@ impl From<OffboardingError> for Problem {
 
 fn affected(listed: Listed) -> Affected {
     let thing = |id: String, name: String| AffectedThing { id, name };
-    let Listed { keys, x_api_keys, forms } = listed;
-    let mut affected = Affected::from([("tokens", Vec::new())]);
+    let Listed { keys, x_api_keys, tokens, forms } = listed;
+    let mut affected = Affected::new();
     if let Some(keys) = keys {
         let keys = keys.into_iter().map(|key| thing(key.id.0, key.name.as_str().to_owned()));
         affected.insert("keys", keys.collect());
@@ -45,6 +45,11 @@ fn affected(listed: Listed) -> Affected {
     if let Some(keys) = x_api_keys {
         let keys = keys.into_iter().map(|key| thing(key.id.0, key.alias.as_str().to_owned()));
         affected.insert("x_api_keys", keys.collect());
+    }
+    if let Some(tokens) = tokens {
+        // Whose they are is all the name they have.
+        let tokens = tokens.into_iter().map(|token| thing(token.id, token.user.unwrap_or(token.client)));
+        affected.insert("tokens", tokens.collect());
     }
     if let Some(forms) = forms {
         let forms = forms.into_iter().map(|form| {

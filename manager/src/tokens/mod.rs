@@ -34,7 +34,7 @@ pub use operators_http::Place;
 pub use refresh::RefreshToken;
 pub use retention::executors;
 pub use revocation::revoke_own;
-pub use store::{by_id, by_sha256, live_of_client};
+pub use store::{by_id, by_sha256, count_live_of, live_of_client};
 
 use crate::jobs::Jobs;
 

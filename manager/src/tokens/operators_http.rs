@@ -71,6 +71,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// The beginning.
+    pub fn newest() -> Self {
+        Self { at: UnixMillis(i64::MAX), id: String::new() }
+    }
+
     /// Before that token.
     pub fn cursor(token: &Token) -> String {
         format!("{} {}", token.issued_at.0, token.id)
@@ -82,7 +87,7 @@ impl Place {
             Some((at, id)) => {
                 Ok(Self { at: UnixMillis(at.parse().map_err(|_| foreign_cursor())?), id: id.into() })
             }
-            None if cursor.is_empty() => Ok(Self { at: UnixMillis(i64::MAX), id: String::new() }),
+            None if cursor.is_empty() => Ok(Self::newest()),
             None => Err(foreign_cursor()),
         }
     }

@@ -32,7 +32,7 @@ pub(super) use ending_columns;
 
 /// A statement that [`read`] reads the rows of.
 macro_rules! select {
-    ($name:literal, $rest:literal) => {
+    ($name:literal, $($rest:expr),+) => {
         sqlx::query(concat!(
             "-- tokens.",
             $name,
@@ -43,7 +43,7 @@ macro_rules! select {
             "
            FROM tokens
           ",
-            $rest
+            $($rest),+
         ))
     };
 }
@@ -282,7 +282,30 @@ pub(super) fn ending(
     Ok((account, ended.or(withdrawn).or(signed_out)))
 }
 
-/// Those of them whose time runs and that nobody has ended.
+/// Which tokens of the client `$1` live at `$2`: their time runs and nothing has ended them.
+macro_rules! live {
+    () => {
+        "WHERE client_id = $1
+            AND expires_at >= $2
+            AND ended_at IS NULL
+            AND (user_id IS NULL OR user_epoch = (SELECT u.token_epoch FROM users u WHERE u.id = tokens.user_id))
+            AND NOT EXISTS (SELECT 1 FROM token_keys k WHERE k.kid = tokens.kid AND k.withdrawn_at IS NOT NULL)"
+    };
+}
+
+/// How many tokens of a client live.
+pub async fn count_live_of(conn: &mut Conn, client: &str, now: UnixMillis) -> Result<i64, DbError> {
+    let row = sqlx::query(concat!(
+        "-- tokens.count_live_of
+         SELECT COUNT(*)
+           FROM tokens
+          ",
+        live!()
+    ));
+    Ok(row.bind(client).bind(now.0).fetch_one(conn).await?.try_get(0)?)
+}
+
+/// Tokens of a client that live, the newest first, that were issued before that one.
 pub async fn live_of_client(
     conn: &mut Conn,
     client: &str,
@@ -292,19 +315,16 @@ pub async fn live_of_client(
 ) -> Result<Vec<Token>, DbError> {
     let rows = select!(
         "live_of_client",
-        "WHERE client_id = $1
-            AND (issued_at, id) < ($2, $3)
-            AND expires_at >= $4
-            AND ended_at IS NULL
-            AND (user_id IS NULL OR user_epoch = (SELECT u.token_epoch FROM users u WHERE u.id = tokens.user_id))
-            AND NOT EXISTS (SELECT 1 FROM token_keys k WHERE k.kid = tokens.kid AND k.withdrawn_at IS NOT NULL)
+        live!(),
+        "
+            AND (issued_at, id) < ($3, $4)
           ORDER BY issued_at DESC, id DESC
           LIMIT $5"
     );
     rows.bind(client)
+        .bind(now.0)
         .bind(at.0)
         .bind(id)
-        .bind(now.0)
         .bind(limit)
         .fetch_all(conn)
         .await?
