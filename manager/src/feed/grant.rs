@@ -12,7 +12,7 @@ use crate::config::LockoutScope;
 use crate::db::{Conn, DbError};
 use crate::keys::{self, KeyState, UseQuota};
 use crate::quotas::{self, LeaseTerms};
-use crate::tokens::{self, Token};
+use crate::tokens::{self, Ending, Token};
 use crate::users::{self, UserStatus};
 use crate::x_api_keys::{self, XApiKey};
 
@@ -195,15 +195,15 @@ async fn of_token(
             .extend(clients::scopes::of_client(conn, &token.client).await?.into_iter().map(|scope| scope.id));
     }
     let still = |group: &GroupId| groups.contains(group);
+    let active = match &token.user {
+        Some(name) => users::by_name(conn, name).await?.is_none_or(|user| user.status == UserStatus::Active),
+        None => true,
+    };
     let credential = Credential {
         proof: Proof::Presented,
-        active: match &token.user {
-            Some(name) => {
-                users::by_name(conn, name).await?.is_none_or(|user| user.status == UserStatus::Active)
-            }
-            None => true,
-        },
-        revoked_at: token.ended.map(|(at, _)| at),
+        active,
+        // While its user is stopped that is the reason, and not what it has led to.
+        revoked_at: token.ended.filter(|(_, by)| active || *by != Ending::SignOut).map(|(at, _)| at),
         // From the first instant on: a node whose clock is behind takes a token that was just issued.
         validity: Some(Interval { from: UnixMillis(0), until: token.expires_at }),
         permission: Permission::Groups { groups: token.scope.into_iter().filter(still).collect() },

@@ -226,3 +226,24 @@ async fn a_token_of_a_withdrawn_key_has_ended_and_a_new_one_serves() {
         assert_eq!(shop.grant(&other).await.revoked_at, None);
     }
 }
+
+#[tokio::test]
+async fn a_token_of_a_stopped_user_says_so_while_that_lasts_and_has_ended_for_good() {
+    for world in World::both().await {
+        let shop = shop(&world).await;
+        let user = json!({ "name": "rob", "password": "secret-of-rob" });
+        let user = shop.admin.post("/api/v1/users", user).await.expect(201);
+        let user = format!("/api/v1/users/{}", user["id"].as_str().expect("an id"));
+        let path = "/oauth/token?grant_type=password&client_id=acme&client_secret=secret-1";
+        let path = format!("{path}&username=rob&password=secret-of-rob");
+        let token = shop.anon.raw(Method::POST, &path, &[], Body::empty()).await.expect(200);
+        let token = token["access_token"].as_str().expect("a text");
+        let mut seen = Vec::new();
+        for status in ["active", "locked", "disabled", "active"] {
+            shop.admin.patch(&user, json!({ "status": status })).await.expect(200);
+            let grant = shop.grant(token).await;
+            seen.push((grant.active, grant.revoked_at.is_some()));
+        }
+        assert_eq!(seen, [(true, false), (false, false), (false, false), (true, true)]);
+    }
+}
