@@ -212,11 +212,8 @@ def public_client():
     answer = requests.get(url, timeout=TIMEOUT_S, allow_redirects=False)
     back = answer.headers["location"]
     refused("invalid_request", lambda: oauth.fetch_token(SERVER["token_endpoint"], authorization_response=back))
-    oauth, claims, _ = by_code("none", PUBLIC)
-    if PUBLIC["renews"]:
-        assert "none" in SERVER["token_endpoint_auth_methods_supported"], SERVER
-        claims = renewed(oauth, USER["name"])
-        inspected_and_revoked(oauth, claims)
+    oauth, *_ = by_code("none", PUBLIC)
+    inspected_and_revoked(oauth, renewed(oauth, USER["name"]))
     own = lambda: session("none", PUBLIC).fetch_token(SERVER["token_endpoint"], grant_type="client_credentials")
     refused("invalid_request", own)
 
@@ -232,5 +229,7 @@ for way in ("client_secret_basic", "client_secret_post"):
     for grant in (client_credentials, password, authorization_code):
         grant(way)
         print(f"{grant.__name__} by {way}", flush=True)
+for endpoint in ("token", "revocation", "introspection"):
+    assert "none" in SERVER[f"{endpoint}_endpoint_auth_methods_supported"], SERVER
 public_client()
 print("authorization_code by none", flush=True)

@@ -15,8 +15,6 @@ use serde_json::{Value, json};
 const REDIRECT: &str = "http://127.0.0.1:9/callback";
 /// As digiRunner's tokens say it.
 const AUDIENCE: &str = "YWRtaW5BUEk";
-/// Whether a client without a password renews, inspects and revokes.
-const PUBLIC_RENEWS: bool = false;
 
 /// All that the program prints: what it has driven.
 const DRIVEN: [&str; 7] = [
@@ -56,7 +54,7 @@ async fn drive(name: &str, database: Database) -> Result<()> {
     let place = json!({
         "issuer": issuer, "api": format!("{issuer}/orders/1"), "audience": AUDIENCE, "redirect": REDIRECT,
         "client": { "id": client, "secret": CLIENT_PASSWORD },
-        "public": { "id": "app", "renews": PUBLIC_RENEWS },
+        "public": { "id": "app" },
         "user": { "name": "ann", "password": "secret-of-ann" },
     });
     let driven = run(&place)?;
