@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
 use e2e::api::{self, Operator};
 use e2e::cast::Pair;
@@ -21,6 +23,10 @@ const MAIL_DELAY_S: u64 = 3;
 const MAIL_LIMIT: Duration = Duration::from_secs(30);
 /// Uses of the key that is applied for.
 const QUOTA: u64 = 5;
+/// The client's own.
+const PASSWORD: &str = "acme-2026-secret";
+/// What asks for a token.
+const ASKING: &str = "grant_type=client_credentials";
 /// A revocation reaches every connected filter within this.
 const REVOCATION_LIMIT: Duration = Duration::from_secs(1);
 
@@ -51,6 +57,7 @@ async fn play(once: bool) -> Result<()> {
     story.calls(&pair).await?;
     let x_api_key = story.x_api_key(&team.admin, &shop).await?;
     story.quota_runs_out(&pair).await?;
+    story.token(&team.admin, &shop).await?;
     story.revocation(&team.admin, &x_api_key).await?;
     story.audit()?;
     println!("\n{}", bold("The story is told: every answer was as it had to be."));
@@ -129,7 +136,7 @@ impl Story {
                 "module": "shop",
                 "id": id,
                 "path": { "prefix": path },
-                "accepts": ["dgrk", "x_api_key"],
+                "accepts": ["dgrk", "x_api_key", "bearer"],
             })
         };
         let orders = self.manage(admin, "POST", "/api/v1/apis", api("orders", "/orders"), "201").await?;
@@ -143,8 +150,8 @@ impl Story {
         let client = json!({
             "name": "acme",
             "display_name": "Acme Ltd.",
-            "password": "acme-2026-secret",
-            "password_confirmation": "acme-2026-secret",
+            "password": PASSWORD,
+            "password_confirmation": PASSWORD,
             "note": "Orders from the Acme shop",
             "emails": "it@acme.example",
             "groups": [group],
@@ -256,6 +263,28 @@ impl Story {
         Ok(())
     }
 
+    async fn token(&mut self, admin: &Operator, shop: &Shop) -> Result<()> {
+        self.chapter("A token for the client's password, which serves three times within one day");
+        let settings = json!({
+            "grant_types": ["client_credentials"],
+            "access_token": { "validity": 1, "unit": "days", "uses": 3 },
+            "refresh_token": { "validity": 0, "unit": "days", "uses": 0 },
+            "redirect_urls": [],
+        });
+        let path = format!("/api/v1/clients/{}/token-settings", shop.client);
+        self.manage(admin, "PUT", &path, settings, "200").await?;
+        let pair = STANDARD.encode(format!("{}:{PASSWORD}", shop.client));
+        let ask = Call::post("/oauth/token", ASKING)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("authorization", format!("Basic {pair}"));
+        let token = api::text(&self.through(ask, "200").await?.json(), "access_token")?;
+        for _ in 0..3 {
+            self.through(Call::get("/orders/7").bearing(&token), "200").await?;
+        }
+        self.through(Call::get("/orders/7").bearing(&token), "401 token_used_up").await?;
+        Ok(())
+    }
+
     async fn revocation(&mut self, admin: &Operator, key: &ShownKey) -> Result<()> {
         self.chapter("A deleted key is refused within a second");
         self.manage(admin, "DELETE", &format!("/api/v1/x-api-keys/{}", key.id), Value::Null, "204").await?;
@@ -300,6 +329,8 @@ impl Story {
         println!("\n  # a call that is let in, and one that is not");
         println!("  curl -i http://{envoy}/orders/7 -H 'x-api-key: {key}'");
         println!("  curl -i http://{envoy}/reports -H 'x-api-key: {key}'");
+        println!("\n  # a token for the client's password: it serves three times");
+        println!("  curl -s http://{envoy}/oauth/token -u '{}:{PASSWORD}' -d {ASKING}", shop.client);
         println!("\n  # as administrator");
         println!("  TOKEN={}", team.admin.token());
         println!("  curl -s http://{manager}/api/v1/clients -H \"Authorization: Bearer $TOKEN\"");
