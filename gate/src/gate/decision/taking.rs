@@ -31,15 +31,19 @@ impl Taking<'_> {
         if !wire.meters.iter().any(|meter| lies_elsewhere(&meter)) {
             return self.spend(own, grant, wire.tps, &wire.meters);
         }
+        let others: Vec<Meter> = wire.meters.iter().filter(|meter| !lies_elsewhere(meter)).cloned().collect();
         let mut taken: Vec<Left> = Vec::new();
         for meter in wire.meters.iter().filter(lies_elsewhere) {
             let bucket = bucket_of_meter(&grant.client_key, meter);
             match self.spend(bucket, grant, 0, core::slice::from_ref(meter)) {
                 Spent::Admitted { left, .. } => taken.extend(left),
+                used_up @ Spent::Exhausted { .. } => {
+                    let told = self.told_before(own, grant, &others).unwrap_or(used_up);
+                    return self.refuse(grant, &taken, told);
+                }
                 refused => return self.refuse(grant, &taken, refused),
             }
         }
-        let others: Vec<Meter> = wire.meters.iter().filter(|meter| !lies_elsewhere(meter)).cloned().collect();
         match self.spend(own, grant, wire.tps, &others) {
             Spent::Admitted { tps_left, left } => {
                 taken.extend(left);
@@ -49,7 +53,25 @@ impl Taking<'_> {
         }
     }
 
+    /// That the client's own quota is taken is told before a token is said to be used up, where this node knows of
+    /// both. The rate is not asked: a call that is refused costs none of it.
+    fn told_before(&mut self, own: u16, grant: &HeldGrant, others: &[Meter]) -> Option<Spent> {
+        match self.spend(own, grant, 0, others) {
+            Spent::Admitted { left, .. } => {
+                self.put_back(grant, &left);
+                None
+            }
+            exhausted @ Spent::Exhausted { .. } => Some(exhausted),
+            _ => None,
+        }
+    }
+
     fn refuse(&mut self, grant: &HeldGrant, taken: &[Left], refused: Spent) -> Spent {
+        self.put_back(grant, taken);
+        refused
+    }
+
+    fn put_back(&mut self, grant: &HeldGrant, taken: &[Left]) {
         for left in taken {
             let meter = grant.wire.meters.iter().find(|meter| meter.id == left.meter);
             if let (Some(meter), Some(lease)) = (meter, left.lease) {
@@ -59,7 +81,6 @@ impl Taking<'_> {
                 self.note(bucket, touched.and_then(|touched| touched.next_due));
             }
         }
-        refused
     }
 
     fn spend(&mut self, bucket: u16, grant: &HeldGrant, tps: u32, meters: &[Meter]) -> Spent {

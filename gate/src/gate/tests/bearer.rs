@@ -402,6 +402,41 @@ fn a_call_over_the_rate_takes_no_use_of_a_token() {
 }
 
 #[test]
+fn where_quota_and_uses_are_taken_the_quota_is_told_once_both_are_known() {
+    let mut world = world();
+    let token = token("counted");
+    let quota = Meter { kind: MeterKind::ClientQuota, ..uses(1, 1) };
+    world.issue(&token, |grant| Grant { meters: vec![quota.clone(), uses(7, 1)], ..grant });
+    world.manager.ledger = RenewalOutcome::Exhausted { window_left_ms: None };
+    assert_eq!(world.present(10, &token), Step::Wait);
+    world.answer_all();
+    assert_eq!(code(&world.steps.pop().expect("it was waiting").2), "token_used_up");
+    world.pass(100, &[0]);
+    world.answer_all();
+    assert_eq!(code(&world.present(11, &token)), "quota_exhausted");
+}
+
+#[test]
+fn a_used_up_token_takes_nothing_of_its_clients_quota() {
+    let mut world = world();
+    let (used_up, other) = (token("used up"), token("other"));
+    let quota = Meter { kind: MeterKind::ClientQuota, ..uses(1, 3) };
+    world.issue(&other, |grant| Grant { meters: vec![quota.clone()], ..grant });
+    world.manager.ledger = lease_of(3);
+    assert_eq!(world.present(10, &other), Step::Wait);
+    world.answer_all();
+    assert!(is_admitted(&world.steps.pop().expect("it was waiting").2));
+    world.issue(&used_up, |grant| Grant { meters: vec![quota.clone(), uses(7, 1)], ..grant });
+    world.manager.ledger = RenewalOutcome::Exhausted { window_left_ms: None };
+    assert_eq!(world.present(11, &used_up), Step::Wait);
+    world.answer_all();
+    for stream in 12..20 {
+        assert_eq!(code(&world.present(stream, &used_up)), "token_used_up");
+    }
+    assert!(is_admitted(&world.present(20, &other)) && is_admitted(&world.present(21, &other)));
+}
+
+#[test]
 fn an_expired_token_that_is_presented_again_and_again_is_asked_about_rarely() {
     let mut world = world();
     let token = token("old");
