@@ -83,7 +83,8 @@ impl WrongPasswords {
     }
 
     /// Begins to check one of a user that a client presents. The client has proven to be that one: its
-    /// address would be that of all its users, and strangers cannot have it stopped.
+    /// address would be that of all its users. Who lets strangers try passwords, as a sign-in form of its own
+    /// does, is to bound them itself: beyond the limit nobody of its users signs in.
     pub fn begin_by_client(&self, client: &str, now: UnixMillis) -> Result<Try, TooManyWrong> {
         self.begin_of(Some(Counted::Client(client.to_owned())), now)
     }
