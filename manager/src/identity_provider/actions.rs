@@ -177,6 +177,8 @@ async fn metadata(app: &App) -> Result<Arc<Metadata>, ProviderError> {
             known.metadata = Some((now, metadata.clone()));
             known.failed_at = None;
         }
+        // That many ask at once says nothing of the provider.
+        Err(ProviderError::Busy) => {}
         Err(_) => known.failed_at = Some(now),
     }
     asked
