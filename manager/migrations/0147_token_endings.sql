@@ -8,7 +8,6 @@ ALTER TABLE refresh_tokens ADD COLUMN user_id    TEXT;   -- as in tokens
 ALTER TABLE refresh_tokens ADD COLUMN user_epoch BIGINT; -- as in tokens
 ALTER TABLE refresh_tokens ADD COLUMN code_id    TEXT;   -- authorization_codes.id; NULL: it came otherwise
 ALTER TABLE authorization_codes ADD COLUMN user_epoch BIGINT NOT NULL DEFAULT 0; -- users.token_epoch at its issue
-CREATE INDEX refresh_tokens_user ON refresh_tokens (user_name, client_id) WHERE user_name IS NOT NULL;
 CREATE INDEX refresh_tokens_code ON refresh_tokens (code_id) WHERE code_id IS NOT NULL;
 
 UPDATE tokens SET user_epoch = 0, user_id = (SELECT u.id FROM users u WHERE u.name = tokens.user_name)

@@ -205,11 +205,11 @@ pub(super) async fn sign_in(
         Ok(tried) => tried,
         Err(refusal) => return again(asked, SignInProblem::TooMany(refusal)),
     };
-    let checked = users::check_password(app, name, unverified, Spelling::Plain).await?;
-    if !matches!(checked, PasswordCheck::Wrong) {
+    let checked = users::check_password(app, name, unverified, Spelling::Plain).await;
+    if !matches!(checked, Ok(PasswordCheck::Wrong)) {
         tried.was_not_wrong();
     }
-    let user = match checked {
+    let user = match checked? {
         PasswordCheck::Right(user) => user,
         PasswordCheck::Wrong => return again(asked, SignInProblem::Wrong),
         PasswordCheck::Disabled(_) => return again(asked, SignInProblem::Disabled),
@@ -235,17 +235,17 @@ pub(super) async fn signed_in(app: &App, mut asked: Asked, user: Box<User>) -> R
     asked.client_name = known.client.display_name;
     // Whoever knew the cookie until now knows another one's.
     let cookie = bearer::draw(&app.random, "kga");
-    let mut read = app.db.read().await?;
     let pending = Pending {
         user: Some(user.id.clone()),
-        user_epoch: users::token_epoch_of(&mut read, user.name.as_str()).await?,
+        user_epoch: Some(user.token_epoch),
         cookie_sha256: bearer::sha256_hex(&cookie),
         ..asked.pending
     };
-    let allowed = store::allowed(&mut read, &user.id, &pending.client).await?;
-    drop(read);
-    if wanted(&pending).all(|scope| allowed.contains(scope)) {
-        return issue(app, &pending, &user, false).await;
+    let allowed = store::allowed(&mut *app.db.read().await?, &user.id, &pending.client).await?;
+    if wanted(&pending).all(|scope| allowed.contains(scope))
+        && let Some(step) = issue_as_allowed(app, &pending, &user).await?
+    {
+        return Ok(step);
     }
     let scope = known.offers.into_iter().filter(|offer| pending.scope.contains(&offer.id.0)).collect();
     let asked = Asked { pending, cookie, ..asked };
@@ -266,31 +266,45 @@ pub(super) async fn decide(app: &App, asked: Asked, allows: bool) -> Result<Step
     let Some(id) = &pending.user else { return Ok(Step::Failed(Failure::Ended)) };
     let user = users::find(&mut *app.db.read().await?, id).await?;
     match user.filter(|user| user.status == UserStatus::Active) {
-        Some(user) => issue(app, &pending, &user, true).await,
+        Some(user) => issue_and_allow(app, &pending, &user).await,
         None => Ok(Step::Failed(Failure::Ended)),
     }
 }
 
-/// The code, and with it what the user has `newly_allowed`.
-async fn issue(app: &App, pending: &Pending, user: &User, newly_allowed: bool) -> Result<Step, DbError> {
+/// The code, and with it what the user has just allowed.
+async fn issue_and_allow(app: &App, pending: &Pending, user: &User) -> Result<Step, DbError> {
     let now = app.now();
     let mut tx = app.db.write("authorization.issue_code").await?;
-    if newly_allowed {
-        for scope in wanted(pending) {
-            store::allow(&mut tx, &user.id, &pending.client, scope, now).await?;
-        }
-        let entry = audit::Entry {
-            actor: format!("user:{}", user.id),
-            action: "authorization.allow",
-            subject: format!("client:{}", pending.client),
-            detail: json!({ "scope": pending.scope }),
-        };
-        audit::record(&mut tx, entry, now).await?;
+    for scope in wanted(pending) {
+        store::allow(&mut tx, &user.id, &pending.client, scope, now).await?;
+    }
+    let code = codes::issue(&mut tx, app, pending, user, now).await?;
+    let entry = audit::Entry {
+        actor: format!("user:{}", user.id),
+        action: "authorization.allow",
+        subject: format!("client:{}", pending.client),
+        detail: json!({ "scope": pending.scope }),
+    };
+    audit::record(&mut tx, entry, now).await?;
+    tx.commit().await?;
+    Ok(with_code(app, pending, &code))
+}
+
+/// The code, for what the user has allowed before. None: that was taken back meanwhile.
+async fn issue_as_allowed(app: &App, pending: &Pending, user: &User) -> Result<Option<Step>, DbError> {
+    let now = app.now();
+    let mut tx = app.db.write("authorization.issue_code").await?;
+    // Whoever takes it back waits, and finds the code.
+    if !store::hold_consent(&mut tx, &user.id, &pending.client).await? {
+        return Ok(None);
     }
     let code = codes::issue(&mut tx, app, pending, user, now).await?;
     tx.commit().await?;
-    let answers = [("code", code.as_str())];
-    Ok(go(app, &pending.redirect_uri, pending.state.as_deref(), &answers, Some(pending.tab.clone())))
+    Ok(Some(with_code(app, pending, &code)))
+}
+
+fn with_code(app: &App, pending: &Pending, code: &str) -> Step {
+    go(app, &pending.redirect_uri, pending.state.as_deref(), &[("code", code)], Some(pending.tab.clone()))
 }
 
 /// What a user is to have allowed: each group and scope, and to know who the user is.

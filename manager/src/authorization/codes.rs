@@ -44,8 +44,6 @@ pub struct Redeemed {
     pub code: String,
     /// Who has allowed it, and is active.
     pub user: User,
-    /// Of which epoch the user's tokens are.
-    pub user_epoch: i64,
     /// Ids of groups and scopes, fixed from now on.
     pub scope: Vec<String>,
 }
@@ -122,12 +120,10 @@ pub async fn redeem(
         return Ok(Redemption::Refused);
     }
     let Some(user) = users::find(conn, &code.user).await? else { return Ok(Redemption::Refused) };
-    let user_epoch = users::token_epoch_of(conn, user.name.as_str()).await?;
-    if user.status != UserStatus::Active || user_epoch != Some(code.user_epoch) {
+    if user.status != UserStatus::Active || user.token_epoch != code.user_epoch {
         return Ok(Redemption::Refused);
     }
-    let Code { id, scope, user_epoch, .. } = code;
-    Ok(Redemption::Redeemed(Box::new(Redeemed { code: id, user, user_epoch, scope })))
+    Ok(Redemption::Redeemed(Box::new(Redeemed { code: code.id, user, scope: code.scope })))
 }
 
 /// Whether there is such a code of the client, used or not: for who would not have others wait for nothing.

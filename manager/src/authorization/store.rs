@@ -183,6 +183,23 @@ pub(super) async fn allow(
     Ok(())
 }
 
+/// Keeps what a user has allowed a client as it is until the transaction ends. False: there is nothing.
+pub(super) async fn hold_consent(conn: &mut Conn, user: &str, client: &str) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "-- authorization.hold_consent
+         UPDATE user_consents
+            SET granted_at = granted_at
+          WHERE user_id = $1
+            AND client_id = $2
+            AND scope = ''",
+    )
+    .bind(user)
+    .bind(client)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// Takes back what a user has allowed a client. How many there were.
 pub(super) async fn withdraw(conn: &mut Conn, user: &str, client: &str) -> Result<u64, DbError> {
     let done = sqlx::query(

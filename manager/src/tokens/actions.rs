@@ -61,6 +61,7 @@ pub(super) async fn by_client_credentials(call: &Call, form: Form) -> Result<Iss
 
 /// A token for a person who has proven to be one, by way of a client that may use that grant, with a refresh
 /// token where the client may use those.
+#[cfg(test)]
 pub async fn issue_to_owner(
     app: &App,
     client: &Client,

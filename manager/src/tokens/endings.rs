@@ -87,6 +87,7 @@ pub(super) async fn withdraw_consent(
 }
 
 /// Refresh tokens first: a renewal that is under way is waited for, and what it has issued ends with the rest.
+/// And once more at last: a pair that was issued between the two would live on by its refresh token.
 async fn end_of_client(
     conn: &mut Conn,
     client: &str,
@@ -94,8 +95,9 @@ async fn end_of_client(
     why: Ending,
     now: UnixMillis,
 ) -> Result<Counts, DbError> {
-    let refresh_tokens = refresh::store::end_of_client(conn, client, user, why, now).await?;
+    let mut refresh_tokens = refresh::store::end_of_client(conn, client, user, why, now).await?;
     let access_tokens = store::end_of_client(conn, client, user, why, now).await?;
+    refresh_tokens += refresh::store::end_of_client(conn, client, user, why, now).await?;
     if access_tokens > 0 {
         // One change for all of them: there may be thousands.
         changes::record(conn, &Subject::Client { client: ClientId::from(client) }, now).await?;

@@ -26,6 +26,7 @@ mod tests;
 
 use std::time::Duration;
 
+#[cfg(test)]
 pub use actions::issue_to_owner;
 pub use http::routes;
 pub use inspection::remaining_uses;

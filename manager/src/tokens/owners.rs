@@ -30,19 +30,17 @@ pub(super) async fn by_password(call: &Call) -> Result<Issued, Refusal> {
     let password = required(parameters, "password")?;
     let client = identity::proven(call, TwoWays::Refused).await?;
     let settings = actions::permitted(app, &client, GrantType::Password).await?;
-    // Read before the password is: who is signed out meanwhile gets a token that has ended.
-    let epoch = users::token_epoch_of(&mut *app.db.read().await?, name).await?;
     let checked = match users::remembered(app, name, password).await? {
         Some(user) => PasswordCheck::Right(Box::new(user)),
         None => {
             let _place = app.passwords.enter().map_err(SecretRefusal::Busy)?;
             let tried = app.wrong_passwords.begin_by_client(client.id.as_str(), app.now());
             let tried = tried.map_err(SecretRefusal::TooMany)?;
-            let checked = users::check_password(app, name, password, Spelling::PlainOrBase64).await?;
-            if !matches!(checked, PasswordCheck::Wrong) {
+            let checked = users::check_password(app, name, password, Spelling::PlainOrBase64).await;
+            if !matches!(checked, Ok(PasswordCheck::Wrong)) {
                 tried.was_not_wrong();
             }
-            checked
+            checked?
         }
     };
     let user = match checked {
@@ -51,9 +49,7 @@ pub(super) async fn by_password(call: &Call) -> Result<Issued, Refusal> {
         PasswordCheck::Disabled(_) => return Err(Refusal::invalid_grant("User is disabled")),
         PasswordCheck::Locked(user) => return Err(Refusal::user_stopped(user.name.as_str(), "locked")),
     };
-    // Made since, and signed in already: the next attempt finds its epoch.
-    let epoch = epoch.ok_or_else(|| Refusal::invalid_grant("Bad credentials"))?;
-    let (owner, org) = (owner(&user, epoch), org_id(&user));
+    let (owner, org) = (owner(&user), org_id(&user));
     let (scope, key) = (client.groups.clone(), keys::signing(app).await?);
     let made = actions::make_for(app, &key, &client, &settings, GrantType::Password, &owner, org, scope)?;
     let (issued, refresh) = made;
@@ -99,7 +95,7 @@ pub(super) async fn by_code(call: &Call) -> Result<Issued, Refusal> {
             return Err(Refusal::invalid_code());
         }
     };
-    let (owner, org) = (owner(&redeemed.user, redeemed.user_epoch), org_id(&redeemed.user));
+    let (owner, org) = (owner(&redeemed.user), org_id(&redeemed.user));
     let scope = redeemed.scope.into_iter().map(GroupId).collect();
     let grant = GrantType::AuthorizationCode;
     let (issued, refresh) = actions::make_for(app, &key, &client, &settings, grant, &owner, org, scope)?;
@@ -156,8 +152,10 @@ fn required<'p>(parameters: &'p Parameters, name: &str) -> Result<&'p str, Refus
         .ok_or_else(|| Refusal::invalid_request(format!("Missing required parameter: {name}")))
 }
 
-fn owner(user: &User, epoch: i64) -> Owner {
-    let account = Account { id: user.id.clone(), epoch };
+/// What is issued is of the epoch that was read together with what the user has proven: who is signed out
+/// meanwhile gets a token that has ended.
+fn owner(user: &User) -> Owner {
+    let account = Account { id: user.id.clone(), epoch: user.token_epoch };
     Owner { name: user.name.to_string(), authorities: vec![AUTHORITY.into()], account: Some(account) }
 }
 

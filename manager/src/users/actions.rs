@@ -14,6 +14,9 @@ use crate::operators::{self, Email};
 use crate::password::{ImportedHash, Password};
 use crate::{audit, changes};
 
+/// Longer than it takes to put a token on record that is issued.
+const BEING_ISSUED_MS: i64 = 60_000;
+
 /// The index by which no two users are linked to one subject.
 const IDENTITY_KEY: &str = "users_issuer_subject_key";
 
@@ -145,6 +148,7 @@ pub async fn create_in(
         created_at: now,
         updated_at: now,
         version: 1,
+        token_epoch: 0,
     };
     store::insert(conn, &user, hash).await.map_err(|error| {
         if error.violates("users_name_key") {
@@ -178,14 +182,6 @@ pub async fn find(conn: &mut Conn, id: &str) -> Result<Option<User>, DbError> {
 pub async fn by_name(conn: &mut Conn, name: &str) -> Result<Option<User>, DbError> {
     match UserName::parse(name) {
         Ok(name) => Ok(store::by_name(conn, &name).await?.map(|(user, _)| user)),
-        Err(_) => Ok(None),
-    }
-}
-
-/// The epoch of the tokens of the user of that name: those of another one have ended.
-pub async fn token_epoch_of(conn: &mut Conn, name: &str) -> Result<Option<i64>, DbError> {
-    match UserName::parse(name) {
-        Ok(name) => store::token_epoch_of(conn, &name).await,
         Err(_) => Ok(None),
     }
 }
@@ -230,11 +226,14 @@ pub(super) async fn replace_password(
     let hash = new.hash(&app.random).await;
     let now = app.now();
     let mut tx = app.db.write("users.replace_password").await?;
-    let after = User { updated_at: now, version: user.version + 1, ..(*user).clone() };
-    // One that was changed meanwhile is not replaced with the word of the old one.
-    if !store::update(&mut tx, &after, user.version).await? {
+    store::lock(&mut tx, &user.id).await?;
+    let before = load(&mut tx, &user.id).await?;
+    // Whatever makes the present password worth nothing ends the tokens too.
+    if before.token_epoch != user.token_epoch {
         return Err(UserError::WrongPassword);
     }
+    let after = User { updated_at: now, version: before.version + 1, ..before.clone() };
+    store::update(&mut tx, &after, before.version).await?;
     store::set_password(&mut tx, &user.id, Some(&hash)).await?;
     store::sign_out(&mut tx, &user.id, now).await?;
     tell_gateways(&mut tx, &after, now).await?;
@@ -242,10 +241,11 @@ pub(super) async fn replace_password(
         actor: format!("user:{}", user.id),
         action: "users.replace_password",
         subject: format!("user:{}", user.id),
-        detail: json!({ "name": user.name, "changed": audit::changed(&user.view(), &after.view()) }),
+        detail: json!({ "name": user.name, "changed": audit::changed(&before.view(), &after.view()) }),
     };
     audit::record(&mut tx, entry, now).await?;
     tx.commit().await?;
+    tell_gateways_of_the_last(app, &after, now).await?;
     Ok(())
 }
 
@@ -272,9 +272,14 @@ pub(super) async fn update(
         (None, Some(imported)) => Some(Some(imported.as_str().to_owned())),
         (None, None) => None,
     };
+    let now = app.now();
+    let may_end_tokens = hash.is_some() || changes.status.is_some() || changes.identity.is_some();
     let mut tx = app.db.write("users.update").await?;
-    let after = update_in(&mut tx, by, id, expected, changes, hash, app.now()).await?;
+    let after = update_in(&mut tx, by, id, expected, changes, hash, now).await?;
     tx.commit().await?;
+    if may_end_tokens {
+        tell_gateways_of_the_last(app, &after, now).await?;
+    }
     Ok(after)
 }
 
@@ -350,9 +355,24 @@ pub async fn update_in(
     Ok(after)
 }
 
+/// Of the tokens that came on record while others ended: who asked about one before the end was there holds
+/// what is over, and was not told.
+async fn tell_gateways_of_the_last(app: &App, user: &User, now: UnixMillis) -> Result<(), DbError> {
+    let since = UnixMillis(now.0.saturating_sub(BEING_ISSUED_MS));
+    let late = store::clients_with_tokens_of(&mut *app.db.read().await?, &user.name, now, since).await?;
+    if late.is_empty() {
+        return Ok(());
+    }
+    let mut tx = app.db.write("users.tell_of_the_last").await?;
+    for client in late {
+        changes::record(&mut tx, &Subject::Client { client: ClientId::from(client.as_str()) }, now).await?;
+    }
+    tx.commit().await
+}
+
 /// Gateways hold whether tokens of the user are let in.
 async fn tell_gateways(conn: &mut Conn, user: &User, now: UnixMillis) -> Result<(), DbError> {
-    for client in store::clients_with_tokens_of(conn, &user.name, now).await? {
+    for client in store::clients_with_tokens_of(conn, &user.name, now, UnixMillis(0)).await? {
         changes::record(conn, &Subject::Client { client: ClientId::from(client.as_str()) }, now).await?;
     }
     Ok(())

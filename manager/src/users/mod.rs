@@ -14,9 +14,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{
-    Changes, NewUser, UserError, by_name, create, create_in, find, hold, page, token_epoch_of, update_in,
-};
+pub use actions::{Changes, NewUser, UserError, by_name, create, create_in, find, hold, page, update_in};
 pub use http::routes;
 pub use identities::{IdentityCheck, by_identity};
 pub use model::{OrgId, User, UserName, UserStatus};

@@ -40,6 +40,8 @@ pub struct User {
     pub updated_at: UnixMillis,
     /// For `If-Match`.
     pub version: i64,
+    /// Of the tokens that serve: those of another one have ended.
+    pub token_epoch: i64,
 }
 
 impl User {
@@ -190,6 +192,7 @@ mod unit {
             created_at: UnixMillis(0),
             updated_at: UnixMillis(0),
             version: 1,
+            token_epoch: 0,
         };
         for (failed, allowed, locked) in [(2, 3, false), (3, 3, true), (4, 3, true), (99, 0, false)] {
             assert_eq!(user(failed).password_locked(allowed), locked, "{failed} of {allowed}");

@@ -103,7 +103,7 @@ pub(super) async fn by_id(conn: &mut Conn, id: &str) -> Result<Option<User>, DbE
     let row = sqlx::query(
         "-- users.by_id
          SELECT id, name, display_name, email, org_id, password_hash, status, failed_attempts, created_at,
-                updated_at, version, issuer, subject
+                updated_at, version, issuer, subject, token_epoch
            FROM users
           WHERE id = $1",
     )
@@ -122,7 +122,7 @@ pub(super) async fn by_identity(
     let row = sqlx::query(
         "-- users.by_identity
          SELECT id, name, display_name, email, org_id, password_hash, status, failed_attempts, created_at,
-                updated_at, version, issuer, subject
+                updated_at, version, issuer, subject, token_epoch
            FROM users
           WHERE issuer = $1
             AND subject = $2",
@@ -142,7 +142,7 @@ pub(super) async fn by_name(
     let row = sqlx::query(
         "-- users.by_name
          SELECT id, name, display_name, email, org_id, password_hash, status, failed_attempts, created_at,
-                updated_at, version, issuer, subject
+                updated_at, version, issuer, subject, token_epoch
            FROM users
           WHERE name = $1",
     )
@@ -170,7 +170,7 @@ pub(super) async fn list(
     let sql = format!(
         "-- users.list
          SELECT id, name, display_name, email, org_id, password_hash, status, failed_attempts, created_at,
-                updated_at, version, issuer, subject
+                updated_at, version, issuer, subject, token_epoch
            FROM users
           WHERE {}
           ORDER BY name
@@ -272,20 +272,6 @@ pub(super) async fn unlock(conn: &mut Conn, id: &str) -> Result<(), DbError> {
     Ok(())
 }
 
-/// The epoch of the tokens of the user of that name.
-pub(super) async fn token_epoch_of(conn: &mut Conn, name: &UserName) -> Result<Option<i64>, DbError> {
-    let row = sqlx::query(
-        "-- users.token_epoch_of
-         SELECT token_epoch
-           FROM users
-          WHERE name = $1",
-    )
-    .bind(name.as_str())
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?)
-}
-
 /// Ends all tokens that the user has: they are of an epoch that is past.
 pub(super) async fn sign_out(conn: &mut Conn, id: &str, now: UnixMillis) -> Result<(), DbError> {
     sqlx::query(
@@ -301,11 +287,12 @@ pub(super) async fn sign_out(conn: &mut Conn, id: &str, now: UnixMillis) -> Resu
     Ok(())
 }
 
-/// Clients that hold tokens on behalf of the user.
+/// Clients that hold tokens on behalf of the user that were issued then or later.
 pub(super) async fn clients_with_tokens_of(
     conn: &mut Conn,
     name: &UserName,
     now: UnixMillis,
+    issued_since: UnixMillis,
 ) -> Result<Vec<String>, DbError> {
     sqlx::query(
         "-- users.clients_with_tokens
@@ -313,10 +300,12 @@ pub(super) async fn clients_with_tokens_of(
            FROM tokens
           WHERE user_name = $1
             AND expires_at >= $2
+            AND issued_at >= $3
           ORDER BY client_id",
     )
     .bind(name.as_str())
     .bind(now.0)
+    .bind(issued_since.0)
     .fetch_all(conn)
     .await?
     .iter()
@@ -343,6 +332,7 @@ fn read(row: &AnyRow) -> Result<User, DbError> {
         created_at: UnixMillis(row.try_get("created_at")?),
         updated_at: UnixMillis(row.try_get("updated_at")?),
         version: row.try_get("version")?,
+        token_epoch: row.try_get("token_epoch")?,
         id,
     })
 }

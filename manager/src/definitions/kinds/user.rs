@@ -132,6 +132,7 @@ fn kept(user: User) -> Kept<UserSpec> {
         created_at: _,
         updated_at: _,
         version,
+        token_epoch: _,
     } = user;
     let spec = UserSpec {
         name: Some(name.to_string()),

@@ -189,7 +189,29 @@ pub async fn withdraw(app: &App, kid: &str, by: &str) -> Result<Option<String>, 
     audited(&mut tx, by, "tokens.withdraw_key", kid, detail, now).await?;
     tx.commit().await?;
     app.tokens.keys.keep(None);
+    tell_gateways_of_the_last(app, kid, &clients, now).await?;
     Ok(successor)
+}
+
+/// Of clients whose first token of the key came on record while it was withdrawn: who asked about one before that
+/// was there holds what is over, and was not told.
+async fn tell_gateways_of_the_last(
+    app: &App,
+    kid: &str,
+    told: &[String],
+    now: UnixMillis,
+) -> Result<(), KeyError> {
+    let mut late = tokens::clients_of_key(&mut *app.db.read().await?, kid, now).await?;
+    late.retain(|client| !told.contains(client));
+    if late.is_empty() {
+        return Ok(());
+    }
+    let mut tx = app.db.write("tokens.withdraw_key_last").await?;
+    for client in late {
+        changes::record(&mut tx, &Subject::Client { client: ClientId::from(client.as_str()) }, now).await?;
+    }
+    tx.commit().await?;
+    Ok(())
 }
 
 /// Makes the first key, and takes those away that sign no more: from gateways once no access token lives that they
