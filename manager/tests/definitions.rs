@@ -123,7 +123,7 @@ fn the_example_is_applied_exported_and_applied_elsewhere() {
     };
     assert_eq!(
         names(here.path("written")),
-        ["apis.yaml", "clients.yaml", "flows.yaml", "groups.yaml", "scopes.yaml"]
+        ["apis.yaml", "clients.yaml", "flows.yaml", "groups.yaml", "scopes.yaml", "users.yaml"]
     );
     elsewhere.ok(&["apply", "-f", text(&here.path("written")), "--yes"]);
     assert_eq!(elsewhere.ok(&["export"]).out, printed);
