@@ -115,6 +115,7 @@ class Manager:
             "KEYGATE_CLIENT_REGISTRATION": "true",
             # The run's own sign-ins come from elsewhere than the wrong passwords that it tries.
             "KEYGATE_CLIENT_ADDRESS_HEADER": "x-caller-address",
+            "KEYGATE_CLIENT_ADDRESS_PROXIES": "127.0.0.1",
             "KEYGATE_MAIL_TRANSPORT": "file",
             "KEYGATE_MAIL_FILE_DIR": str(self.mails),
         }
