@@ -76,12 +76,13 @@ fn notes(text: &mut String, outcome: &Outcome) {
     let mut note = |line: String| {
         let _ = writeln!(text, "! {line}");
     };
-    for (kind, refused) in
-        [(Kind::Client, "Basic and token requests are refused"), (Kind::User, "nobody signs in here")]
-    {
+    for (kind, means) in [
+        (Kind::Client, "public clients, which obtain tokens by code and proof alone, until one is set"),
+        (Kind::User, "nobody signs in here until one is set"),
+    ] {
         let new: Vec<&str> = outcome.without_password(kind).collect();
         if !new.is_empty() {
-            note(format!("without a password, so that {refused} until one is set: {}", new.join(", ")));
+            note(format!("without a password ({means}): {}", new.join(", ")));
         }
     }
     for kind in Kind::ALL {

@@ -38,7 +38,9 @@ pub async fn withdraw(app: &App, kid: &str, yes: bool) -> anyhow::Result<()> {
     );
     if let Some(successor) = successor {
         println!("token key: {successor}");
-        println!("it signs from now on");
+        println!(
+            "it signs from now on; a server that runs knows it within a second, and what it signs until then is refused"
+        );
     }
     Ok(())
 }
