@@ -274,7 +274,8 @@ impl Story {
         let path = format!("/api/v1/clients/{}/token-settings", shop.client);
         self.manage(admin, "PUT", &path, settings, "200").await?;
         let pair = STANDARD.encode(format!("{}:{PASSWORD}", shop.client));
-        let ask = Call::post("/oauth/token", ASKING)
+        let ask = Call::new("POST", "/oauth/token")
+            .body(ASKING)
             .header("content-type", "application/x-www-form-urlencoded")
             .header("authorization", format!("Basic {pair}"));
         let token = api::text(&self.through(ask, "200").await?.json(), "access_token")?;
