@@ -381,6 +381,10 @@ pub async fn taken_names(conn: &mut Conn, name: &str, display_name: &str) -> Res
 
 /// The client with this id.
 pub async fn by_id(conn: &mut Conn, id: &str) -> Result<Option<Client>, DbError> {
+    // Strangers name clients. PostgreSQL takes no such text, not even to say that nobody has it.
+    if id.contains('\0') {
+        return Ok(None);
+    }
     let row = sqlx::query(sqlx::AssertSqlSafe(format!(
         "-- clients.by_id
          SELECT {COLUMNS}

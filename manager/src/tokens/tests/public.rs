@@ -95,7 +95,7 @@ async fn a_client_with_a_password_is_nobody_without_it() {
         // With a password that was set, and with one that was mailed, which opens no token endpoint.
         for state in ["password_hash = 'x'", "password_hash = '', reset_hash = 'x', reset_expires_at = 1"] {
             world.sql(&format!("UPDATE clients SET {state} WHERE id = 'acme'")).await;
-            for client in ["acme", "nobody"] {
+            for client in ["acme", "nobody", "no\0body"] {
                 let alike = "Missing client_secret";
                 refused(shop.renew_as(client, &refresh).await, 400, "invalid_request", alike);
                 for path in ABOUT_TOKENS {
